@@ -1,0 +1,518 @@
+"""The database: connect to it, run the query, and yield its rows as the driver gives them.
+
+Everything that can go wrong on the way is one `SourceError`, whose text is a sentence for the operator.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import ssl
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
+from typing import Any, Protocol
+
+import pymysql
+from pymysql.connections import Connection, MySQLResult
+from pymysql.constants import FIELD_TYPE, SERVER_STATUS
+from pymysql.converters import conversions
+from pymysql.cursors import Cursor, SSCursor
+
+from columns import Column, Kind, Row
+
+
+class SourceError(Exception):
+    """What is wrong, with which server, and what to do next, in one sentence; never a password."""
+
+
+@dataclass(frozen=True)
+class MySQLParams:
+    """Where the database is and who asks."""
+
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    database: str
+    ssl_ca: str | None = None
+    """A file with the authority that signed the server's certificate. Without it TLS is used when the
+    server offers it, and nobody knows whose certificate that is."""
+    connect_timeout: float = 10
+
+    @property
+    def address(self) -> str:
+        """The server as `host:port`."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class ResultSet:
+    """The rows of one query, to be read once; `close` leaves the unread ones with the server.
+
+    The columns are known before the first row. Their names may repeat, and then a row cannot hold
+    them all: look at `columns` before reading.
+    """
+
+    def __init__(
+        self,
+        columns: Iterable[Column],
+        rows: Iterable[Sequence[Any]],
+        *,
+        parameters: frozenset[str],
+        release: Callable[[], None],
+    ) -> None:
+        self.columns = tuple(columns)
+        self.uses_since = bool(parameters)
+        """Whether the query looks at `:since` or `:since_local`; without, it is not a window in time."""
+        self._rows = rows
+        self._release = release
+
+    def __iter__(self) -> Iterator[Row]:
+        names = [column.name for column in self.columns]
+        try:
+            for row in self._rows:
+                yield dict(zip(names, row, strict=True))
+        finally:
+            self.close()
+
+    def __enter__(self) -> ResultSet:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the rows that were not read."""
+        self._release()
+
+
+class Source(Protocol):
+    """A database that answers the query."""
+
+    @property
+    def description(self) -> str:
+        """Which database this is, for the log: `mysql://user@host:3306/database`."""
+
+    @property
+    def server(self) -> str:
+        """What answered: `MariaDB 10.11.6, no TLS`."""
+
+    def query(self, sql: str, since: datetime, since_local: datetime, limit: int | None = None) -> ResultSet:
+        """Run one SELECT; at most *limit* of its rows are read.
+
+        *since* is an aware time and is bound in UTC, *since_local* a wall clock and is bound as it is.
+        A result that is still open is closed first.
+        """
+
+    def close(self) -> None:
+        """Disconnect. A second time does nothing."""
+
+
+# --- the text of a query --------------------------------------------------------------------------------
+
+_NAME_END = r"(?![0-9A-Za-z_$\u0080-\U0010ffff])"
+_QUOTED = {
+    True: r"""'[^'\\]*(?:\\.[^'\\]*)*(?:'|\\?\Z) | "[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)""",
+    False: r"""'[^']*(?:'|\Z) | "[^"]*(?:"|\Z)""",
+}
+_TOKENS = {
+    backslash_escapes: re.compile(
+        # A doubled quote needs no rule: it ends one quoted text and begins the next.
+        rf"""(?P<quoted> {quoted} | `[^`]*(?:`|\Z) )
+        | (?P<comment> \#[^\n]* | --(?=[\x00-\x20]|\Z)[^\n]* | /\*(?!M?!).*?(?:\*/|\Z) )
+        | (?P<mark> /\*M?![0-9]* | \*/ )  # what stands between these is code to the server
+        | :(?P<parameter> since_local | since ){_NAME_END}
+        | (?P<end> ; )
+        """,
+        re.VERBOSE | re.DOTALL,
+    )
+    for backslash_escapes, quoted in _QUOTED.items()
+}
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One SQL statement, cut where its parameters stand: text, parameter, text, ..., text."""
+
+    pieces: tuple[str, ...]
+
+    @property
+    def parameters(self) -> frozenset[str]:
+        """The parameters that the statement uses."""
+        return frozenset(self.pieces[1::2])
+
+    def render(self, text: Callable[[str], str], parameter: Callable[[str], str]) -> str:
+        """The statement with both kinds of piece as a driver wants them."""
+        return "".join(parameter(piece) if position % 2 else text(piece) for position, piece in enumerate(self.pieces))
+
+
+def parse(sql: str, *, backslash_escapes: bool = True) -> Statement:
+    """Find the parameters of *sql*, which must be one statement, where a server sees code.
+
+    In quotes and comments `:since` is text. In `/*! ... */`, which MySQL executes, it is a parameter.
+    *backslash_escapes* is false for SQLite and in MySQL's mode NO_BACKSLASH_ESCAPES.
+    """
+    pieces = [""]
+    position = 0
+    ended = meaningful = False
+    for token in _TOKENS[backslash_escapes].finditer(sql):
+        between = sql[position : token.start()]
+        position = token.end()
+        code = bool(between.strip()) or token.lastgroup in ("quoted", "parameter")
+        _refuse_second_statement(ended and code)
+        meaningful |= code
+        ended |= token.lastgroup == "end"
+        pieces[-1] += between
+        if token.lastgroup == "parameter":
+            pieces += [token["parameter"], ""]
+        elif token.lastgroup != "end":
+            pieces[-1] += token[0]
+    rest = sql[position:]
+    _refuse_second_statement(ended and bool(rest.strip()))
+    if not (meaningful or rest.strip()):
+        raise SourceError("The query is empty: write one SELECT into the file that QUERY_FILE names.")
+    pieces[-1] += rest
+    return Statement(tuple(pieces))
+
+
+def _refuse_second_statement(found: bool) -> None:
+    if found:
+        raise SourceError("The query holds more than one statement: leave one SELECT in QUERY_FILE.")
+
+
+def bound_values(since: datetime, since_local: datetime) -> dict[str, str]:
+    """The parameters as a TIMESTAMP or DATETIME column compares with them, in whole seconds."""
+    if since.tzinfo is None or since_local.tzinfo is not None:
+        raise ValueError("since is an aware time, since_local a naive one")
+    in_utc = since.astimezone(UTC).replace(tzinfo=None)
+    return {
+        "since": in_utc.isoformat(" ", "seconds"),
+        "since_local": since_local.isoformat(" ", "seconds"),
+    }
+
+
+# --- MySQL and MariaDB ----------------------------------------------------------------------------------
+
+
+def connect(params: MySQLParams) -> Source:
+    """Connect to MySQL 8 or MariaDB 10.2 or later."""
+    return _MySQL(params)
+
+
+class _Connection(Connection):
+    """The driver's connection, whose patience can change."""
+
+    server_status: int
+    _read_timeout: float | None
+
+    def wait_for_answers(self, seconds: float | None) -> None:
+        self._read_timeout = seconds
+
+    def ask(self, sql: str) -> tuple[Any, ...]:
+        """Run a statement of our own; its first row."""
+        with self.cursor(Cursor) as cursor:
+            cursor.execute(sql)
+            return cursor.fetchone() or ()
+
+
+class _Cursor(SSCursor):
+    """The driver's unbuffered cursor, whose unread rows can be left with the server."""
+
+    _result: MySQLResult | None
+    forgotten = False
+
+    @property
+    def columns(self) -> list[Column]:
+        """The columns of the result; none when the statement has no result."""
+        return [Column(each.name, _kind(each)) for each in getattr(self._result, "fields", ())]
+
+    @property
+    def unread(self) -> bool:
+        return self._result is not None and self._result.unbuffered_active
+
+    def forget(self) -> None:
+        """Let the driver believe that all was read: it would read the rest, however much that is."""
+        if self._result is not None:
+            self._result.unbuffered_active = False
+        self.forgotten = True
+
+
+class _MySQL:
+    """A Source on MySQL or MariaDB."""
+
+    def __init__(self, params: MySQLParams) -> None:
+        self._params = params
+        self._cursor: _Cursor | None = None
+        self._connection = _open(params)
+        self.description = f"mysql://{params.user}@{params.address}/{params.database}"
+        self.server = _server(self._connection, params)
+
+    def query(self, sql: str, since: datetime, since_local: datetime, limit: int | None = None) -> ResultSet:
+        self._release(self._cursor)
+        if not self._connection.open:
+            self._connection = _open(self._params)
+        statement = parse(sql, backslash_escapes=_backslash_escapes(self._connection))
+        values = bound_values(since, since_local)
+        self._cursor = cursor = self._connection.cursor(_Cursor)
+        with _advice(self._params):
+            self._connection.ask("START TRANSACTION READ ONLY")
+            cursor.execute(statement.render(_double_percent, _placeholder), values)
+        if not cursor.columns:
+            raise SourceError("The query has no result: QUERY_FILE must hold a SELECT.")
+        return ResultSet(
+            cursor.columns,
+            islice(self._rows(cursor), limit),
+            parameters=statement.parameters,
+            release=partial(self._release, cursor),
+        )
+
+    def _rows(self, cursor: _Cursor) -> Iterator[tuple[Any, ...]]:
+        with _advice(self._params):
+            yield from cursor.fetchall_unbuffered()
+        if cursor.forgotten:  # else a result closed half way would look complete
+            raise RuntimeError("the result was closed before all of it was read")
+
+    def _release(self, cursor: _Cursor | None) -> None:
+        """Be done with a result. The protocol cannot stop one half way, so unread rows cost the connection."""
+        if cursor is not None and cursor.unread:
+            cursor.forget()
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        if self._connection.open:
+            self._connection.close()
+
+    def close(self) -> None:
+        self._release(self._cursor)
+        self._disconnect()
+
+
+def _double_percent(text: str) -> str:
+    return text.replace("%", "%%")  # to the driver a single one begins a placeholder
+
+
+def _placeholder(name: str) -> str:
+    return f"%({name})s"
+
+
+def _backslash_escapes(connection: _Connection) -> bool:
+    return not connection.server_status & SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES
+
+
+_CONVERSIONS: dict[Any, Any] = {
+    **conversions,
+    FIELD_TYPE.BIT: lambda value: int.from_bytes(value, "big"),  # the driver leaves bytes
+}
+
+
+def _open(params: MySQLParams) -> _Connection:
+    """A session that only reads, and whose time is UTC."""
+    try:
+        connection = _Connection(
+            host=params.host,
+            port=params.port,
+            user=params.user,
+            # As bytes, for the driver would put text into Latin-1.
+            password=params.password.encode("utf-8", "surrogateescape"),
+            database=params.database,
+            charset="utf8mb4",
+            conv=_CONVERSIONS,
+            ssl_ca=params.ssl_ca,
+            ssl_verify_identity=params.ssl_ca is not None,
+            read_timeout=params.connect_timeout,  # until the session stands: a server may accept and be silent
+            defer_connect=True,
+        )
+    except OSError as error:
+        raise SourceError(
+            f"The certificate authority {params.ssl_ca} cannot be read ({error.strerror or error}): "
+            "give DB_SSL_CA a file in PEM format."
+        ) from error
+    with _advice(params):
+        connection.connect(_socket(params))
+        connection.wait_for_answers(None)  # a query may take its time; a dead peer is TCP's to find out
+        connection.ask("SET SESSION time_zone = '+00:00'")
+        connection.ask("SET SESSION TRANSACTION READ ONLY")
+    return connection
+
+
+def _socket(params: MySQLParams) -> socket.socket:
+    try:
+        connected = socket.create_connection((params.host, params.port), params.connect_timeout)
+    except (socket.gaierror, UnicodeError) as error:
+        raise SourceError(f"The host name {params.host!r} is not known: check DB_HOST.") from error
+    except TimeoutError as error:
+        raise SourceError(
+            f"{params.address} did not answer within {params.connect_timeout:g} s: "
+            "check DB_HOST and DB_PORT, and whether a firewall stands between."
+        ) from error
+    except OSError as error:
+        raise SourceError(
+            f"No database answers at {params.address} ({error.strerror or error}): "
+            "start the server, or check DB_HOST and DB_PORT."
+        ) from error
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}.items():
+        if hasattr(socket, option):  # not every system can be told
+            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    return connected
+
+
+_OLDEST = {"MySQL": (8, 0), "MariaDB": (10, 2)}  # the first with WITH and ROW_NUMBER
+
+
+def _server(connection: _Connection, params: MySQLParams) -> str:
+    """What answered, and how private the connection is."""
+    with _advice(params):
+        (version,) = connection.ask("SELECT VERSION()")
+        (_, cipher) = connection.ask("SHOW SESSION STATUS LIKE 'Ssl_cipher'") or ("", "")
+    product = "MariaDB" if "mariadb" in version.lower() else "MySQL"
+    number = version.split("-")[0]
+    if tuple(int(part) for part in re.findall(r"\d+", number)[:2]) < _OLDEST[product]:
+        connection.close()
+        raise SourceError(
+            f"{params.address} runs {product} {number}, which is too old: use MySQL 8 or MariaDB 10.2, or later."
+        )
+    if not cipher:
+        return f"{product} {number}, no TLS"
+    verified = "verified" if params.ssl_ca else "not verified"
+    return f"{product} {number}, TLS ({cipher}, {verified})"
+
+
+# --- the columns of a result ----------------------------------------------------------------------------
+
+_KINDS = {
+    FIELD_TYPE.TINY: Kind.INTEGER,
+    FIELD_TYPE.SHORT: Kind.INTEGER,
+    FIELD_TYPE.INT24: Kind.INTEGER,
+    FIELD_TYPE.LONG: Kind.INTEGER,
+    FIELD_TYPE.LONGLONG: Kind.INTEGER,
+    FIELD_TYPE.BIT: Kind.INTEGER,
+    FIELD_TYPE.YEAR: Kind.YEAR,
+    FIELD_TYPE.DECIMAL: Kind.NUMBER,
+    FIELD_TYPE.NEWDECIMAL: Kind.NUMBER,
+    FIELD_TYPE.FLOAT: Kind.NUMBER,
+    FIELD_TYPE.DOUBLE: Kind.NUMBER,
+    FIELD_TYPE.DATE: Kind.DATE,
+    FIELD_TYPE.NEWDATE: Kind.DATE,
+    FIELD_TYPE.DATETIME: Kind.DATETIME,
+    FIELD_TYPE.TIMESTAMP: Kind.TIMESTAMP,
+    FIELD_TYPE.TIME: Kind.TIME,
+    FIELD_TYPE.JSON: Kind.JSON,
+    FIELD_TYPE.GEOMETRY: Kind.BINARY,
+}
+_TEXTS = {
+    FIELD_TYPE.VARCHAR,
+    FIELD_TYPE.VAR_STRING,
+    FIELD_TYPE.STRING,  # also ENUM and SET
+    FIELD_TYPE.ENUM,
+    FIELD_TYPE.SET,
+    FIELD_TYPE.TINY_BLOB,
+    FIELD_TYPE.BLOB,
+    FIELD_TYPE.MEDIUM_BLOB,
+    FIELD_TYPE.LONG_BLOB,
+}
+_BINARY_CHARSET = 63
+
+
+class _Field(Protocol):
+    """What the server says of a column."""
+
+    type_code: int
+    length: int
+    charsetnr: int
+
+
+def _kind(field: _Field) -> Kind:
+    if field.type_code in (FIELD_TYPE.TINY, FIELD_TYPE.BIT) and field.length == 1:
+        return Kind.BOOLEAN
+    if field.type_code in _TEXTS:
+        return Kind.BINARY if field.charsetnr == _BINARY_CHARSET else Kind.TEXT
+    return _KINDS.get(field.type_code, Kind.UNKNOWN)
+
+
+# --- errors ---------------------------------------------------------------------------------------------
+
+_SENTENCES = {
+    1040: "{at} takes no more connections ({said}): run again later, or raise max_connections there.",
+    1044: "The user {user} may not use the database {database} at {at}: GRANT SELECT on it, or correct DB_NAME.",
+    1045: "{at} refused the user {user}: check DB_USER and DB_PASSWORD, and from where this user may connect.",
+    1046: "No database was named to {at}: set DB_NAME.",
+    1049: "There is no database {database} at {at}: check DB_NAME.",
+    1053: "{at} is shutting down ({said}): run again when it is up.",
+    1054: "The query names a column that {at} does not have ({said}): correct QUERY_FILE.",
+    1064: "{at} does not understand the query ({said}): correct QUERY_FILE.",
+    1129: "{at} has blocked this machine ({said}): unblock it there.",
+    1130: "{at} does not let this machine in ({said}): create the user for this host.",
+    1142: "The user {user} may not read what the query asks of {at} ({said}): GRANT SELECT on it.",
+    1146: "The query names a table that {at} does not have ({said}): create it, or check QUERY_FILE and DB_NAME.",
+    1317: "{at} stopped the query ({said}): find out who killed it, and run again.",
+    1792: "The query would write to {at}, and this session only reads: QUERY_FILE must hold a SELECT.",
+    1820: "The password of the user {user} at {at} has expired: set a new one there and in DB_PASSWORD.",
+    1969: "The query took longer than {at} allows ({said}): shorten the window, add an index, or raise the limit.",
+    2003: "The connection to {at} failed ({said}): check DB_HOST and DB_PORT, and the server's log.",
+    2013: "The connection to {at} was lost ({said}): see whether the server is up, and run again.",
+    2026: "{at} offers no TLS, and DB_SSL_CA demands it: have it switched on there, or empty DB_SSL_CA.",
+    2059: "{at} wants an authentication that the driver does not know ({said}): give the user {user} another.",
+    3159: "{at} demands TLS but does not offer it to this program ({said}): have TLS set up there.",
+}
+_SAME_AS = {
+    1040: (1203, 1226),  # a user's share of connections or queries
+    1045: (1698,),  # the same without a password
+    1142: (1143, 1227, 1370),  # a column, a privilege, a routine
+    1317: (1927,),  # the connection was killed, not only the query
+    1820: (1862,),
+    1969: (3024,),  # MariaDB's number and MySQL's
+    2013: (2006, 2055),
+}
+_ADVICE = {number: sentence for first, sentence in _SENTENCES.items() for number in (first, *_SAME_AS.get(first, ()))}
+
+
+@contextlib.contextmanager
+def _advice(params: MySQLParams) -> Iterator[None]:
+    """Turn what the driver raises into a sentence for the operator."""
+    try:
+        yield
+    except pymysql.MySQLError as error:
+        raise SourceError(_sentence(error, params)) from error
+    except RuntimeError as error:
+        if "cryptography" not in str(error):
+            raise
+        raise SourceError(
+            f"{params.address} wants caching_sha2_password, for which the driver lacks a package: "
+            "pip install 'PyMySQL[rsa]'."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise SourceError(
+            f"{params.address} gave a text that is not UTF-8 ({error.reason}): convert the column in QUERY_FILE."
+        ) from error
+    except (AssertionError, IndexError, ValueError, struct.error) as error:
+        raise SourceError(_STRANGER.format(at=params.address)) from error
+
+
+_STRANGER = "What answers at {at} does not speak MySQL's protocol: check DB_HOST and DB_PORT."
+
+
+def _sentence(error: pymysql.MySQLError, params: MySQLParams) -> str:
+    number = error.args[0] if error.args else None
+    cause = getattr(error, "original_exception", None)  # the driver's, when a socket failed
+    said = " ".join(str(cause or (error.args or ("nothing",))[-1]).split())[:300]  # one line, whatever came
+    if isinstance(cause, ssl.SSLError):
+        return _tls_sentence(cause, params.address)
+    if not isinstance(number, int):
+        return _STRANGER.format(at=params.address)
+    sentence = _ADVICE.get(number, "{at} answered with error {number} ({said}): correct QUERY_FILE or the server.")
+    return sentence.format(at=params.address, user=params.user, database=params.database, number=number, said=said)
+
+
+def _tls_sentence(error: ssl.SSLError, at: str) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"The certificate of {at} is not to be trusted ({error.verify_message}): "
+            "give DB_SSL_CA the authority that signed it, and DB_HOST the name that stands in it."
+        )
+    return f"TLS with {at} failed ({error.reason or error}): see which versions of TLS the server offers."

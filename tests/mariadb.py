@@ -1,0 +1,234 @@
+"""A private MariaDB server: on a temporary directory, its own port, gone with the tests."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from pymysql.constants import CLIENT
+
+from db import MySQLParams
+
+MISSING = "no MariaDB server program: apt-get install mariadb-server"
+_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+_PROJECT = Path(__file__).resolve().parent.parent
+
+
+def _program(*names: str) -> str | None:
+    return next((found for name in names if (found := shutil.which(name, path=_PATH))), None)
+
+
+def installed() -> bool:
+    """Whether this machine has what a server takes."""
+    return bool(_program("mariadbd", "mysqld") and _program("mariadb-install-db", "mysql_install_db"))
+
+
+def require() -> None:
+    """Skip where there is no server program, and say how to get one; in CI, which has to have it, fail."""
+    if not installed():
+        if os.environ.get("REQUIRE_DATABASE") == "1":
+            pytest.fail(f"REQUIRE_DATABASE=1, and there is {MISSING}")
+        pytest.skip(MISSING)
+
+
+class Server:
+    """A server with TLS for the name `localhost`, started by `with`; *options* are mariadbd's.
+
+    `app` is a user who may read and nothing else; `execute` is root.
+    """
+
+    user, password = "app", "app's pässword"
+
+    def __init__(self, *options: str, tls: bool = True) -> None:
+        self._options = options
+        self._tls = tls
+        self._count = itertools.count(1)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = b""
+
+    def __enter__(self) -> Server:
+        self._temporary = tempfile.TemporaryDirectory(prefix="mariadb-", ignore_cleanup_errors=True)
+        self.directory = Path(self._temporary.name)
+        self.port = _free_port()
+        self.ca = self.directory / "ca.pem"
+        try:
+            self._install()
+            if self._tls:
+                make_certificates(self.directory)
+            self.start()
+            self.execute("CREATE USER app@'%%' IDENTIFIED BY %s", self.password)
+            self.execute("GRANT SELECT ON *.* TO app@'%'")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._temporary.cleanup()
+
+    def _install(self) -> None:
+        command = [
+            *(_program("mariadb-install-db", "mysql_install_db") or "", *self._common()),
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+            "--skip-name-resolve",
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"mariadb-install-db failed: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+
+    def _common(self) -> list[str]:
+        return [
+            "--no-defaults",  # must be first
+            f"--datadir={self.directory / 'data'}",
+            *(["--user=root"] if os.geteuid() == 0 else []),
+            "--innodb-log-file-size=4M",
+            "--innodb-buffer-pool-size=32M",
+            "--innodb-flush-log-at-trx-commit=0",  # nothing here outlives the tests
+        ]
+
+    def start(self, *options: str) -> None:
+        """Start, or start again; *options* are added for this time."""
+        if self._tls:
+            options = (
+                f"--ssl-ca={self.ca}",
+                f"--ssl-cert={self.directory / 'server.pem'}",
+                f"--ssl-key={self.directory / 'server.key'}",
+                *options,
+            )
+        with (self.directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    *(_program("mariadbd", "mysqld") or "", *self._common()),
+                    f"--socket={self.directory / 'socket'}",
+                    f"--port={self.port}",
+                    f"--pid-file={self.directory / 'pid'}",
+                    "--bind-address=127.0.0.1",
+                    "--skip-name-resolve",
+                    *self._options,
+                    *options,
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        self._wait()
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                with socket.socket(socket.AF_UNIX) as probe:
+                    probe.connect(str(self.directory / "socket"))
+                return
+            except OSError:
+                if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
+                    log = (self.directory / "log").read_text(errors="replace")
+                    raise RuntimeError(f"the MariaDB server did not start: {log[-2000:]}") from None
+                time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Shut down in order."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(30)
+            self._process = None
+
+    def kill(self) -> None:
+        """Die in the middle of whatever it does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(30)
+            self._process = None
+
+    def restart(self, *options: str) -> None:
+        """Stop and start; *options* are added for this time."""
+        self.stop()
+        self.start(*options)
+
+    def execute(self, sql: str, *values: object, database: str | None = None) -> tuple[tuple[Any, ...], ...]:
+        """Run any number of statements as root; the rows of the first."""
+        with (
+            pymysql.connect(
+                unix_socket=str(self.directory / "socket"),
+                user="root",
+                database=database,
+                autocommit=True,
+                client_flag=CLIENT.MULTI_STATEMENTS,
+            ) as connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(sql, values or None)
+            rows = cursor.fetchall()
+            while cursor.nextset():  # an error in a later statement is raised here
+                pass
+            return rows
+
+    def params(self, database: str) -> MySQLParams:
+        """How `app` reaches a database."""
+        return MySQLParams("127.0.0.1", self.port, self.user, self.password, database)
+
+    def database(self, *scripts: str) -> MySQLParams:
+        """A fresh database in which the scripts were run."""
+        name = f"test_{next(self._count)}"
+        self.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+        for script in scripts:
+            self.execute(script, database=name)
+        return self.params(name)
+
+    def sample(self) -> MySQLParams:
+        """A fresh database with the sample rows."""
+        return self.database(*(_PROJECT.joinpath(name).read_text("utf-8") for name in ("schema.sql", "seed.sql")))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def make_certificates(directory: Path) -> None:
+    """Write an authority and a certificate that it signed for `localhost`."""
+    authority, authority_key = _certificate("Test authority", None, None)
+    certificate, key = _certificate("localhost", authority, authority_key)
+    pem = serialization.Encoding.PEM
+    (directory / "ca.pem").write_bytes(authority.public_bytes(pem))
+    (directory / "server.pem").write_bytes(certificate.public_bytes(pem))
+    (directory / "server.key").write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+
+
+def _certificate(
+    name: str, issuer: x509.Certificate | None, issuer_key: ec.EllipticCurvePrivateKey | None
+) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name.replace(" ", "-"))]), critical=False)
+    )
+    return builder.sign(issuer_key or key, hashes.SHA256()), key
