@@ -1,0 +1,439 @@
+"""`IterableClient`: users/update, events/track and their bulk forms through one request path.
+
+`_make_request_with_retry` is the only loop and the only sleep; `_is_retryable` says whether, `_calculate_backoff`
+how long, `_handle_response` what an answer means (`answers.py`). Refused calls are values (`ApiResult`), not
+exceptions, so that one user never stops the others.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from answers import RETRYABLE_STATUSES, Answer, ApiResult, Verdict, read_answer, retry_after
+from csv_export import export_results_to_csv
+from pacing import Pacer, Ticket
+
+__all__ = ["ApiResult", "IterableClient", "Message", "Verdict", "export_results_to_csv"]
+
+logger = logging.getLogger("iterable_client")
+
+USERS_UPDATE = "users/update"
+EVENTS_TRACK = "events/track"
+USERS_BULK_UPDATE = "users/bulkUpdate"
+EVENTS_TRACK_BULK = "events/trackBulk"
+BULK = frozenset({USERS_BULK_UPDATE, EVENTS_TRACK_BULK})
+
+MAX_RETRY_AFTER = 120.0
+"""Seconds: the longest `Retry-After` that is waited for; longer stops the run."""
+
+MAX_BACKOFF = 600.0
+"""Seconds: keeps a large exponent from overflowing."""
+
+JITTER = 0.1
+TOKEN_MARGIN = 60
+"""Seconds before `exp` at which a token counts as old, as Iterable's web SDK has it."""
+
+SHORT_SECRET = 32
+"""Bytes: HS256 wants a key at least as long as its hash (RFC 7518, 3.2)."""
+
+
+class Message(NamedTuple):
+    """A request body with the user it speaks of: `{"email": ...}` or `{"userId": ...}`, None in bulk.
+
+    `body` is JSON in UTF-8. The identity is what a token must claim and what a log line names.
+    """
+
+    identity: Mapping[str, str] | None
+    body: bytes | None
+
+
+class _Token(NamedTuple):
+    identity: Mapping[str, str]
+    text: str
+    issued: int
+    expires: int
+
+
+class IterableClient:
+    """Speaks to one Iterable project. Safe to share between threads.
+
+    `base_url` has no path; `timeout` is in seconds, to connect and between two bytes of an answer; `workers` sizes the
+    connection pool. `sleep(seconds)` waits, and returns True to give up waiting; `clock` is Unix time for
+    tokens; `rng` gives the jitter. `pacer` limits the rate of the endpoints it knows; None: no limit.
+
+    `max_retries` (total attempts), `initial_backoff` (seconds), `backoff_factor`, `jwt_secret` and `use_jwt` count
+    when assigned after construction. Raises ValueError when `use_jwt` is set without a secret.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        jwt_secret: str | None = None,
+        use_jwt: bool = False,
+        base_url: str = "https://api.iterable.com",
+        *,
+        timeout: float = 30.0,
+        max_retries: int = 3,
+        initial_backoff: float = 1.0,
+        backoff_factor: float = 2.0,
+        jwt_lifetime: int = 3600,
+        jwt_issuer: str = "iterable-integration",
+        workers: int = 1,
+        pacer: Pacer | None = None,
+        sleep: Callable[[float], bool] | None = None,
+        clock: Callable[[], float] = time.time,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.api_key, self.base_url, self.timeout = api_key, base_url.rstrip("/"), timeout
+        self.jwt_secret, self.use_jwt = jwt_secret, use_jwt
+        self.jwt_lifetime, self.jwt_issuer = jwt_lifetime, jwt_issuer
+        self.max_retries, self.initial_backoff, self.backoff_factor = (
+            max_retries,
+            initial_backoff,
+            backoff_factor,
+        )
+        self._pacer, self._clock = pacer, clock
+        self._sleep = sleep or threading.Event().wait
+        self._rng = rng or random.Random()  # noqa: S311 - jitter, not cryptography
+        self._minted = threading.local()
+        self._warned_of_short_secret = False
+        self._prepared: dict[tuple[str, str], requests.PreparedRequest] = {}
+        self._environment: dict[str, Any] | None = None
+        self.session = requests.Session()
+        adapter = HTTPAdapter(pool_connections=1, pool_maxsize=workers)
+        self.session.mount("https://", adapter)
+        self.session.mount("http://", adapter)
+        self._check_authentication()
+
+    def __repr__(self) -> str:
+        return f"IterableClient(base_url={self.base_url!r}, use_jwt={self.use_jwt}, api_key=..., jwt_secret=...)"
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self.session.close()
+
+    def _check_authentication(self) -> None:
+        if not self.use_jwt:
+            logger.info("Using API key authentication")
+            return
+        if not self.jwt_secret:
+            raise ValueError("use_jwt needs jwt_secret; it was shown once, when the key was made")
+        logger.info("Using JWT authentication")
+        if not self.api_key:
+            logger.warning("JWT without an API key: the bearer token goes alone, and Iterable documents both headers")
+
+    def update_user(self, email: str, data_fields: Mapping[str, Any]) -> ApiResult:
+        """Create the user or update the profile's fields (POST /api/users/update); null clears a field."""
+        identity = {"email": email.strip().lower()}
+        return self._call(USERS_UPDATE, identity, {"dataFields": data_fields})
+
+    def track_event(
+        self,
+        email: str,
+        event_name: str,
+        data_fields: Mapping[str, Any],
+        *,
+        event_id: str | None = None,
+        created_at: int | None = None,
+    ) -> ApiResult:
+        """Track one event (POST /api/events/track).
+
+        An event with an `event_id` that exists is updated, not added (Swagger, TrackRequest): give one, and a call may
+        be repeated. `created_at` is in Unix seconds; None: the time of arrival.
+        """
+        identity = {"email": email.strip().lower()}
+        rest: dict[str, Any] = {"eventName": event_name}
+        if event_id is not None:
+            rest["id"] = event_id
+        if created_at is not None:
+            rest["createdAt"] = created_at
+        return self._call(EVENTS_TRACK, identity, {**rest, "dataFields": data_fields})
+
+    def send(self, endpoint: str, message: Message) -> ApiResult:
+        """Send a body that is already JSON to `endpoint`, such as "users/update"."""
+        return self._make_request_with_retry("POST", self._url(endpoint), message, endpoint)
+
+    def send_bulk(self, endpoint: str, bodies: Sequence[str]) -> ApiResult:
+        """Send many users or events in one request; `bodies` are the single requests' JSON texts."""
+        key = "users" if endpoint == USERS_BULK_UPDATE else "events"
+        body = f'{{"{key}":[{",".join(bodies)}]}}'.encode()
+        return self.send(endpoint, Message(None, body))
+
+    def get(self, endpoint: str, identity: Mapping[str, str] | None = None, **query: str) -> ApiResult:
+        """Read `endpoint`, such as "channels"; any JSON object with status 200 is a success."""
+        url = self._url(endpoint) + (f"?{urlencode(query)}" if query else "")
+        return self._make_request_with_retry("GET", url, Message(identity, None), endpoint)
+
+    def _url(self, endpoint: str) -> str:
+        return f"{self.base_url}/api/{endpoint}"
+
+    def _call(self, endpoint: str, identity: Mapping[str, str], rest: Mapping[str, Any]) -> ApiResult:
+        return self._make_request_with_retry("POST", self._url(endpoint), {**identity, **rest}, endpoint)
+
+    def _make_request_with_retry(
+        self, method: str, endpoint_url: str, payload: Mapping[str, Any] | Message, endpoint_name: str
+    ) -> ApiResult:
+        """Make the request until it is answered for good, attempts are spent, or the wait is interrupted.
+
+        `payload` is the body as a dict, or already encoded. Never raises for anything the network or the server
+        does. A token refused as InvalidJwtPayload is made anew once; that request is no attempt of `max_retries`.
+        """
+        try:
+            message = payload if isinstance(payload, Message) else _encode(payload)
+        except (TypeError, ValueError) as error:
+            return ApiResult(Answer(Verdict.REJECTED, f"the payload is not JSON: {error}"), 0)
+        made = 0
+        retried: list[str] = []
+        renewed = False
+        while True:
+            answer, wait = self._attempt(method, endpoint_url, message, endpoint_name)
+            made += answer.verdict is not Verdict.INTERRUPTED
+            if answer.code == "InvalidJwtPayload" and self.use_jwt and not renewed:
+                renewed = True
+                self._minted.token = None
+                logger.warning("JWT refused by %s, made anew once: %s%s", endpoint_name, answer.reason, _who(message))
+                continue
+            short = None
+            if answer.verdict in {Verdict.RETRYABLE, Verdict.THROTTLED}:
+                if wait > MAX_RETRY_AFTER:
+                    answer = _wait_too_long(answer, wait)
+                elif len(retried) + 1 >= self.max_retries:
+                    short = "Max retries exceeded"
+                else:
+                    wait = max(wait, self._calculate_backoff(len(retried)))
+                    retried.append(_label(answer))
+                    self._announce_retry(answer, message, endpoint_name, wait, len(retried))
+                    if not self._sleep(wait):
+                        continue
+                    answer = _interrupted()
+            result = ApiResult(answer, made, short, tuple(retried))
+            self._log_end(result, message, endpoint_name)
+            return result
+
+    def _attempt(self, method: str, url: str, message: Message, endpoint_name: str) -> tuple[Answer, float]:
+        """One request: its answer, and the seconds that the server asks to wait before the next."""
+        ticket: Ticket | None = None
+        if self._pacer and method == "POST":
+            ticket = self._pacer.take(endpoint_name)
+            if ticket is None:
+                return _interrupted(), 0.0
+        try:
+            response = self._send(method, url, message)
+            body = response.content  # read here: a connection that breaks inside the body breaks here
+        except (requests.RequestException, OSError) as error:
+            return _no_answer(error), 0.0
+        answer = self._read(response.status_code, body, endpoint_name, method)
+        asked = retry_after(response.headers.get("Retry-After"))
+        if self._pacer and ticket:
+            self._tell_pacer(self._pacer, endpoint_name, ticket, answer, asked)
+        return answer, asked
+
+    @staticmethod
+    def _tell_pacer(pacer: Pacer, endpoint: str, ticket: Ticket, answer: Answer, asked: float) -> None:
+        if answer.verdict is Verdict.THROTTLED:
+            pacer.throttled(endpoint, ticket, min(asked, MAX_RETRY_AFTER))
+        elif answer.verdict is Verdict.ACCEPTED:
+            pacer.accepted(endpoint, ticket)
+
+    def _send(self, method: str, url: str, message: Message) -> requests.Response:
+        """Hand a prepared request straight to the mounted adapter.
+
+        `Session.send` would follow redirects (the key would travel), look into `~/.netrc` (whose entry would replace
+        the Authorization header) and cost as much time again as the request itself. What it is good for, proxies
+        and certificates from the environment, is asked for once.
+        """
+        if self._environment is None:
+            self._environment = dict(self.session.merge_environment_settings(self.base_url, {}, False, None, None))
+        request = self._template(method, url).copy()
+        request.headers.update(self._authentication(message.identity))
+        if message.body is not None:
+            request.body = message.body
+            request.headers["Content-Length"] = str(len(message.body))
+        adapter = self.session.get_adapter(url)
+        return adapter.send(request, timeout=self.timeout, **self._environment)
+
+    def _template(self, method: str, url: str) -> requests.PreparedRequest:
+        """The request without body and credentials; made once for each endpoint."""
+        template = self._prepared.get((method, url))
+        if template is None:
+            headers = {
+                **self.session.headers,
+                "Content-Type": "application/json",
+                "Accept": "application/json",
+            }
+            template = requests.Request(method, url, headers=headers).prepare()
+            if method == "POST":
+                self._prepared[method, url] = template
+        return template
+
+    def _authentication(self, identity: Mapping[str, str] | None) -> dict[str, str]:
+        """`Api-Key`, and with JWT `Authorization: Bearer` beside it (Iterable's JWT documentation)."""
+        headers = {"Api-Key": self.api_key} if self.api_key else {}
+        if self.use_jwt and identity:
+            headers["Authorization"] = f"Bearer {self._token_of(identity)}"
+        return headers
+
+    def _token_of(self, identity: Mapping[str, str]) -> str:
+        """The token of the user whose call this thread makes: one serves a user's two calls while it is young."""
+        token: _Token | None = getattr(self._minted, "token", None)
+        now = self._clock()
+        if token is None or token.identity != identity or not token.issued <= now < token.expires:
+            margin = min(TOKEN_MARGIN, self.jwt_lifetime // 2)
+            text = self._generate_jwt_token(identity)
+            token = _Token(dict(identity), text, int(now), int(now) + self.jwt_lifetime - margin)
+            self._minted.token = token
+        return token.text
+
+    def _generate_jwt_token(self, identity: Mapping[str, str] | None = None) -> str:
+        """A fresh HS256 token for `identity` (`{"email": ...}` or `{"userId": ...}`).
+
+        `iat` and `exp` are integers in Unix seconds, the secret is used as its UTF-8 text and the claim is the very
+        user of the body, all as Iterable's JWT documentation says; whether it welcomes `iss` is not documented.
+        """
+        import jwt  # only a JWT run pays for loading it
+
+        secret = self.jwt_secret or ""
+        self._warn_of_short_secret(secret)
+        now = int(self._clock())
+        claims: dict[str, Any] = {**(identity or {}), "iat": now, "exp": now + self.jwt_lifetime}
+        if self.jwt_issuer:
+            claims["iss"] = self.jwt_issuer
+        token = jwt.encode(claims, secret, algorithm="HS256")
+        logger.debug("JWT token generated successfully%s", _who(Message(identity, None)))
+        return token
+
+    def _warn_of_short_secret(self, secret: str) -> None:
+        """Once, in our words; the library's own warning would come with each token."""
+        if self._warned_of_short_secret or len(secret.encode()) >= SHORT_SECRET:
+            return
+        import warnings
+
+        from jwt.warnings import InsecureKeyLengthWarning
+
+        self._warned_of_short_secret = True
+        warnings.filterwarnings("ignore", category=InsecureKeyLengthWarning)
+        logger.warning(
+            "The JWT secret has fewer than %d bytes, and Iterable's have %d: check ITERABLE_JWT_SECRET",
+            SHORT_SECRET,
+            SHORT_SECRET,
+        )
+
+    def _handle_response(self, response: requests.Response, endpoint_name: str) -> ApiResult:
+        """Say what `response` means: a pair `success, data`, with verdict, reason, status and code."""
+        return ApiResult(self._read(response.status_code, response.content, endpoint_name), 1)
+
+    def _read(self, status: int, body: bytes, endpoint_name: str, method: str = "POST") -> Answer:
+        answer = read_answer(status, body, bulk=endpoint_name in BULK)
+        if method == "GET" and status == 200 and answer.data is not None:
+            return Answer(Verdict.ACCEPTED, "Success", status, answer.code, answer.data)
+        if answer.verdict is Verdict.JWT_REFUSED and not self.use_jwt:
+            told = f"{answer.reason} (the key is JWT-enabled: set USE_JWT_AUTH and ITERABLE_JWT_SECRET)"
+            return Answer(Verdict.CREDENTIALS_REFUSED, told, status, answer.code, answer.data)
+        return answer
+
+    def _is_retryable(self, status_code: int) -> bool:
+        """Whether another attempt may succeed where this status was answered."""
+        return status_code in RETRYABLE_STATUSES
+
+    def _calculate_backoff(self, attempt: int) -> float:
+        """Seconds to wait after attempt number `attempt`, counted from 0: exponential, +-10 % jitter."""
+        try:
+            ladder = self.initial_backoff * self.backoff_factor**attempt
+        except OverflowError:
+            ladder = MAX_BACKOFF
+        return min(ladder, MAX_BACKOFF) * self._rng.uniform(1 - JITTER, 1 + JITTER)
+
+    def _announce_retry(self, answer: Answer, message: Message, endpoint: str, wait: float, attempt: int) -> None:
+        logger.warning(
+            "Retryable error %s from %s. Retrying in %.2fs (attempt %d/%d)%s reason=%r",
+            _label(answer),
+            endpoint,
+            wait,
+            attempt,
+            self.max_retries,
+            _who(message),
+            answer.reason,
+        )
+
+    def _log_end(self, result: ApiResult, message: Message, endpoint: str) -> None:
+        """Log how the call ended, in one line."""
+        who, evidence = _who(message), f"status={result.status} code={result.code} attempt={result.attempts}"
+        if result.verdict is Verdict.ACCEPTED:
+            logger.info("%s call successful: Success%s %s", endpoint, who, evidence)
+        elif result.verdict is Verdict.INTERRUPTED:
+            logger.info("%s call given up: the run is stopping%s", endpoint, who)
+        elif result.verdict in {Verdict.RETRYABLE, Verdict.THROTTLED}:
+            logger.error("Max retries exceeded for %s%s %s reason=%r", endpoint, who, evidence, result.reason)
+        else:
+            log = logger.warning if endpoint in BULK else logger.error  # a refused batch is halved, not lost
+            told = result.reason + self._suspect_issuer(result)
+            log("%s call failed (%s): %s%s %s", endpoint, result.verdict.value, told, who, evidence)
+
+    def _suspect_issuer(self, answer: ApiResult) -> str:
+        if self.jwt_issuer and self.use_jwt and "invalid payload" in answer.reason.lower():
+            return " (JWT_ISSUER is a suspect: Iterable does not document the iss claim; try it empty)"
+        return ""
+
+
+def _encode(payload: Mapping[str, Any]) -> Message:
+    """The body of `payload` and the identity in it; raises ValueError or TypeError for what is not JSON."""
+    identity = {key: str(payload[key]) for key in ("email", "userId") if key in payload}
+    text = json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
+    return Message(identity or None, text.encode())
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form; give text or a number")
+
+
+def _who(message: Message) -> str:
+    """The field that names the user, for the end of a log sentence."""
+    identity = message.identity
+    if not identity:
+        return ""
+    return f" email={identity['email']}" if "email" in identity else f" user_id={identity.get('userId')}"
+
+
+def _label(answer: Answer) -> str:
+    """What a retried attempt met: a status, "timeout" or "connection"."""
+    return str(answer.status) if answer.status else answer.reason.partition(":")[0]
+
+
+def _interrupted() -> Answer:
+    return Answer(Verdict.INTERRUPTED, "the run was stopped")
+
+
+def _wait_too_long(answer: Answer, wait: float) -> Answer:
+    told = f"Iterable asks to wait {wait:.0f} s, more than {MAX_RETRY_AFTER:.0f} s: {answer.reason}"
+    return Answer(Verdict.WAIT_TOO_LONG, told, answer.status, answer.code, answer.data)
+
+
+def _no_answer(error: Exception) -> Answer:
+    """A certificate that is not accepted will not be accepted later; everything else may pass."""
+    if isinstance(error, requests.Timeout):
+        return Answer(Verdict.RETRYABLE, f"timeout: {_cause(error)}")
+    if isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return Answer(Verdict.WRONG_URL, f"the certificate was not accepted, so nothing was sent: {_cause(error)}")
+    return Answer(Verdict.RETRYABLE, f"connection: {_cause(error)}")
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost sentence of a chain of network errors, without object addresses."""
+    reason = getattr(error, "reason", None)
+    inner = error.args[0] if error.args and isinstance(error.args[0], BaseException) else reason
+    if isinstance(inner, BaseException):
+        return _cause(inner)
+    text = str(error.args[-1]) if error.args else ""
+    return f"{type(error).__name__} {text}".strip()[:200]
