@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from columns import Column
-from payloads import time_text
+from values import time_text
 
 logger = logging.getLogger(__name__)
 

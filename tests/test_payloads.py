@@ -2,236 +2,34 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping as AnyMapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from hashlib import blake2b
-from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from columns import Column, Kind, Row
+from identity import is_usable
+from mapping import Field, parse_fields
 from payloads import (
-    RESERVED_FIELDS,
-    TYPES,
     UNKNOWN_MOMENT,
     Event,
-    Field,
-    Mapping,
     Payload,
     PayloadBuilder,
     RejectedEvent,
     Rejection,
-    address_of,
-    identity_fields,
-    is_usable,
     leave_body,
-    mapping_problems,
-    parse_fields,
-    time_text,
     with_segment_false,
 )
+from tests.payload_samples import BERLIN, COLUMNS, ONE_USER, SAMPLE, USER_ID, body_of, build, convert, quick, strict
+from values import TYPES
 
-ONE_USER = {
-    "id": 7,
-    "email": "Ada@Example.com ",
-    "first_name": "Ada",
-    "last_name": None,
-    "plan_type": "pro",
-    "candidate": "alpha",
-    "page": "pricing",
-    "device": "mobile",
-    "browser": "Firefox",
-    "location": "Berlin",
-    "event_time": datetime(2026, 1, 6, 14, 31, 22, 987654),
-}
-COLUMNS = [Column(name, {"id": Kind.INTEGER, "event_time": Kind.DATETIME}.get(name, Kind.TEXT)) for name in ONE_USER]
-SAMPLE = Mapping(
-    email_column="email",
-    user_id_column=None,
-    user_fields=parse_fields("first_name,last_name,plan_type,candidate"),
-    segment_field="recent_page_view",
-    event_name="page_view",
-    event_fields=parse_fields("page,device,browser,location,candidate,event_time"),
-    event_time_column="event_time",
-    event_key=("event_time", "page"),
-    timezone=ZoneInfo("UTC"),
-)
-quick = settings(
-    derandomize=True,
-    max_examples=60,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise AssertionError(f"{constant} is not JSON")
-
-
-def strict(text: str) -> Any:
-    """Parse as a strict reader does: UTF-8, no NaN, no infinity."""
-    return json.loads(text.encode().decode(), parse_constant=_refuse)
-
-
-def body_of(payload: object) -> Any:
-    """Return the body of something that is not rejected."""
-    assert isinstance(payload, Payload | Event), payload
-    return strict(payload.body)
-
-
-def convert(value: object, kind: Kind, field_type: str | None = None, zone: tzinfo = UTC) -> Any:
-    """Return what one value becomes in a profile, or the rejection."""
-    mapping = replace(
-        SAMPLE, user_fields=(Field("x", ("x",), field_type),), segment_field="", event_name="", timezone=zone
-    )
-    row = {"email": "ada@example.com", "x": value}
-    profile = PayloadBuilder(mapping, [Column("email", Kind.TEXT), Column("x", kind)]).build(row).profile
-    return profile if isinstance(profile, Rejection) else body_of(profile)["dataFields"]["x"]
-
-
-def build(mapping: Mapping = SAMPLE, **changes: object) -> Any:
-    """Return what the sample user's row becomes, with some values changed."""
-    return PayloadBuilder(mapping, COLUMNS).build(ONE_USER | changes)
-
-
-# -- identities ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("address", "word"),
-    [
-        pytest.param("000", "@", id="no-at"),
-        pytest.param("ada@@example.com", "before", id="two-ats"),
-        pytest.param("ada@bob@example.com", "before", id="two-ats-apart"),
-        pytest.param("@example.com", "before", id="nobody"),
-        pytest.param("ada@", "after", id="nowhere"),
-        pytest.param("user @example.com", "before", id="space"),
-        pytest.param("ada@exam\u00a0ple.com", "invisible", id="no-break-space"),
-        pytest.param("ada\u200b@example.com", "invisible", id="zero-width-space"),
-        pytest.param("\u202eada@example.com", "invisible", id="right-to-left-mark"),
-        pytest.param("ada\0@example.com", "control", id="nul"),
-        pytest.param("ada\n@example.com", "control", id="newline"),
-        pytest.param("ada\ud83d@example.com", "invisible", id="half-surrogate"),
-        pytest.param(".ada@example.com", "before", id="leading-dot"),
-        pytest.param("ada.@example.com", "before", id="trailing-dot"),
-        pytest.param("a..da@example.com", "before", id="double-dot"),
-        pytest.param("a" * 65 + "@example.com", "64", id="long-local-part"),
-        pytest.param("ada@" + "a." * 130 + "com", "254", id="long-address"),
-        pytest.param("ada@localhost", "after", id="bare-host"),
-        pytest.param("ada@127.0.0.1", "after", id="ip-address"),
-        pytest.param("ada@[127.0.0.1]", "after", id="ip-literal"),
-        pytest.param("ada@example.c", "after", id="short-tld"),
-        pytest.param("ada@example.com.", "after", id="dot-at-end"),
-        pytest.param("ada@.example.com", "after", id="empty-label"),
-        pytest.param("ada@-example.com", "after", id="hyphen-first"),
-        pytest.param("ada@example-.com", "after", id="hyphen-last"),
-        pytest.param("ada@exam_ple.com", "after", id="underscore"),
-        pytest.param("a(b)c@example.com", "before", id="parentheses"),
-        pytest.param("ada@example.com,bob@example.com", "before", id="list"),
-        pytest.param("Ada <ada@example.com>", "before", id="display-name"),
-        pytest.param(5, "text", id="number"),
-        pytest.param(b"ada@example.com", "text", id="bytes"),
-    ],
-)
-def test_unusable_address(address: object, word: str) -> None:
-    """An address that no rule book accepts rejects profile and event, with column, value and cause."""
-    result = build(email=address)
-    assert isinstance(result.profile, Rejection)
-    assert isinstance(result.event, RejectedEvent)
-    assert result.event.reason == result.profile.reason
-    assert result.profile.reason.startswith("email is ")
-    assert word in result.profile.reason.partition(": ")[2]
-    assert "\n" not in result.profile.reason
-    assert not is_usable(result.identity)
-    assert result == build(email=address)
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "x+uuid@example.com",
-        "o'brien@example.co.uk",
-        '"a b"@example.com',
-        '"a@b".c@example.com',
-        "a\\@b@example.com",
-        "!#$%&*+/=?^_`{|}~-@example.com",
-        "?.a@example.com",
-        "a@xn--bcher-kva.example",
-        "ada@bücher.example",
-        "jörg@example.com",
-        "a" * 64 + "@example.com",
-        "a@1.com",
-        "ada@example.unknown",
-    ],
-)
-def test_usable_address(address: str) -> None:
-    """What Iterable may accept is Iterable's to judge, also outside ASCII and under unknown top-level domains."""
-    result = build(email=address)
-    assert result.identity == address_of(result.identity) == body_of(result.profile)["email"] == address
-    assert is_usable(result.identity)
-
-
-def test_identity_ignores_case_and_space() -> None:
-    """Two spellings of one address are one user, one event and one digest."""
-    assert build(email="ada@example.com") == build(email=" ADA@EXAMPLE.COM\t")
-
-
-def test_rows_that_name_nobody_stay_apart() -> None:
-    """Each row without an address stands for itself, and is the same one in the next run."""
-    first, again, other = build(email=None), build(email=None), build(email=None, page="settings")
-    assert first == again
-    assert first.identity != other.identity
-    assert first.profile.reason.startswith("email is NULL: the row names no user")
-    assert build(email="  ").identity != first.identity
-
-
-def test_bad_value_is_the_key_of_its_row() -> None:
-    """The same bad address comes to the same key, whatever else the row holds, and a reader recognises it."""
-    assert build(email="not-an-address").identity == build(email="not-an-address", page="x").identity
-    assert address_of(build(email="not-an-address").identity) == "not-an-address"
-    long = {build(email="x" * 500 + end).identity for end in "ab"}
-    assert len(long) == 2
-    assert max(map(len, long)) < 120
-
-
-USER_ID = replace(SAMPLE, email_column=None, user_id_column="id")
-
-
-def test_user_id() -> None:
-    """A user id is sent as text and alone; a missing user is created; nothing of it changes its case."""
-    result = build(USER_ID, id=7)
-    assert (result.identity, address_of(result.identity)) == ("id:7", "7")
-    profile, event = body_of(result.profile), body_of(result.event)
-    assert list(profile) == ["userId", "preferUserId", "dataFields"]
-    assert profile["userId"] == event["userId"] == "7"
-    assert profile["preferUserId"] is True
-    assert "email" not in profile | event
-    assert identity_fields(result.identity) == {"userId": "7"}
-    assert build(USER_ID, id="AbC").identity == "id:AbC"
-
-
-@pytest.mark.parametrize(
-    "value",
-    [True, 1.0, Decimal(1), b"a", "a" * 53, "a ", "é", "a\n", 10**60, pytest.param(1 << 20_000, id="huge"), [1]],
-)
-def test_unusable_user_id(value: object) -> None:
-    """A user id that Iterable documents as invalid is rejected here."""
-    assert isinstance(build(USER_ID, id=value).profile, Rejection)
-
-
-def test_identity_column_wins() -> None:
-    """With a user id column the e-mail column does not matter."""
-    assert build(replace(SAMPLE, user_id_column="id"), email="junk").identity == "id:7"
-
-
-# -- event time and id ---------------------------------------------------------------------------------------
+# -- event time and id ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("value", [None, "0000-00-00 00:00:00", "2026-00-10", "soon", True, 1.5, 10**30])
@@ -345,153 +143,7 @@ def test_profiles_only_and_events_only() -> None:
     assert build(missing).moment == UNKNOWN_MOMENT
 
 
-# -- values --------------------------------------------------------------------------------------------------
-
-BERLIN = ZoneInfo("Europe/Berlin")
-
-
-@pytest.mark.parametrize(
-    ("value", "kind", "field_type", "remedy"),
-    [
-        (2**53, Kind.INTEGER, None, "column:field:string"),
-        (-(2**53), Kind.INTEGER, None, "column:field:string"),
-        ("7", Kind.INTEGER, None, "column:field:string"),
-        (2, Kind.BOOLEAN, None, "column:field:number"),
-        (b"\2", Kind.BOOLEAN, None, "column:field:number"),
-        (float("nan"), Kind.NUMBER, None, "correct it"),
-        (float("inf"), Kind.UNKNOWN, None, "correct it"),
-        (Decimal("NaN"), Kind.NUMBER, "string", "correct it"),
-        (Decimal("sNaN"), Kind.NUMBER, None, "correct it"),
-        (Decimal("1e400"), Kind.NUMBER, None, "column:field:string"),
-        (10**400, Kind.NUMBER, None, "column:field:string"),
-        (b"\xff", Kind.BINARY, "string", "HEX()"),
-        (b"\xff", Kind.TEXT, None, "HEX()"),
-        (b"abc", Kind.BINARY, None, "column:field:string"),
-        (b"abc", Kind.UNKNOWN, None, "column:field:string"),
-        ({1, 2}, Kind.UNKNOWN, None, "leave the column out"),
-        ("{", Kind.JSON, None, "column:field:string"),
-        ("", Kind.JSON, None, "column:field:string"),
-        ('{"a": NaN}', Kind.JSON, None, "correct it"),
-        ("[-Infinity]", Kind.JSON, None, "correct it"),
-        ("[1e999]", Kind.JSON, None, "as a string"),
-        ("[9223372036854775808]", Kind.JSON, None, "as a string"),
-        ("9" * 5000, Kind.JSON, None, "as a string"),
-        ("[" * 101 + "]" * 101, Kind.JSON, None, "flatten"),
-        ("[" * 100_000, Kind.JSON, None, "flatten"),
-        (b"\xff", Kind.BINARY, "json", "HEX()"),
-        ({1: {2}}, Kind.JSON, None, "column:field:string"),
-        ("2026-02-31", Kind.DATE, None, "correct it"),
-        ("2026-01-06 25:00:00", Kind.TEXT, "date", "correct it"),
-        ("06.01.2026", Kind.TEXT, "date", "column:field:string"),
-        ("", Kind.TEXT, "date", "column:field:string"),
-        (1.5, Kind.NUMBER, "date", "column:field:string"),
-        (datetime(1, 1, 1), Kind.DATETIME, None, "correct it"),
-        (1767709882000, Kind.INTEGER, "date", "1000"),
-        ("yes", Kind.TEXT, "bool", "column:field:number"),
-        ("", Kind.TEXT, "bool", "column:field:number"),
-        ("nan", Kind.TEXT, "number", "column:field:string"),
-        ("1_000", Kind.TEXT, "number", "column:field:string"),
-        ("1e999", Kind.TEXT, "number", "column:field:string"),
-    ],
-)
-def test_value_that_cannot_be_sent(value: object, kind: Kind, field_type: str | None, remedy: str) -> None:
-    """A value without a true JSON form rejects the profile: column, value and remedy on one line."""
-    rejection = convert(value, kind, field_type, BERLIN)
-    assert isinstance(rejection, Rejection), rejection
-    assert rejection.reason.startswith("x is ")
-    assert remedy in rejection.reason
-    assert len(rejection.reason) < 220
-    assert rejection == convert(value, kind, field_type, BERLIN)
-
-
-@pytest.mark.parametrize(
-    ("value", "kind", "field_type", "expected"),
-    [
-        (1, Kind.BOOLEAN, None, True),
-        (b"\0", Kind.BOOLEAN, None, False),
-        (2**53 - 1, Kind.INTEGER, None, 2**53 - 1),
-        (2**64, Kind.INTEGER, "string", str(2**64)),
-        (7, Kind.INTEGER, "number", 7.0),
-        (2026, Kind.YEAR, None, 2026),
-        (Decimal("12.00"), Kind.NUMBER, None, 12.0),
-        (3, Kind.NUMBER, None, 3.0),
-        (Decimal("0.00000001"), Kind.NUMBER, "string", "0.00000001"),
-        (-0.5, Kind.UNKNOWN, None, -0.5),
-        ("2026-01-06", Kind.TEXT, None, "2026-01-06"),
-        ("true", Kind.TEXT, None, "true"),
-        ("0000-00-00", Kind.UNKNOWN, None, "0000-00-00"),
-        ("a\0b", Kind.TEXT, None, "a\0b"),
-        ("\U0001f600", Kind.TEXT, None, "\U0001f600"),
-        ("a\ud83db", Kind.TEXT, None, "a\ufffdb"),
-        ("é".encode(), Kind.BINARY, "string", "é"),
-        (timedelta(hours=-838, minutes=-59, seconds=-59), Kind.TIME, None, "-838:59:59"),
-        (timedelta(microseconds=5), Kind.TIME, None, "00:00:00.000005"),
-        ('{"a": [1, 2.5, null, "x"]}', Kind.JSON, None, {"a": [1, 2.5, None, "x"]}),
-        ('{"a": 1, "a": 2}', Kind.JSON, None, {"a": 2}),
-        ("[-9223372036854775808]", Kind.TEXT, "json", [-(2**63)]),
-        ("[" * 100 + "1" + "]" * 100, Kind.JSON, None, json.loads("[" * 100 + "1" + "]" * 100)),
-        ('"\\ud83d"', Kind.JSON, None, "\ufffd"),
-        ({"a": 1}, Kind.UNKNOWN, None, {"a": 1}),
-        ({"a": 1}, Kind.JSON, "string", '{"a":1}'),
-        ("TRUE", Kind.TEXT, "bool", True),
-        ("0", Kind.TEXT, "bool", False),
-        (1, Kind.INTEGER, "bool", True),
-        (" -1.5e3", Kind.TEXT, "number", -1500.0),
-        (None, Kind.JSON, None, None),
-        (None, Kind.TEXT, "bool", None),
-    ],
-)
-def test_value(value: object, kind: Kind, field_type: str | None, expected: object) -> None:
-    """The column or the setting decides the JSON type; text is never looked into unless the setting asks for it."""
-    sent = convert(value, kind, field_type, BERLIN)
-    assert sent == expected
-    assert type(sent) is type(expected)
-
-
-@pytest.mark.parametrize(
-    ("value", "kind", "expected"),
-    [
-        pytest.param(datetime(2026, 1, 6, 14, 31, 22, 999999), Kind.DATETIME, "2026-01-06 13:31:22", id="winter"),
-        pytest.param(datetime(2026, 7, 6, 14, 31, 22), Kind.DATETIME, "2026-07-06 12:31:22", id="summer"),
-        pytest.param(datetime(2026, 10, 25, 2, 30, fold=1), Kind.DATETIME, "2026-10-25 00:30:00", id="twice"),
-        pytest.param(datetime(2026, 3, 29, 2, 30), Kind.DATETIME, "2026-03-29 01:30:00", id="never"),
-        pytest.param(datetime(2026, 1, 6, 14), Kind.TIMESTAMP, "2026-01-06 14:00:00", id="timestamp"),
-        pytest.param(datetime(2026, 1, 6, 14), Kind.UNKNOWN, "2026-01-06 13:00:00", id="unknown"),
-        pytest.param(
-            datetime(2026, 1, 6, 14, tzinfo=timezone(timedelta(hours=5, minutes=30))),
-            Kind.DATETIME,
-            "2026-01-06 08:30:00",
-            id="aware",
-        ),
-        pytest.param(date(2026, 1, 6), Kind.DATE, "2026-01-06 00:00:00", id="day"),
-        pytest.param(datetime(2026, 1, 6, 9), Kind.DATE, "2026-01-06 09:00:00", id="day-with-a-clock"),
-        pytest.param(date(33, 4, 3), Kind.DATE, "0033-04-03 00:00:00", id="antiquity"),
-        pytest.param("2026-01-06", Kind.DATETIME, "2026-01-06 00:00:00", id="text-day"),
-        pytest.param("2026-01-06 14:31:22.5", Kind.DATETIME, "2026-01-06 13:31:22", id="text"),
-        pytest.param("2026-01-06T14:31:22.123Z", Kind.DATETIME, "2026-01-06 14:31:22", id="text-utc"),
-        pytest.param("2026-01-06 14:31:22 -0130", Kind.DATETIME, "2026-01-06 16:01:22", id="text-offset"),
-    ],
-)
-def test_date(value: object, kind: Kind, expected: str) -> None:
-    """A date is written in UTC and in Iterable's own layout; a day is never shifted."""
-    assert convert(value, kind, None, BERLIN) == f"{expected} +00:00"
-    if isinstance(value, str):
-        assert convert(value, Kind.TEXT, "date", BERLIN) == f"{expected} +00:00"
-
-
-@pytest.mark.parametrize("value", ["0000-00-00", "0000-00-00 00:00:00", "2026-00-10", "2026-01-00 00:00:00.000000"])
-@pytest.mark.parametrize("kind", [Kind.DATE, Kind.DATETIME, Kind.TIMESTAMP])
-def test_zero_date_is_null(value: str, kind: Kind) -> None:
-    """MySQL's zero dates are no dates: null clears the field."""
-    assert convert(value, kind) is None
-
-
-def test_time_text() -> None:
-    """A TIME is written as MySQL writes it."""
-    assert time_text(timedelta(seconds=-1, microseconds=-20)) == "-00:00:01.000020"
-
-
-# -- bodies --------------------------------------------------------------------------------------------------
+# -- bodies ---------------------------------------------------------------------------------------------------
 
 
 def test_bodies() -> None:
@@ -541,96 +193,7 @@ def test_leaving_the_segment() -> None:
     assert "recent_page_view" not in build(replace(SAMPLE, segment_field="")).profile.body
 
 
-# -- the mapping ---------------------------------------------------------------------------------------------
-
-
-def test_fields_with_every_problem() -> None:
-    """All problems of a field list are told at once."""
-    with pytest.raises(ValueError, match="two commas") as caught:
-        parse_fields("a,,b:c:int,d:e:json:f,:g,h:,i:j..k,l:x,m:x,n:y.z,o:y")
-    for words in ("'int'", "'d:e:json:f'", "':g'", "'h:'", "'i:j..k'", "x is named 2 times", "the field y cannot"):
-        assert words in str(caught.value)
-
-
-def test_fields() -> None:
-    """A column alone keeps its name; the same column may fill two fields."""
-    assert parse_fields(" ") == ()
-    assert parse_fields("a, b:c , a:d.e:json") == (
-        Field("a", ("a",), None),
-        Field("b", ("c",), None),
-        Field("a", ("d", "e"), "json"),
-    )
-
-
-def test_good_mapping() -> None:
-    """The sample's mapping has no problems, nor has one without events or without profiles."""
-    assert mapping_problems(SAMPLE, COLUMNS) == []
-    assert mapping_problems(USER_ID, COLUMNS) == []
-    assert mapping_problems(replace(SAMPLE, user_fields=()), COLUMNS) == []
-    assert mapping_problems(replace(SAMPLE, event_name="", event_time_column="", event_key=()), COLUMNS) == []
-
-
-def test_mapping_with_every_problem() -> None:
-    """Whatever is wrong with a mapping is found before anything is sent, all at once, with the columns that exist."""
-    mapping = Mapping(
-        email_column="mail",
-        user_id_column=None,
-        user_fields=parse_fields("nope,blob,a:email,a:devices.x,a:home_geo_location,a:seg.x"),
-        segment_field="seg",
-        event_name="seen",
-        event_fields=parse_fields("blob:data,gone"),
-        event_time_column="a",
-        event_key=("lost",),
-        timezone=UTC,
-    )
-    columns = [Column("a", Kind.TEXT), Column("a", Kind.TEXT), Column("blob", Kind.BINARY)]
-    problems = mapping_problems(mapping, columns)
-    for words in (
-        "2 columns named a",
-        "EMAIL_COLUMN names the column mail",
-        "USER_FIELDS names the column nope",
-        "EVENT_FIELDS names the column gone",
-        "EVENT_KEY names the column lost",
-        "USER_FIELDS writes to email,",
-        "USER_FIELDS writes to devices.x",
-        "SEGMENT_FIELD is seg",
-        "blob:blob:string",
-        "blob:data:string",
-        "home_geo_location.lat",
-        "EVENT_TIME_COLUMN names a, which is text",
-    ):
-        assert sum(words in problem for problem in problems) == 1, words
-    assert len(problems) == 12
-    assert all("a, a, blob" in problem for problem in problems if "missing" in problem)
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"email_column": None}, "EMAIL_COLUMN or USER_ID_COLUMN"),
-        ({"email_column": "id"}, "EMAIL_COLUMN names id, which is integer"),
-        ({"user_id_column": "event_time"}, "USER_ID_COLUMN names event_time, which is datetime"),
-        ({"event_time_column": ""}, "EVENT_TIME_COLUMN must name"),
-        ({"event_key": ()}, "EVENT_KEY is empty"),
-        ({"user_fields": (), "event_name": ""}, "nothing to send"),
-        ({"segment_field": "a.b"}, "without a dot"),
-        ({"segment_field": "email"}, "Iterable keeps itself"),
-        ({"segment_field": "candidate"}, "rename one of them"),
-    ],
-)
-def test_mapping_problem(changes: dict[str, Any], words: str) -> None:
-    """Each problem is one sentence."""
-    (problem,) = mapping_problems(replace(SAMPLE, **changes), COLUMNS)
-    assert words in problem
-
-
-def test_reserved_fields_are_free_in_events() -> None:
-    """Only the profile's own fields are Iterable's; an event may have a field `email`."""
-    fields = tuple(Field("page", (name,), None) for name in sorted(RESERVED_FIELDS))
-    assert mapping_problems(replace(SAMPLE, event_fields=fields), COLUMNS) == []
-
-
-# -- any row -------------------------------------------------------------------------------------------------
+# -- any row --------------------------------------------------------------------------------------------------
 
 texts = st.text(st.characters(exclude_categories=()), max_size=20)  # surrogates and NUL included
 addresses = st.emails() | texts | texts.map(lambda text: f"{text}@example.com")
