@@ -1,0 +1,30 @@
+"""The exit codes: a promise to cron, to scripts and to the person on call."""
+
+from __future__ import annotations
+
+import enum
+
+
+@enum.unique
+class ExitCode(enum.IntEnum):
+    """Each code with the sentence that the README and the design give it."""
+
+    sentence: str
+
+    def __new__(cls, value: int, sentence: str) -> ExitCode:
+        """Make a member of a number and its sentence."""
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.sentence = sentence
+        return member
+
+    DONE = 0, "done: everything owed was delivered (nothing to do is also done)"
+    STOPPED = 1, "the run could not be done or was stopped: database, credentials, API down, disk"
+    USAGE = 2, "wrong usage or settings, columns that the query does not give (every problem named)"
+    INCOMPLETE = (
+        3,
+        ("finished, but some users or events were newly rejected or failed, or a mass exit was held back"),
+    )
+    LOCKED = 4, "another run holds the lock"
+    INTERRUPTED = 130, "interrupted by SIGINT (Ctrl-C): what was in flight was recorded, the rest is owed"
+    TERMINATED = 143, "interrupted by SIGTERM: what was in flight was recorded, the rest is owed"
