@@ -40,6 +40,9 @@ PROJECT_CODES = frozenset({"RequestFieldsTypesMismatched", "UniqueFieldsLimitExc
 JWT_CODES = frozenset({"BadAuthorizationHeader", "InvalidJwtPayload", "JwtUserIdentifiersMismatched"})
 """Codes about the token (Iterable's mobile SDKs); documented with status 400 and recorded with 401."""
 
+CREDENTIAL_CODES = frozenset({"BadApiKey"})
+"""Codes about the key, whatever the status."""
+
 DISALLOWED_EVENT = "is disallowed from tracking"
 EXCERPT = 500
 
@@ -112,18 +115,18 @@ def read_answer(status: int, body: bytes, *, bulk: bool = False) -> Answer:
     """Say what `status` and `body` mean; `bulk` answers have no `code` when they succeed."""
     data = _json_object(body)
     code = data.get("code") if data else None
-    code = code if isinstance(code, str) else None
-    message = _excerpt(data.get("msg") if data and "msg" in data else body.decode("utf-8", "replace"))
+    code = excerpt(code) if isinstance(code, str) else None
+    message = excerpt((data.get("msg") or "") if data and "msg" in data else body.decode("utf-8", "replace"))
     if status == 200:
         return _read_success(code, message, data, bulk=bulk)
     verdict = _verdict_of_failure(status, code)
-    told = f"{status} {code or 'without a code'}: {message}" if message else f"{status} with an empty body"
-    return Answer(verdict, told, status, code, data)
+    told = f"{status} {code or ('without a code' if body else 'with an empty body')}"
+    return Answer(verdict, f"{told}: {message}" if message else told, status, code, data)
 
 
 def _read_success(code: str | None, message: str, data: dict[str, Any] | None, *, bulk: bool) -> Answer:
     """A 200 counts only when it says Success, or in bulk gives its counts."""
-    if data is not None and DISALLOWED_EVENT in message:
+    if data is not None and DISALLOWED_EVENT in str(data.get("msg")):
         return Answer(Verdict.REJECTED_BY_PROJECT, f"200 refused: {message}", 200, code, data)
     if data is None:
         return Answer(Verdict.UNREADABLE, f"200 without a JSON object: {message}", 200)
@@ -146,6 +149,8 @@ def _verdict_of_failure(status: int, code: str | None) -> Verdict:
         return Verdict.RETRYABLE
     if code in JWT_CODES:
         return Verdict.JWT_REFUSED
+    if status in {401, 403} or code in CREDENTIAL_CODES:
+        return Verdict.CREDENTIALS_REFUSED
     if code in ROW_CODES:
         return Verdict.REJECTED
     return _verdict_of_status(status, code)
@@ -153,8 +158,6 @@ def _verdict_of_failure(status: int, code: str | None) -> Verdict:
 
 def _verdict_of_status(status: int, code: str | None) -> Verdict:
     """A 4xx or 3xx whose code says nothing of the row."""
-    if status in {401, 403}:
-        return Verdict.CREDENTIALS_REFUSED
     if status in {404, 405} or 300 <= status < 400:
         return Verdict.WRONG_URL
     if status == 413 or code == "BatchTooLarge":
@@ -184,9 +187,11 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _excerpt(text: object) -> str:
-    """Foreign text for one line: white space folded, cut, an HTML page reduced to the fact."""
+def excerpt(text: object) -> str:
+    """Foreign text for one line of a log: white space folded, nothing unprintable, cut, HTML named as such."""
     words = " ".join(str(text).split())
+    if not words.isprintable():
+        words = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in words)
     if words[:1] == "<" and ("<html" in words.lower() or "<!doctype" in words.lower()):
         words = f"an HTML page of {len(str(text))} characters: {words}"
     return words if len(words) <= EXCERPT else words[:EXCERPT] + "..."

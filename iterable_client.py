@@ -1,7 +1,7 @@
 """`IterableClient`: users/update, events/track and their bulk forms through one request path.
 
 `_make_request_with_retry` is the only loop and the only sleep; `_is_retryable` says whether, `_calculate_backoff`
-how long, `_handle_response` what an answer means (`answers.py`). Refused calls are values (`ApiResult`), not
+how long, `_handle_response` what an answer means (by `answers.py`). Refused calls are values (`ApiResult`), not
 exceptions, so that one user never stops the others.
 """
 
@@ -13,13 +13,16 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema, SSLError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from answers import RETRYABLE_STATUSES, Answer, ApiResult, Verdict, read_answer, retry_after
+from answers import RETRYABLE_STATUSES, Answer, ApiResult, Verdict, excerpt, read_answer, retry_after
 from csv_export import export_results_to_csv
 from pacing import Pacer, Ticket
 
@@ -46,6 +49,12 @@ TOKEN_MARGIN = 60
 SHORT_SECRET = 32
 """Bytes: HS256 wants a key at least as long as its hash (RFC 7518, 3.2)."""
 
+SHORTEST_KEY = 12
+"""Characters: what is shorter may stand in an answer by chance. Iterable's keys have 32."""
+
+SPENT = frozenset({Verdict.RETRYABLE, Verdict.THROTTLED})
+"""What another attempt may change; the verdict of a call whose attempts are all spent."""
+
 
 class Message(NamedTuple):
     """A request body with the user it speaks of: `{"email": ...}` or `{"userId": ...}`, None in bulk.
@@ -59,6 +68,7 @@ class Message(NamedTuple):
 
 class _Token(NamedTuple):
     identity: Mapping[str, str]
+    secret: str | None
     text: str
     issued: int
     expires: int
@@ -68,11 +78,12 @@ class IterableClient:
     """Speaks to one Iterable project. Safe to share between threads.
 
     `base_url` has no path; `timeout` is in seconds, to connect and between two bytes of an answer; `workers` sizes the
-    connection pool. `sleep(seconds)` waits, and returns True to give up waiting; `clock` is Unix time for
+    connection pool. `sleep` waits that many seconds, and returns True to give up waiting; `clock` is Unix time for
     tokens; `rng` gives the jitter. `pacer` limits the rate of the endpoints it knows; None: no limit.
 
     `max_retries` (total attempts), `initial_backoff` (seconds), `backoff_factor`, `jwt_secret` and `use_jwt` count
-    when assigned after construction. Raises ValueError when `use_jwt` is set without a secret.
+    when assigned after construction. Raises ValueError when `use_jwt` is set without a secret, and for a key that
+    no header can carry.
     """
 
     def __init__(
@@ -103,10 +114,11 @@ class IterableClient:
             backoff_factor,
         )
         self._pacer, self._clock = pacer, clock
-        self._sleep = sleep or threading.Event().wait
-        self._rng = rng or random.Random()  # noqa: S311 - jitter, not cryptography
+        self._sleep = threading.Event().wait if sleep is None else sleep
+        self._rng = random.Random() if rng is None else rng  # noqa: S311 - jitter, not cryptography
         self._minted = threading.local()
         self._warned_of_short_secret = False
+        self._warning = threading.Lock()
         self._prepared: dict[tuple[str, str], requests.PreparedRequest] = {}
         self._environment: dict[str, Any] | None = None
         self.session = requests.Session()
@@ -123,14 +135,20 @@ class IterableClient:
         self.session.close()
 
     def _check_authentication(self) -> None:
+        if self.api_key and not (self.api_key.isascii() and self.api_key.isprintable()):
+            raise ValueError("the API key has characters that no header can carry: copy it anew")
         if not self.use_jwt:
             logger.info("Using API key authentication")
             return
-        if not self.jwt_secret:
-            raise ValueError("use_jwt needs jwt_secret; it was shown once, when the key was made")
+        self._secret()
         logger.info("Using JWT authentication")
         if not self.api_key:
             logger.warning("JWT without an API key: the bearer token goes alone, and Iterable documents both headers")
+
+    def _secret(self) -> str:
+        if not self.jwt_secret:
+            raise ValueError("use_jwt needs jwt_secret; it was shown once, when the key was made")
+        return self.jwt_secret
 
     def update_user(self, email: str, data_fields: Mapping[str, Any]) -> ApiResult:
         """Create the user or update the profile's fields (POST /api/users/update); null clears a field."""
@@ -190,52 +208,57 @@ class IterableClient:
         """
         try:
             message = payload if isinstance(payload, Message) else _encode(payload)
-        except (TypeError, ValueError) as error:
-            return ApiResult(Answer(Verdict.REJECTED, f"the payload is not JSON: {error}"), 0)
-        made = 0
+        except (TypeError, ValueError, RecursionError) as error:
+            answer = Answer(Verdict.REJECTED, excerpt(f"the payload is not JSON: {error}"))
+            return self._end(answer, 0, [], Message(_identity_in(payload), None), endpoint_name)
+        made, renewed = 0, False
         retried: list[str] = []
-        renewed = False
         while True:
-            answer, wait = self._attempt(method, endpoint_url, message, endpoint_name)
+            answer, asked = self._attempt(method, endpoint_url, message, endpoint_name)
             made += answer.verdict is not Verdict.INTERRUPTED
             if answer.code == "InvalidJwtPayload" and self.use_jwt and not renewed:
                 renewed = True
                 self._minted.token = None
                 logger.warning("JWT refused by %s, made anew once: %s%s", endpoint_name, answer.reason, _who(message))
                 continue
-            short = None
-            if answer.verdict in {Verdict.RETRYABLE, Verdict.THROTTLED}:
-                if wait > MAX_RETRY_AFTER:
-                    answer = _wait_too_long(answer, wait)
-                elif len(retried) + 1 >= self.max_retries:
-                    short = "Max retries exceeded"
-                else:
-                    wait = max(wait, self._calculate_backoff(len(retried)))
-                    retried.append(_label(answer))
-                    self._announce_retry(answer, message, endpoint_name, wait, len(retried))
-                    if not self._sleep(wait):
-                        continue
-                    answer = _interrupted()
-            result = ApiResult(answer, made, short, tuple(retried))
-            self._log_end(result, message, endpoint_name)
-            return result
+            if not self._may_pass(answer) or len(retried) + 1 >= self.max_retries:
+                return self._end(answer, made, retried, message, endpoint_name)
+            wait = max(asked, self._calculate_backoff(len(retried)))
+            self._announce_retry(answer, message, endpoint_name, wait, len(retried) + 1)
+            if self._sleep(wait):
+                return self._end(_interrupted(), made, retried, message, endpoint_name)
+            retried.append(_label(answer))
+
+    def _may_pass(self, answer: Answer) -> bool:
+        """Whether the next attempt may fare better: no answer at all, or one whose status and code both allow it."""
+        return answer.verdict in SPENT and (answer.status is None or self._is_retryable(answer.status))
+
+    def _end(
+        self, answer: Answer, made: int, retried: Sequence[str], message: Message, endpoint_name: str
+    ) -> ApiResult:
+        error = "Max retries exceeded" if answer.verdict in SPENT else None
+        result = ApiResult(answer, made, error, tuple(retried))
+        self._log_end(result, message, endpoint_name)
+        return result
 
     def _attempt(self, method: str, url: str, message: Message, endpoint_name: str) -> tuple[Answer, float]:
         """One request: its answer, and the seconds that the server asks to wait before the next."""
         ticket: Ticket | None = None
-        if self._pacer and method == "POST":
+        if self._pacer and self._pacer.knows(endpoint_name):
             ticket = self._pacer.take(endpoint_name)
             if ticket is None:
                 return _interrupted(), 0.0
         try:
             response = self._send(method, url, message)
             body = response.content  # read here: a connection that breaks inside the body breaks here
-        except (requests.RequestException, OSError) as error:
+        except (requests.RequestException, HTTPError, OSError) as error:
             return _no_answer(error), 0.0
         answer = self._read(response.status_code, body, endpoint_name, method)
         asked = retry_after(response.headers.get("Retry-After"))
         if self._pacer and ticket:
             self._tell_pacer(self._pacer, endpoint_name, ticket, answer, asked)
+        if answer.verdict in SPENT and asked > MAX_RETRY_AFTER:
+            answer = _wait_too_long(answer, asked)
         return answer, asked
 
     @staticmethod
@@ -287,10 +310,11 @@ class IterableClient:
         """The token of the user whose call this thread makes: one serves a user's two calls while it is young."""
         token: _Token | None = getattr(self._minted, "token", None)
         now = self._clock()
-        if token is None or token.identity != identity or not token.issued <= now < token.expires:
+        ours = token and token.identity == identity and token.secret == self.jwt_secret
+        if not (token and ours and token.issued <= now < token.expires):
             margin = min(TOKEN_MARGIN, self.jwt_lifetime // 2)
             text = self._generate_jwt_token(identity)
-            token = _Token(dict(identity), text, int(now), int(now) + self.jwt_lifetime - margin)
+            token = _Token(dict(identity), self.jwt_secret, text, int(now), int(now) + self.jwt_lifetime - margin)
             self._minted.token = token
         return token.text
 
@@ -302,8 +326,9 @@ class IterableClient:
         """
         import jwt  # only a JWT run pays for loading it
 
-        secret = self.jwt_secret or ""
-        self._warn_of_short_secret(secret)
+        secret = self._secret()
+        if len(secret.encode()) < SHORT_SECRET:
+            self._warn_of_short_secret()
         now = int(self._clock())
         claims: dict[str, Any] = {**(identity or {}), "iat": now, "exp": now + self.jwt_lifetime}
         if self.jwt_issuer:
@@ -312,34 +337,43 @@ class IterableClient:
         logger.debug("JWT token generated successfully%s", _who(Message(identity, None)))
         return token
 
-    def _warn_of_short_secret(self, secret: str) -> None:
+    def _warn_of_short_secret(self) -> None:
         """Once, in our words; the library's own warning would come with each token."""
-        if self._warned_of_short_secret or len(secret.encode()) >= SHORT_SECRET:
-            return
         import warnings
 
         from jwt.warnings import InsecureKeyLengthWarning
 
-        self._warned_of_short_secret = True
-        warnings.filterwarnings("ignore", category=InsecureKeyLengthWarning)
-        logger.warning(
-            "The JWT secret has fewer than %d bytes, and Iterable's have %d: check ITERABLE_JWT_SECRET",
-            SHORT_SECRET,
-            SHORT_SECRET,
-        )
+        with self._warning:  # no thread signs before the library is silent
+            if self._warned_of_short_secret:
+                return
+            warnings.filterwarnings("ignore", category=InsecureKeyLengthWarning)
+            told = "The JWT secret has fewer than %d bytes, and Iterable's have %d: check ITERABLE_JWT_SECRET"
+            logger.warning(told, SHORT_SECRET, SHORT_SECRET)
+            self._warned_of_short_secret = True
 
     def _handle_response(self, response: requests.Response, endpoint_name: str) -> ApiResult:
         """Say what `response` means: a pair `success, data`, with verdict, reason, status and code."""
         return ApiResult(self._read(response.status_code, response.content, endpoint_name), 1)
 
     def _read(self, status: int, body: bytes, endpoint_name: str, method: str = "POST") -> Answer:
-        answer = read_answer(status, body, bulk=endpoint_name in BULK)
+        answer = read_answer(status, self._without_secrets(body), bulk=endpoint_name in BULK)
         if method == "GET" and status == 200 and answer.data is not None:
-            return Answer(Verdict.ACCEPTED, "Success", status, answer.code, answer.data)
+            return replace(answer, verdict=Verdict.ACCEPTED, reason="Success")
         if answer.verdict is Verdict.JWT_REFUSED and not self.use_jwt:
             told = f"{answer.reason} (the key is JWT-enabled: set USE_JWT_AUTH and ITERABLE_JWT_SECRET)"
-            return Answer(Verdict.CREDENTIALS_REFUSED, told, status, answer.code, answer.data)
+            return replace(answer, verdict=Verdict.CREDENTIALS_REFUSED, reason=told)
+        if self.jwt_issuer and self.use_jwt and "invalid payload" in answer.reason.lower():
+            told = "JWT_ISSUER is a suspect: Iterable does not document the iss claim; try it empty"
+            return replace(answer, reason=f"{answer.reason} ({told})")
         return answer
+
+    def _without_secrets(self, body: bytes) -> bytes:
+        """The body, where a server or a proxy that repeats the request repeats no credential of ours."""
+        token: _Token | None = getattr(self._minted, "token", None)
+        for secret in (self.api_key, self.jwt_secret, token and token.text):
+            if secret and len(secret) >= SHORTEST_KEY and (encoded := secret.encode()) in body:
+                body = body.replace(encoded, b"***")
+        return body
 
     def _is_retryable(self, status_code: int) -> bool:
         """Whether another attempt may succeed where this status was answered."""
@@ -372,24 +406,23 @@ class IterableClient:
             logger.info("%s call successful: Success%s %s", endpoint, who, evidence)
         elif result.verdict is Verdict.INTERRUPTED:
             logger.info("%s call given up: the run is stopping%s", endpoint, who)
-        elif result.verdict in {Verdict.RETRYABLE, Verdict.THROTTLED}:
+        elif result.verdict in SPENT:
             logger.error("Max retries exceeded for %s%s %s reason=%r", endpoint, who, evidence, result.reason)
         else:
             log = logger.warning if endpoint in BULK else logger.error  # a refused batch is halved, not lost
-            told = result.reason + self._suspect_issuer(result)
-            log("%s call failed (%s): %s%s %s", endpoint, result.verdict.value, told, who, evidence)
-
-    def _suspect_issuer(self, answer: ApiResult) -> str:
-        if self.jwt_issuer and self.use_jwt and "invalid payload" in answer.reason.lower():
-            return " (JWT_ISSUER is a suspect: Iterable does not document the iss claim; try it empty)"
-        return ""
+            log("%s call failed (%s): %s%s %s", endpoint, result.verdict.value, result.reason, who, evidence)
 
 
 def _encode(payload: Mapping[str, Any]) -> Message:
     """The body of `payload` and the identity in it; raises ValueError or TypeError for what is not JSON."""
-    identity = {key: str(payload[key]) for key in ("email", "userId") if key in payload}
     text = json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
-    return Message(identity or None, text.encode())
+    return Message(_identity_in(payload), text.encode())
+
+
+def _identity_in(payload: object) -> Mapping[str, str] | None:
+    if not isinstance(payload, Mapping):
+        return None
+    return {key: str(payload[key]) for key in ("email", "userId") if key in payload} or None
 
 
 def _plain(value: object) -> object:
@@ -403,7 +436,8 @@ def _who(message: Message) -> str:
     identity = message.identity
     if not identity:
         return ""
-    return f" email={identity['email']}" if "email" in identity else f" user_id={identity.get('userId')}"
+    key, name = ("email", "email") if "email" in identity else ("userId", "user_id")
+    return f" {name}={excerpt(identity.get(key))}"
 
 
 def _label(answer: Answer) -> str:
@@ -417,15 +451,17 @@ def _interrupted() -> Answer:
 
 def _wait_too_long(answer: Answer, wait: float) -> Answer:
     told = f"Iterable asks to wait {wait:.0f} s, more than {MAX_RETRY_AFTER:.0f} s: {answer.reason}"
-    return Answer(Verdict.WAIT_TOO_LONG, told, answer.status, answer.code, answer.data)
+    return replace(answer, verdict=Verdict.WAIT_TOO_LONG, reason=told)
 
 
 def _no_answer(error: Exception) -> Answer:
-    """A certificate that is not accepted will not be accepted later; everything else may pass."""
-    if isinstance(error, requests.Timeout):
-        return Answer(Verdict.RETRYABLE, f"timeout: {_cause(error)}")
-    if isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+    """A URL that is none and a certificate that is not accepted stay so; everything else may pass."""
+    if isinstance(error, (InvalidURL, InvalidSchema, MissingSchema)):  # in whose text a proxy's password may be
+        return Answer(Verdict.WRONG_URL, f"the base URL or a proxy's cannot be used: {type(error).__name__}")
+    if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
         return Answer(Verdict.WRONG_URL, f"the certificate was not accepted, so nothing was sent: {_cause(error)}")
+    if isinstance(error, requests.Timeout) or (error.args and isinstance(error.args[0], ReadTimeoutError)):
+        return Answer(Verdict.RETRYABLE, f"timeout: {_cause(error)}")
     return Answer(Verdict.RETRYABLE, f"connection: {_cause(error)}")
 
 
@@ -436,4 +472,4 @@ def _cause(error: BaseException) -> str:
     if isinstance(inner, BaseException):
         return _cause(inner)
     text = str(error.args[-1]) if error.args else ""
-    return f"{type(error).__name__} {text}".strip()[:200]
+    return excerpt(f"{type(error).__name__} {text}".strip())[:200]

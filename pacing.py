@@ -35,6 +35,9 @@ SMALLEST_BURST = 2.0
 DECREASE = 0.5
 INCREASE_PER_SECOND = 1.05
 FLOOR = 0.01
+LONGEST_RAISE = 60.0
+"""Seconds without an accepted request that count, at most, when the rate is raised."""
+
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
 
@@ -55,7 +58,6 @@ class TokenBucket:
     def __init__(self, ceiling: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.ceiling = ceiling * HEADROOM
         self.rate = self.ceiling
-        self._burst = max(SMALLEST_BURST, ceiling * BURST_SECONDS)
         quota = max(1, int(ceiling))
         self._window = quota / self.ceiling
         self._starts: deque[float] = deque(maxlen=quota)
@@ -72,12 +74,16 @@ class TokenBucket:
         with self._lock:
             interval = 1 / self.rate
             now = self._clock()
-            start = max(now, self._full_at - (self._burst - 1) * interval, self._opens_at)
+            start = max(now, self._full_at - (self._burst() - 1) * interval, self._opens_at)
             if len(self._starts) == self._starts.maxlen:
                 start = max(start, self._starts[0] + self._window)
             self._starts.append(start)
             self._full_at = max(self._full_at, start) + interval
             return Ticket(start, self._era)
+
+    def _burst(self) -> float:
+        """How many requests may start at once: a lowered rate has smaller bursts, too."""
+        return max(SMALLEST_BURST, self.rate / HEADROOM * BURST_SECONDS)
 
     def holds(self, ticket: Ticket) -> bool:
         """False when a pause was declared after the ticket was given: it has to be drawn anew."""
@@ -89,17 +95,21 @@ class TokenBucket:
         Requests that were under way when the pause began are answered 429 too; they lower the rate only once.
         """
         with self._lock:
-            now = self._clock()
+            pause = retry_after
             if ticket.era == self._era:
-                self._era += 1
                 self.rate = max(self.rate * DECREASE, self.ceiling * FLOOR)
                 pause = max(retry_after, self._pause)
                 self._pause = min(self._pause * 2, LONGEST_PAUSE)
-            else:
-                pause = retry_after
-            self._opens_at = max(self._opens_at, now + pause)
-            self._full_at = self._opens_at + self._burst / self.rate
-            self._raised_at = self._opens_at
+            now = self._clock()
+            if ticket.era == self._era or now + pause > self._opens_at:
+                self._close(now, max(now + pause, self._opens_at))
+
+    def _close(self, now: float, opens_at: float) -> None:
+        """Begin an era: tickets that were not used yet are void, and the bucket is empty when it opens."""
+        self._era += 1
+        self._starts = deque((start for start in self._starts if start <= now), self._starts.maxlen)
+        self._opens_at = self._raised_at = opens_at
+        self._full_at = opens_at + self._burst() / self.rate
 
     def accepted(self, ticket: Ticket) -> None:
         """A request of this `ticket` was accepted: the endpoint is open, its rate may grow."""
@@ -107,9 +117,10 @@ class TokenBucket:
             return
         with self._lock:
             self._pause = FIRST_PAUSE
-            elapsed = self._clock() - self._raised_at
+            now = self._clock()
+            elapsed = min(now - self._raised_at, LONGEST_RAISE)
             if elapsed > 0:
-                self._raised_at += elapsed
+                self._raised_at = now
                 self.rate = min(self.ceiling, self.rate * INCREASE_PER_SECOND**elapsed)
 
 
@@ -128,6 +139,10 @@ class Pacer:
         self._buckets = {endpoint: TokenBucket(ceiling, clock) for endpoint, ceiling in ceilings.items()}
         self._sleep = sleep
         self._clock = clock
+
+    def knows(self, endpoint: str) -> bool:
+        """Whether this endpoint has a ceiling."""
+        return endpoint in self._buckets
 
     def take(self, endpoint: str) -> Ticket | None:
         """Wait for this endpoint's turn; None when the run was told to stop while waiting."""

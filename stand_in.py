@@ -597,6 +597,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=0, help="0: any free one (default)")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
     parser.add_argument("--limits", action="store_true", help="enforce the documented rate limits")
+    parser.add_argument(
+        "--limit", action="append", default=[], metavar="ENDPOINT=N", help="enforce N requests a second there"
+    )
     parser.add_argument("--retry-after", help="the Retry-After header of a 429")
     parser.add_argument("--api-key", default=ProjectRules.api_key)
     parser.add_argument("--jwt-api-key")
@@ -606,6 +609,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _limits(options: argparse.Namespace) -> dict[str, float] | None:
+    limits = dict(DOCUMENTED_LIMITS) if options.limits else {}
+    for item in options.limit:
+        endpoint, _, number = item.partition("=")
+        limits[f"/api/{endpoint}"] = float(number)
+    return limits or None
+
+
 def _from_arguments(options: argparse.Namespace) -> StandIn:
     # A process nobody can ask for its requests does not keep them, and a fault that never answers
     # would measure the client's time-out.
@@ -613,7 +624,7 @@ def _from_arguments(options: argparse.Namespace) -> StandIn:
     return StandIn(
         port=options.port,
         latency=options.latency,
-        limits=DOCUMENTED_LIMITS if options.limits else None,
+        limits=_limits(options),
         retry_after=options.retry_after,
         api_key=options.api_key,
         jwt_api_key=options.jwt_api_key,

@@ -63,8 +63,8 @@ LONGEST_VALUE = 32_000
 """About the most characters of one field's value (Field Data Types)."""
 
 _EMAIL = re.compile(
-    r"""(?=[^@]{1,64}@)[^\s()<>@,;:'"\\.\[\]\x00-\x1f\x7f-\U0010ffff]+
-        (?:\.[^\s()<>@,;:'"\\.\[\]\x00-\x1f\x7f-\U0010ffff]+)*
+    r"""(?=[^@]{1,64}@)[^\s()<>@,;:"\\.\[\]\x00-\x1f\x7f-\U0010ffff]+
+        (?:\.[^\s()<>@,;:"\\.\[\]\x00-\x1f\x7f-\U0010ffff]+)*
         @(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+(?P<tld>[a-z]{2,63}|xn--[a-z0-9-]+)""",
     re.VERBOSE | re.IGNORECASE | re.ASCII,  # without ASCII, i, k and s would match letters beyond it
 )

@@ -1,0 +1,123 @@
+"""Bring the result of one SQL query into an Iterable project: the command line and the order of the steps."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+from exit_codes import ExitCode
+from options import parse_options
+
+if TYPE_CHECKING:
+    from config import Settings
+    from sync import Job
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the command line says and return the exit code."""
+    options = parse_options(argv)
+    from config import SettingsError
+
+    try:
+        if options.history:
+            return show_history(load(options), options.history)
+        if options.check:
+            return check_everything(options)
+        with job_of(options) as job:
+            if options.dry_run:
+                from preview import dry_run
+
+                return dry_run(job)
+            return one_run(job, options)
+    except SettingsError as error:
+        return refuse(error.problems)
+    except BrokenPipeError:  # `--dry-run | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.DONE
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+
+
+def environment(options: argparse.Namespace) -> dict[str, str] | None:
+    """The environment that wins over `.env`; --bulk counts as ITERABLE_BULK=true."""
+    return {**os.environ, "ITERABLE_BULK": "true"} if options.bulk else None
+
+
+def load(options: argparse.Namespace) -> Settings:
+    """The settings of this call."""
+    from config import load_settings
+
+    return load_settings(options.env_file, environment(options))
+
+
+def check_everything(options: argparse.Namespace) -> int:
+    """Look at all that a run needs; settings that cannot be used are findings among the others."""
+    from checks import check
+    from config import read_settings
+    from sync import Job
+
+    settings, problems = read_settings(options.env_file, environment(options))
+    return check(Job(settings, since=options.since), problems)
+
+
+def job_of(options: argparse.Namespace) -> AbstractContextManager[Job]:
+    """What this call works on; for --demo, with the sample database and the stand-in running."""
+    from sync import Job
+
+    switches = {
+        name: getattr(options, name) for name in ("since", "limit", "full", "retry_rejected", "allow_mass_exit", "csv")
+    }
+    terminal = sys.stderr.isatty()
+    if options.demo:
+        from demo import demonstration
+
+        return demonstration(bulk=options.bulk, **switches, on_screen=not options.json, progress=terminal)
+    return nullcontext(Job(load(options), **switches, on_screen=terminal, progress=terminal))
+
+
+def one_run(job: Job, options: argparse.Namespace) -> int:
+    """Run, then tell: a person at a terminal everything, cron only what went wrong."""
+    from sync import run
+
+    summary = run(job)
+    log_file = str(job.settings.log_file)
+    if options.json:
+        print(json.dumps(summary.as_json()))
+    if job.on_screen and not options.json:
+        print(summary.for_a_person(log_file))
+    elif summary.exit_code and not job.on_screen:
+        print(summary.for_cron(log_file), file=sys.stderr)
+    return int(summary.exit_code)
+
+
+def show_history(settings: Settings, count: int) -> int:
+    """Print the last runs from the state."""
+    from contextlib import closing
+
+    from report import history_table
+    from state import State, StateError
+
+    try:
+        with closing(State(settings.state_file, writable=False)) as state:
+            print(history_table(state.history(count)))
+    except StateError as error:
+        print(error, file=sys.stderr)
+        return ExitCode.STOPPED
+    return ExitCode.DONE
+
+
+def refuse(problems: Sequence[str]) -> int:
+    """List every problem of the settings; nothing was connected or written."""
+    print(f"The settings cannot be used ({len(problems)} to mend):", file=sys.stderr)
+    for problem in problems:
+        print(f"  - {problem}", file=sys.stderr)
+    return ExitCode.USAGE
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

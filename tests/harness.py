@@ -1,0 +1,328 @@
+"""What the tests of the run share: rows in memory, Iterable without a socket, and a run as a process of its own.
+
+A `World` is one installation: settings, a source of rows that a test may change between runs, and an Iterable
+project as strict as the stand-in, reached through `requests` without a network. `python -m tests.harness` is the
+program with its rows from a file instead of a database, for tests that kill it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from datetime import datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from requests.adapters import BaseAdapter
+
+import main
+import sync
+from columns import Column, Kind, Row
+from config import Settings, load_settings
+from db import MySQLParams, ResultSet, SourceError
+from delivery import Stop
+from iterable_client import IterableClient
+from report import Summary
+from stand_in import Ending, Fault, Faults, Request
+from stand_in_project import Project, ProjectRules
+
+PROJECT = Path(__file__).resolve().parent.parent
+T0 = datetime(2026, 1, 6, 12, 0, 0)
+UPDATE, TRACK = "/api/users/update", "/api/events/track"
+KEY = ProjectRules.api_key
+COLUMNS = (
+    Column("id", Kind.INTEGER),
+    *(Column(name, Kind.TEXT) for name in ("email", "first_name", "last_name", "plan_type", "candidate")),
+    *(Column(name, Kind.TEXT) for name in ("page", "device", "browser", "location")),
+    Column("event_time", Kind.TIMESTAMP),
+)
+
+
+def person(number: int, **changes: Any) -> Row:
+    """The row of user number *number*, whose view is *number* seconds after T0; *changes* replace columns."""
+    return {
+        "id": number,
+        "email": address(number),
+        "first_name": f"Name {number}",
+        "last_name": "Test",
+        "plan_type": "pro",
+        "candidate": None,
+        "page": "pricing",
+        "device": "desktop",
+        "browser": "Firefox",
+        "location": "Berlin",
+        "event_time": T0 + timedelta(seconds=number),
+        **changes,
+    }
+
+
+def people(count: int) -> list[Row]:
+    """Users 1 to *count*."""
+    return [person(number) for number in range(1, count + 1)]
+
+
+def address(number: int) -> str:
+    """The address of user number *number*."""
+    return f"user{number}@example.com"
+
+
+class Rows:
+    """A Source on a list; *breaks_after* rows the database goes away."""
+
+    description = "memory://rows"
+    server = "a list"
+
+    def __init__(
+        self, rows: Sequence[Row], columns: Sequence[Column] = COLUMNS, breaks_after: int | None = None
+    ) -> None:
+        self._rows, self._columns, self._breaks_after = rows, columns, breaks_after
+
+    def query(self, sql: str, since: datetime, since_local: datetime, limit: int | None = None) -> ResultSet:
+        """All rows, whatever is asked for."""
+        del sql, since, since_local
+        rows = islice(self._values(), limit)
+        return ResultSet(self._columns, rows, parameters=frozenset({"since"}), release=lambda: None)
+
+    def _values(self) -> Iterator[Sequence[Any]]:
+        for number, row in enumerate(self._rows):
+            if number == self._breaks_after:
+                raise SourceError("The connection to memory was lost: see whether it is up, and run again.")
+            yield [row[column.name] for column in self._columns]
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Wire(BaseAdapter):
+    """Iterable behind `requests`, without a socket; `requests` holds what came, `faults` goes wrong on purpose."""
+
+    def __init__(self, rules: ProjectRules | None = None, faults: Faults | None = None) -> None:
+        super().__init__()
+        self.project = Project(rules or ProjectRules())
+        self.faults = faults
+        self.requests: list[Request] = []
+        self._lock = threading.Lock()
+
+    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+        """Answer as the stand-in would."""
+        parts = urlsplit(str(request.url))
+        body = request.body if isinstance(request.body, bytes) else str(request.body or "").encode()
+        headers = {name.lower(): str(value) for name, value in request.headers.items()}
+        asked = Request(str(request.method), parts.path, parts.query, headers, body, time.monotonic())
+        with self._lock:
+            self.requests.append(asked)
+            fault = (self.faults(asked) if self.faults else None) or Fault("", applies=True)
+            answer = self.project.handle(asked) if fault.applies else None
+        if fault.ending is Ending.HOLD:
+            raise requests.ReadTimeout("no answer")
+        if fault.silent or fault.missing:
+            raise requests.ConnectionError("closed")
+        told = fault.answer or answer
+        assert told is not None
+        asked.status = told.status
+        response = requests.Response()
+        response.status_code = told.status
+        response._content = told.body
+        response.headers.update({"Content-Type": told.content_type, **dict(told.headers)})
+        return response
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class World:
+    """One installation in *folder*; *environ* changes its settings. Attributes may change between runs."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, **environ: str) -> None:
+        self.folder = folder
+        self.rows: list[Row] = []
+        self.columns: Sequence[Column] = COLUMNS
+        self.breaks_after: int | None = None
+        self.iterable = Wire()
+        self.waits: list[float] = []
+        self.environ = {**environment(folder), "ITERABLE_API_BASE_URL": "https://api.iterable.com", **environ}
+        self._make_client = sync.make_client
+        monkeypatch.setattr(sync, "make_client", self.client)
+        monkeypatch.setattr(sync, "connect", lambda _params: self.source())
+
+    @property
+    def settings(self) -> Settings:
+        """The settings as they are now."""
+        return load_settings(Path(os.devnull), self.environ)
+
+    def source(self) -> Rows:
+        """The rows as they are now."""
+        return Rows(self.rows, self.columns, self.breaks_after)
+
+    def client(self, settings: Settings, stop: Stop) -> IterableClient:
+        """The run's client, whose requests go to `iterable` and whose waits take no time."""
+
+        def wait(seconds: float) -> bool:
+            self.waits.append(seconds)
+            return stop.is_set()
+
+        client = self._make_client(settings, stop)
+        client._pacer = None
+        client._sleep = wait
+        for scheme in ("https://", "http://"):
+            client.session.mount(scheme, self.iterable)
+        return client
+
+    def run(self, **switches: Any) -> Summary:
+        """One run; `sent` is about this one."""
+        self.iterable.requests.clear()
+        return sync.run(sync.Job(self.settings, source=self.source, source_name="memory://rows", **switches))
+
+    def main(self, *flags: str) -> int:
+        """One run by the command line."""
+        self.iterable.requests.clear()
+        return main.main(["--env-file", str(write_env(self.folder, self.environ)), *flags])
+
+    @property
+    def sent(self) -> list[tuple[str, str]]:
+        """What the last run sent: path and identity, in order."""
+        return [(request.path, identity(request)) for request in self.iterable.requests]
+
+    @property
+    def profiles(self) -> dict[str, dict[str, Any]]:
+        """What Iterable holds of users."""
+        return self.iterable.project.profiles
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The events that Iterable holds."""
+        return list(self.iterable.project.events.values())
+
+    def table(self, query: str) -> list[tuple[Any, ...]]:
+        """What the state says."""
+        with closing(sqlite3.connect(self.settings.state_file)) as state:
+            return state.execute(query).fetchall()
+
+    def log(self) -> str:
+        """The whole log."""
+        return self.settings.log_file.read_text("utf-8")
+
+
+def identity(request: Request) -> str:
+    """Whom a request is about."""
+    body = request.json()
+    return str(body.get("email") or body.get("userId"))
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """The settings of an installation whose files are in *folder*."""
+    return {
+        "DB_USER": "app",
+        "DB_NAME": "shop",
+        "ITERABLE_API_KEY": KEY,
+        "WORKERS": "4",
+        "INITIAL_BACKOFF": "0.05",
+        "CSV_DIR": str(folder),
+        "STATE_FILE": str(folder / "state.sqlite3"),
+        "LOG_FILE": str(folder / "run.log"),
+    }
+
+
+def write_env(folder: Path, environ: Mapping[str, str]) -> Path:
+    """The settings as a file."""
+    path = folder / "env"
+    quoted = {name: value.replace("\\", "\\\\").replace("'", "\\'") for name, value in environ.items()}
+    path.write_text("".join(f"{name}='{value}'\n" for name, value in quoted.items()), encoding="utf-8")
+    return path
+
+
+def counts(summary: Summary) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Delivered, unchanged, rejected, failed: of users and of events."""
+    users, events = (
+        (told.delivered, told.unchanged, told.rejected, told.failed) for told in (summary.users, summary.events)
+    )
+    return users, events
+
+
+def about(who: str, fault: Fault | None, path: str | None = None) -> Faults:
+    """*fault* for each request about the user *who*, of *path* alone if it is given."""
+    return lambda request: fault if identity(request) == who and path in (None, request.path) else None
+
+
+# -- a run as a process --------------------------------------------------------------------------------------
+
+
+def start(
+    folder: Path, environ: Mapping[str, str], *flags: str, rows: Sequence[Row] | None = None, **options: Any
+) -> subprocess.Popen[str]:
+    """Start a run as cron would; with *rows* instead of a database if they are given."""
+    program = [str(PROJECT / "main.py")]
+    if rows is not None:
+        path = folder / "rows.json"
+        path.write_text(json.dumps(rows, default=str), encoding="utf-8")
+        program = ["-m", "tests.harness", str(path)]
+    return subprocess.Popen(
+        [sys.executable, *program, "--env-file", str(write_env(folder, environ)), *flags],
+        cwd=PROJECT,
+        env={"PATH": os.environ["PATH"]},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+@contextmanager
+def started(*args: Any, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """As `start`, and killed at the end of the block if it still runs."""
+    with start(*args, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_until(what: Callable[[], object], seconds: float = 10.0) -> None:
+    """Wait for something that another process does."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)
+
+
+def free_port() -> int:
+    """A port on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def params_environ(params: MySQLParams) -> dict[str, str]:
+    """The settings that lead to a database."""
+    return {
+        "DB_HOST": params.host,
+        "DB_PORT": str(params.port),
+        "DB_USER": params.user,
+        "DB_PASSWORD": params.password,
+        "DB_NAME": params.database,
+    }
+
+
+def _rows_of(path: str) -> Iterable[Row]:
+    for row in json.loads(Path(path).read_text("utf-8")):
+        yield {**row, "event_time": datetime.fromisoformat(row["event_time"])}
+
+
+if __name__ == "__main__":
+    read = list(_rows_of(sys.argv[1]))
+    vars(sync)["connect"] = lambda _params: Rows(read)
+    raise SystemExit(main.main(sys.argv[2:]))
