@@ -1,0 +1,51 @@
+"""The demonstration: the real run on the embedded sample database, against the stand-in for Iterable on loopback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import stand_in
+from config import HOME, load_settings
+from embedded import sample_database
+from sync import Job
+
+OUTPUT = HOME / "demo_output"
+
+
+@contextmanager
+def demonstration(*, bulk: bool, **switches: Any) -> Iterator[Job]:
+    """The job of a demo run, with the stand-in up; the demo starts afresh each time, so that it shows everything."""
+    OUTPUT.mkdir(mode=0o700, exist_ok=True)
+    for old in OUTPUT.glob("demo_state.sqlite3*"):
+        old.unlink()
+    print(
+        "This is a demo: a sample database in memory, and a stand-in for Iterable on this machine that answers the "
+        f"third call with an error on purpose.\nNothing leaves the machine; the files are in {OUTPUT.name}/.",
+        file=sys.stderr,
+    )
+    with stand_in.StandIn(faults=stand_in.scripted([None, None, stand_in.UNAVAILABLE])) as iterable:
+        settings = load_settings(
+            Path(os.devnull),
+            {
+                "DB_USER": "demo",
+                "DB_NAME": "sample",
+                "ITERABLE_API_KEY": iterable.api_key,
+                "ITERABLE_API_BASE_URL": iterable.url,
+                "ITERABLE_BULK": str(bulk).lower(),
+                "INITIAL_BACKOFF": "0.5",
+                "CSV_DIR": str(OUTPUT),
+                "STATE_FILE": str(OUTPUT / "demo_state.sqlite3"),
+                "LOG_FILE": str(OUTPUT / "demo.log"),
+            },
+        )
+        yield Job(
+            settings,
+            source=lambda: sample_database(HOME / "schema.sql", HOME / "seed.sql"),
+            source_name="the sample database (schema.sql, seed.sql)",
+            **switches,
+        )
