@@ -24,7 +24,11 @@ DOCUMENTED_CEILINGS = {
 """Requests a second and project, as Iterable's Swagger document states them."""
 
 HEADROOM = 0.97
-"""Part of a ceiling that is aimed at: a metronome at exactly the limit is answered 429 for its jitter."""
+BULK_HEADROOM = 0.95
+"""Parts of a ceiling that are aimed at: a metronome at exactly the limit is answered 429 for its jitter, and what
+takes only a few requests a second are requests of megabytes, whose arrival jitters more."""
+
+FEW = 50.0
 
 BURST_SECONDS = 0.1
 """How much unused quota may be used at once."""
@@ -49,6 +53,11 @@ class Ticket(NamedTuple):
     era: int
 
 
+def aim(ceiling: float) -> float:
+    """The rate that is aimed at below a `ceiling`, both in requests a second."""
+    return ceiling * (HEADROOM if ceiling > FEW else BULK_HEADROOM)
+
+
 class TokenBucket:
     """The pace of one endpoint. Safe to share between threads.
 
@@ -56,8 +65,9 @@ class TokenBucket:
     """
 
     def __init__(self, ceiling: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self.ceiling = ceiling * HEADROOM
+        self.ceiling = aim(ceiling)
         self.rate = self.ceiling
+        self._largest_burst = ceiling * BURST_SECONDS
         quota = max(1, int(ceiling))
         self._window = quota / self.ceiling
         self._starts: deque[float] = deque(maxlen=quota)
@@ -83,7 +93,7 @@ class TokenBucket:
 
     def _burst(self) -> float:
         """How many requests may start at once: a lowered rate has smaller bursts, too."""
-        return max(SMALLEST_BURST, self.rate / HEADROOM * BURST_SECONDS)
+        return max(SMALLEST_BURST, self._largest_burst * self.rate / self.ceiling)
 
     def holds(self, ticket: Ticket) -> bool:
         """False when a pause was declared after the ticket was given: it has to be drawn anew."""

@@ -17,7 +17,7 @@ from exit_codes import ExitCode
 from identity import address_of
 from iterable_client import EVENTS_TRACK, EVENTS_TRACK_BULK, USERS_BULK_UPDATE, USERS_UPDATE
 from outbox import Outbox, OwedUser, Plan
-from pacing import DOCUMENTED_CEILINGS, HEADROOM
+from pacing import DOCUMENTED_CEILINGS, aim
 from state import State
 from sync import Job, collect, explain
 
@@ -126,7 +126,7 @@ def _tell(job: Job, rows: int, plan: Plan, outbox: Outbox, made: Counter[str]) -
         USERS_UPDATE: settings.users_per_second,
         EVENTS_TRACK: settings.events_per_second,
     }
-    seconds = max((count / (ceilings[endpoint] * HEADROOM) for endpoint, count in made.items()), default=0.0)
+    seconds = max((count / aim(ceilings[endpoint]) for endpoint, count in made.items()), default=0.0)
     told = ", ".join(f"{count:,} {endpoint}" for endpoint, count in sorted(made.items())) or "none"
     say(f"dry run: {rows:,} rows; requests: {told}; nothing was sent")
     say(

@@ -199,7 +199,7 @@ def test_a_thousand_events_of_one_user(desk: Desk) -> None:
 def test_the_time_at_the_limits(desk: Desk) -> None:
     """The time is that of the slower endpoint at its ceiling."""
     desk.world.environ |= {"USERS_PER_SECOND": "10", "EVENTS_PER_SECOND": "1000"}
-    desk.world.rows = people(97)
+    desk.world.rows = people(95)
     desk.dry()
     assert "about 10.0 s at the limits" in desk.errors
 
