@@ -185,7 +185,8 @@ class Delivery:
         self._sender, self._outbox, self._stop = sender, outbox, stop
         self._workers, self._progress, self._clock = workers, progress, clock
         self._todo: queue.SimpleQueue[tuple[OwedUser, ...] | None] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[list[Result]] = queue.SimpleQueue()
+        # Not a SimpleQueue: its get(timeout) waits for ever when a signal comes as the timeout ends (CPython 3.11).
+        self._done: queue.Queue[list[Result]] = queue.Queue()
         self._in_flight: dict[str, OwedUser] = {}
         self._unrecorded: list[UserOutcome] = []
         self._recorded_at = self._accepted_at = clock()

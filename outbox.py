@@ -347,7 +347,11 @@ class Outbox:
             f"SELECT COUNT(*), COUNT(body) FROM owed_user o WHERE destination = ? AND {scope}",
             (here,),
         ).fetchone()
-        plan.owed_events = self._one(f"SELECT COUNT(*) FROM owed_event o WHERE destination = ? AND {scope}", here)
+        plan.owed_events = self._one(
+            f"SELECT COUNT(*) FROM owed_event o WHERE destination = ? AND {scope} AND EXISTS "
+            "(SELECT 1 FROM owed_user u WHERE u.destination = o.destination AND u.identity = o.identity)",
+            here,
+        )
         plan.leaving = self._one("SELECT COUNT(*) FROM temp.leaver") if not plan.exit_held_back else plan.leaving
 
     def new_rejections(self) -> Iterator[tuple[str, str]]:
