@@ -24,8 +24,9 @@ def demonstration(*, bulk: bool, **switches: Any) -> Iterator[Job]:
     for old in OUTPUT.glob("demo_state.sqlite3*"):
         old.unlink()
     print(
-        "This is a demo: a sample database in memory, and a stand-in for Iterable on this machine that answers the "
-        f"third call with an error on purpose.\nNothing leaves the machine; the files are in {OUTPUT.name}/.",
+        "This is a demo: the real program on a sample database in memory, against a stand-in for Iterable on this\n"
+        "machine that answers the third call with an error on purpose. Nothing leaves the machine; files are in\n"
+        f"{OUTPUT.name}/.",
         file=sys.stderr,
     )
     with stand_in.StandIn(faults=stand_in.scripted([None, None, stand_in.UNAVAILABLE])) as iterable:
@@ -49,3 +50,4 @@ def demonstration(*, bulk: bool, **switches: Any) -> Iterator[Job]:
             source_name="the sample database (schema.sql, seed.sql)",
             **switches,
         )
+    print("For a real run: cp .env.example .env, fill it in, then python3 main.py --check", file=sys.stderr)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from delivery import GRACE, Stop
+
+HEARD = frozenset({signal.SIGINT, signal.SIGTERM})
 
 
 class Interrupted(BaseException):
@@ -37,12 +41,18 @@ class Interruption:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Handle both signals inside the block."""
-        before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        threading.Thread(target=self._watch, args=(ours,), daemon=True, name="signals").start()
+        before = {number: signal.signal(number, self._handle) for number in HEARD}
+        woken_before = signal.set_wakeup_fd(theirs.fileno())
         try:
             yield
         finally:
+            signal.set_wakeup_fd(woken_before)
             for number, handler in before.items():
                 signal.signal(number, handler)
+            theirs.close()
 
     @contextmanager
     def delivering(self) -> Iterator[None]:
@@ -53,10 +63,16 @@ class Interruption:
         finally:
             self._delivering = False
 
+    def _watch(self, numbers: socket.socket) -> None:
+        """Stop the run from a thread of its own: a handler that took a lock could wait for the frame it interrupts."""
+        with numbers:
+            while number := numbers.recv(1):
+                if number[0] in HEARD:
+                    self._stop.set(describe(number[0]), grace=GRACE)
+
     def _handle(self, signum: int, _frame: FrameType | None) -> None:
         if self.signum:
             os._exit(128 + signum)
         self.signum = signum
-        self._stop.set(describe(signum), grace=GRACE)
         if not self._delivering:
             raise Interrupted(signum)

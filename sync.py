@@ -17,7 +17,7 @@ from db import MySQLParams, ResultSet, Source, SourceError, connect
 from delivery import Delivery, Sender, SingleSender, Stop, Tally
 from exit_codes import ExitCode
 from identity import log_field
-from interruption import Interrupted, Interruption
+from interruption import Interrupted, Interruption, describe
 from iterable_client import EVENTS_TRACK, EVENTS_TRACK_BULK, USERS_BULK_UPDATE, USERS_UPDATE, IterableClient
 from lock import LockedError, RunLock
 from logs import LineFormatter, add_handler, start_logging, stop_logging
@@ -265,6 +265,8 @@ def _steps(job: Job, state: State, summary: Summary, stop: Stop, interruption: I
         _write_rejected(path, outbox, summary)
         for pattern in ("query_results_*.csv", "rejected_rows_*.csv"):
             prune(path.parent if job.csv is None else csv_folder(settings), settings.csv_keep, pattern)
+    if interruption.signum:
+        summary.stopped_because = describe(interruption.signum)
     summary.exit_code = _exit_code(summary, interruption)
 
 
