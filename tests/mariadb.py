@@ -96,6 +96,7 @@ class Server:
         return [
             "--no-defaults",  # must be first
             f"--datadir={self.directory / 'data'}",
+            f"--tmpdir={self.directory}",  # a server that starts removes other servers' files from a shared one
             *(["--user=root"] if os.geteuid() == 0 else []),
             "--innodb-log-file-size=4M",
             "--innodb-buffer-pool-size=32M",
