@@ -98,12 +98,16 @@ class Summary:
     def attention(self) -> list[str]:
         """What a person has to look at, a sentence each."""
         told = []
-        new = self.users.newly_rejected + self.events.newly_rejected
-        if new:
-            told.append(f"{new:,} newly rejected (the row must change); reasons in the rejected rows and the log")
-        failed = self.users.failed + self.events.failed
-        if failed:
-            told.append(f"{failed:,} failed; they are owed and the next run sends them")
+        if self.users.newly_rejected or self.events.newly_rejected:
+            where = self.rejected_csv or "the log"
+            told.append(
+                f"newly rejected: {self.users.newly_rejected:,} users, {self.events.newly_rejected:,} events; "
+                f"the reasons are in {where}"
+            )
+        if self.users.failed or self.events.failed:
+            told.append(
+                f"failed: {self.users.failed:,} users, {self.events.failed:,} events; owed, the next run sends them"
+            )
         if self.held_back:
             told.append(self.held_back)
         return told
@@ -117,7 +121,7 @@ class Summary:
         if self.held_back:
             return "look at the source table; if the exits are right, run with --allow-mass-exit"
         if self.users.newly_rejected + self.events.newly_rejected:
-            return "correct the rows at the source, or the project, then run with --retry-rejected"
+            return "correct the rows at the source and run again; --retry-rejected when the project was corrected"
         if self.users.failed + self.events.failed:
             return "run again; grep 'Max retries' in the log for what they met"
         return "nothing to do; run it from cron as often as you like"

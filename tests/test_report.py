@@ -44,8 +44,8 @@ IDS = ["done", "nothing", "stopped", "rejected", "failed", "held-back"]
     ("summary", "why", "step"),
     [
         pytest.param(STOPPED, "the API is down", "run again", id="stopped"),
-        pytest.param(REJECTED, "3 newly rejected", "--retry-rejected", id="rejected"),
-        pytest.param(FAILED, "8 failed", "run again", id="failed"),
+        pytest.param(REJECTED, "newly rejected: 3 users", "--retry-rejected", id="rejected"),
+        pytest.param(FAILED, "failed: 4 users, 4 events", "run again", id="failed"),
         pytest.param(HELD_BACK, "600 of the 1,000", "--allow-mass-exit", id="held-back"),
     ],
 )
