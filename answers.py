@@ -55,6 +55,7 @@ class Verdict(enum.Enum):
     REJECTED_BY_PROJECT = "rejected by the project"  # the same, and other rows may meet the same reason
     TOO_LARGE = "too large"  # the request, not the row
     RETRYABLE = "retryable"  # this attempt failed and another may succeed
+    NOT_YET = "not known yet"  # a user who was just created; another attempt may succeed
     THROTTLED = "throttled"  # 429: about the quota, not about the row
     UNREADABLE = "unreadable"  # nobody knows what it means
     JWT_REFUSED = "token refused"
@@ -84,7 +85,8 @@ class ApiResult(tuple[bool, dict[str, Any]]):
 
     `data` is Iterable's answer on success and `{"error": ..., "status": ..., "code": ...}` otherwise.
     `verdict`, `reason`, `status`, `code`, `attempts` (requests made) and `retried` (what each repeated attempt met:
-    a status, "timeout" or "connection") tell a run what it needs beyond the pair.
+    a status, "timeout" or "connection") tell a run what it needs beyond the pair; `understood` that the answer was a
+    JSON object, so that it was an API that spoke.
     """
 
     verdict: Verdict
@@ -93,6 +95,7 @@ class ApiResult(tuple[bool, dict[str, Any]]):
     code: str | None
     attempts: int
     retried: tuple[str, ...]
+    understood: bool
 
     def __new__(
         cls, answer: Answer, attempts: int, error: str | None = None, retried: tuple[str, ...] = ()
@@ -108,6 +111,7 @@ class ApiResult(tuple[bool, dict[str, Any]]):
         self = super().__new__(cls, (success, data))
         self.verdict, self.reason = answer.verdict, answer.reason
         self.status, self.code, self.attempts, self.retried = answer.status, answer.code, attempts, retried
+        self.understood = answer.data is not None
         return self
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from answers import REJECTIONS, STOPPING, Answer, ApiResult, Verdict
-from identity import identity_fields
+from identity import identity_fields, log_field
 from iterable_client import EVENTS_TRACK, USERS_UPDATE, IterableClient, Message
 from outbox import Counts, Outbox, Outcome, OwedUser, Plan, Told, UserOutcome
 
@@ -236,9 +236,9 @@ class Delivery:
                 results = self._not_sent(job) if self._stop.is_set() else self._sender.send(job)
                 self._stop_at_once(results)
             except Exception as error:  # a bug must cost one job its outcome and not the run its end
-                logger.exception("unexpected error while sending to %s", job[0].identity)
-                self._stop.set(f"unexpected error: {error!r}; the log has the traceback")
-                results = self._not_sent(job)
+                logger.exception("Unexpected error while sending %s", log_field(job[0].identity))
+                self._stop.set(f"unexpected {type(error).__name__}: {error}; the log has the traceback")
+                results = self._in_doubt(job)
             self._done.put(results)
 
     def _stop_at_once(self, results: Sequence[Result]) -> None:
@@ -250,6 +250,19 @@ class Delivery:
     def _not_sent(self, job: Sequence[OwedUser]) -> list[Result]:
         told = judge(NOT_SENT)
         return [Result(with_profile_outcome(user, told), None, NOT_SENT.verdict, told.reason) for user in job]
+
+    def _in_doubt(self, job: Sequence[OwedUser]) -> list[Result]:
+        """Nobody knows what of the job was sent: all of it is owed, and nothing counts as known."""
+        told = Told(Outcome.FAILED, "an unexpected error; the log has the traceback")
+        return [
+            Result(
+                UserOutcome(user, told if user.profile is not None else None, (told,) * len(user.events)),
+                None,
+                Verdict.INTERRUPTED,
+                told.reason,
+            )
+            for user in job
+        ]
 
     def _canaries(self, claim: Callable[[int], list[OwedUser]]) -> None:
         """One user alone until one is accepted: new fields are created once, and a wrong key costs one request."""
@@ -316,8 +329,10 @@ class Delivery:
         self._count(result.outcome)
         self._unrecorded.append(result.outcome)
         user = result.outcome.user
-        if result.rest and self._may_wait(result.rest):
-            return result.rest
+        if result.rest:
+            self._outbox.stay_in_doubt(result.rest)
+            if self._may_wait(result.rest):
+                return result.rest
         if user.more and not self._stop.is_set():
             rest = self._outbox.claim_rest(user)
             if not result.outcome.derived:
@@ -340,13 +355,14 @@ class Delivery:
     def _judge_api(self, results: Sequence[Result]) -> None:
         """Stop the run when one job's results show that it cannot succeed."""
         calls = [call for result in results for call in result.calls]
+        up = any(call.understood for call in calls)
         if any(call.verdict is Verdict.ACCEPTED for call in calls):
             self._accepted_at = self._clock()
         result = next((result for result in results if result.last in ALARMING), results[0])
         self._last = result if result.calls or self._last is None else self._last
         if result.last is Verdict.ACCEPTED or result.last in REJECTIONS:
             self._failures.clear()
-        elif result.last in FAILURES:
+        elif result.last in FAILURES and not (up and result.last is Verdict.UNREADABLE):
             self._failures[result.last] += 1
             if self._failures[Verdict.JWT_REFUSED] >= JWT_REFUSED_AFTER:
                 self._stop.set(_remedy(result))
@@ -373,7 +389,7 @@ class Delivery:
     def _give_up_on_hanging(self) -> None:
         """What has not answered by now is owed."""
         for user in self._in_flight.values():
-            logger.warning("no answer within %.0f s of the signal; owed again: %s", GRACE, user.identity)
+            logger.warning("no answer within %.0f s of the signal; owed again %s", GRACE, log_field(user.identity))
             self._fail(user, "no answer before the run ended")
         self._in_flight.clear()
         self._record()

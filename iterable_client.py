@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -34,6 +34,7 @@ USERS_UPDATE = "users/update"
 EVENTS_TRACK = "events/track"
 USERS_BULK_UPDATE = "users/bulkUpdate"
 EVENTS_TRACK_BULK = "events/trackBulk"
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 BULK = frozenset({USERS_BULK_UPDATE, EVENTS_TRACK_BULK})
 
 MAX_RETRY_AFTER = 120.0
@@ -52,7 +53,11 @@ SHORT_SECRET = 32
 SHORTEST_KEY = 12
 """Characters: what is shorter may stand in an answer by chance. Iterable's keys have 32."""
 
-SPENT = frozenset({Verdict.RETRYABLE, Verdict.THROTTLED})
+UNKNOWN_USER = b"could not be found"
+"""What a token is answered whose user the project does not know (Iterable's mobile SDKs): right after users/update made
+the user, because writes become visible after seconds."""
+
+SPENT = frozenset({Verdict.RETRYABLE, Verdict.THROTTLED, Verdict.NOT_YET})
 """What another attempt may change; the verdict of a call whose attempts are all spent."""
 
 
@@ -216,7 +221,7 @@ class IterableClient:
         while True:
             answer, asked = self._attempt(method, endpoint_url, message, endpoint_name)
             made += answer.verdict is not Verdict.INTERRUPTED
-            if answer.code == "InvalidJwtPayload" and self.use_jwt and not renewed:
+            if answer.code == "InvalidJwtPayload" and answer.verdict is Verdict.JWT_REFUSED and not renewed:
                 renewed = True
                 self._minted.token = None
                 logger.warning("JWT refused by %s, made anew once: %s%s", endpoint_name, answer.reason, _who(message))
@@ -231,6 +236,8 @@ class IterableClient:
 
     def _may_pass(self, answer: Answer) -> bool:
         """Whether the next attempt may fare better: no answer at all, or one whose status and code both allow it."""
+        if answer.verdict is Verdict.NOT_YET:
+            return True
         return answer.verdict in SPENT and (answer.status is None or self._is_retryable(answer.status))
 
     def _end(
@@ -277,6 +284,8 @@ class IterableClient:
         """
         if self._environment is None:
             self._environment = dict(self.session.merge_environment_settings(self.base_url, {}, False, None, None))
+            if urlsplit(self.base_url).hostname in LOOPBACK:
+                self._environment["proxies"] = {}  # what is meant for this machine stays on it
         request = self._template(method, url).copy()
         request.headers.update(self._authentication(message.identity))
         if message.body is not None:
@@ -359,6 +368,8 @@ class IterableClient:
         answer = read_answer(status, self._without_secrets(body), bulk=endpoint_name in BULK)
         if method == "GET" and status == 200 and answer.data is not None:
             return replace(answer, verdict=Verdict.ACCEPTED, reason="Success")
+        if answer.verdict is Verdict.JWT_REFUSED and endpoint_name == EVENTS_TRACK and UNKNOWN_USER in body.lower():
+            return replace(answer, verdict=Verdict.NOT_YET)
         if answer.verdict is Verdict.JWT_REFUSED and not self.use_jwt:
             told = f"{answer.reason} (the key is JWT-enabled: set USE_JWT_AUTH and ITERABLE_JWT_SECRET)"
             return replace(answer, verdict=Verdict.CREDENTIALS_REFUSED, reason=told)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from payloads import UNKNOWN_MOMENT, Event, Payload, Rejection, RowPayloads, leave_body, with_segment_false
@@ -79,8 +79,8 @@ class OwedEvent(NamedTuple):
 class OwedUser:
     """A user with what is owed: the profile, if any, then the events, oldest first.
 
-    `more` says that further events wait until these are recorded; `leaves` that the profile takes the user out of the
-    segment.
+    `more` says that further events wait until these are recorded; `leaves` that the profile is there to take the user
+    out of the segment; `in_result` is False for every profile that carries the segment field as false.
     """
 
     identity: str
@@ -89,6 +89,7 @@ class OwedUser:
     events: tuple[OwedEvent, ...]
     leaves: bool = False
     more: bool = False
+    in_result: bool = True
 
 
 class Outcome(enum.Enum):
@@ -174,6 +175,7 @@ class Outbox:
         self._destination, self._policy, self._today = destination, policy, today
         self._after = self._after_leaver = -1
         self._renamed_from = ""
+        self._exit_held_back = False
         self._held: dict[str | bytes, tuple[bytes | None, int]] = {}
         with state.told():
             self._db.execute(f"PRAGMA temp.cache_size=-{CACHE_KIB}")
@@ -256,6 +258,7 @@ class Outbox:
             self._put_debts()
             self._count(plan)
             if self._state.writable:
+                self._forget_refusals()
                 self._remember()
         return plan
 
@@ -299,7 +302,7 @@ class Outbox:
         plan.leaving = self._one("SELECT COUNT(*) FROM temp.leaver")
         many = plan.segment_size >= SMALL_SEGMENT and plan.leaving * 2 > plan.segment_size
         if many and not self._policy.allow_mass_exit:
-            plan.exit_held_back = True
+            plan.exit_held_back = self._exit_held_back = True
             self._db.execute("DELETE FROM temp.leaver")
 
     def _put_debts(self) -> None:
@@ -363,6 +366,18 @@ class Outbox:
                 "WHERE e.mark = 4 AND e.reason IS NOT NULL AND u.mark < 3"
             )
 
+    def _forget_refusals(self) -> None:
+        """What `--retry-rejected` or `--full` owes stays owed when this run does not get to it."""
+        if not (self._policy.full or self._policy.retry_rejected):
+            return
+        delivered = ", delivered = NULL" if self._policy.full else ""
+        for table, key, scan in (("profile", "identity", "scan_user"), ("event", "id", "scan_event")):
+            self._db.execute(
+                f"UPDATE main.{table} SET rejected = NULL, reason = NULL{delivered} WHERE destination = ? "
+                f"AND {key} IN (SELECT {key} FROM temp.{scan} WHERE mark = ?)",
+                (self._destination, Mark.OWED),
+            )
+
     def _remember(self) -> None:
         """Put new rejections on record, note who was seen, and forget who was not for 90 days."""
         here, today = self._destination, self._today
@@ -393,8 +408,12 @@ class Outbox:
         self._db.execute("DELETE FROM main.event WHERE destination = ? AND seen < ?", stale)
 
     def _scope(self) -> str:
-        """Whom this run serves: a plain run everybody, any other only the users of its rows."""
-        own = "true" if self._policy.plain else "o.identity IN (SELECT identity FROM temp.scan_user)"
+        """Whom this run serves: a plain run everybody, any other only the users of its rows.
+
+        While a mass exit is held back nobody knows whether who is not in the result has left it; they wait.
+        """
+        everybody = self._policy.plain and not self._exit_held_back
+        own = "true" if everybody else "o.identity IN (SELECT identity FROM temp.scan_user)"
         return f"{own} AND o.identity NOT IN (SELECT identity FROM temp.leaver)"
 
     def _one(self, query: str, *values: Any) -> int:
@@ -438,14 +457,22 @@ class Outbox:
             yield user
 
     def _next_users(self, count: int) -> list[OwedUser]:
+        """A user who is owed a profile and whose row has left the result gets it with the segment field false."""
         rows = self._db.execute(
-            "SELECT place, identity, digest, body FROM owed_user o WHERE destination = ? AND place > ? AND "
-            f"{self._scope()} ORDER BY place LIMIT ?",
+            "SELECT place, identity, digest, body, "
+            "EXISTS (SELECT 1 FROM temp.scan_user s WHERE s.identity = o.identity) "
+            f"FROM owed_user o WHERE destination = ? AND place > ? AND {self._scope()} ORDER BY place LIMIT ?",
             (self._destination, self._after, count),
         ).fetchall()
         if rows:
             self._after = rows[-1][0]
-        return self._with_events([(identity, digest, body, False) for _, identity, digest, body in rows])
+        return self._with_events([self._user(*row[1:]) for row in rows])
+
+    def _user(self, identity: str, digest: bytes | None, body: str | None, in_result: int) -> OwedUser:
+        field = self._policy.segment_field
+        if in_result or body is None or not field:
+            return OwedUser(identity, body, digest, ())
+        return OwedUser(identity, with_segment_false(body, field).body, None, (), in_result=False)
 
     def _next_leavers(self, count: int) -> list[OwedUser]:
         """A leaver who is still owed a profile gets that profile, with the segment field false."""
@@ -457,21 +484,20 @@ class Outbox:
         if rows:
             self._after_leaver = rows[-1][0]
         field = self._policy.segment_field
+        bodies = [
+            (identity, with_segment_false(body, field) if body else leave_body(identity, field))
+            for _, identity, body in rows
+        ]
         return self._with_events(
-            [
-                (identity, None, (with_segment_false(body, field) if body else leave_body(identity, field)).body, True)
-                for _, identity, body in rows
-            ]
+            [OwedUser(identity, exit_.body, None, (), leaves=True, in_result=False) for identity, exit_ in bodies]
         )
 
     def _rest_of(self, user: OwedUser) -> OwedUser:
         last = user.events[-1]
-        return self._with_events([(user.identity, None, None, False)], (last.moment, last.id))[0]
+        return self._with_events([OwedUser(user.identity, None, None, ())], (last.moment, last.id))[0]
 
     def _with_events(
-        self,
-        users: Sequence[tuple[str, bytes | None, str | None, bool]],
-        after: tuple[int, bytes] = (UNKNOWN_MOMENT, b""),
+        self, users: Sequence[OwedUser], after: tuple[int, bytes] = (UNKNOWN_MOMENT, b"")
     ) -> list[OwedUser]:
         """These users with their oldest owed events, of those `after` this moment and id."""
         marks = ",".join("?" * len(users))
@@ -480,19 +506,13 @@ class Outbox:
             "SELECT identity, id, digest, body, moment FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY identity "
             f"ORDER BY moment, id) AS rank FROM owed_event WHERE destination = ? AND identity IN ({marks}) "
             "AND (moment, id) > (?, ?)) WHERE rank <= ? ORDER BY identity, rank",
-            (self._destination, *(user[0] for user in users), *after, EVENTS_AT_ONCE + 1),
+            (self._destination, *(user.identity for user in users), *after, EVENTS_AT_ONCE + 1),
         ):
             found.setdefault(identity, []).append(OwedEvent(*event))
         return [
-            OwedUser(
-                identity,
-                body,
-                digest,
-                tuple(found.get(identity, ())[:EVENTS_AT_ONCE]),
-                leaves,
-                len(found.get(identity, ())) > EVENTS_AT_ONCE,
-            )
-            for identity, digest, body, leaves in users
+            replace(user, events=tuple(events[:EVENTS_AT_ONCE]), more=len(events) > EVENTS_AT_ONCE)
+            for user in users
+            for events in [found.get(user.identity, [])]
         ]
 
     def _doubt(self, users: Sequence[OwedUser]) -> None:
@@ -515,6 +535,7 @@ class Outbox:
 
     def _hold(self, table: str, key: str, segment: str, keys: Sequence[Any]) -> None:
         """Keep in mind what is about to be forgotten, for those to whom no request is made after all."""
+        self._held.update(dict.fromkeys(keys, (None, 0)))
         for start in range(0, len(keys), GROUP):
             some = keys[start : start + GROUP]
             marks = ",".join("?" * len(some))
@@ -525,8 +546,10 @@ class Outbox:
                 self._held[row[0]] = row[1:]
 
     def _restore(self, table: str, key: str, value: Any) -> None:
-        """Nothing was sent: Iterable holds what it held."""
-        delivered, in_segment = self._held.get(value, (None, 0))
+        """Nothing was sent: Iterable holds what it held, if this run still has it in mind."""
+        if value not in self._held:
+            return
+        delivered, in_segment = self._held[value]
         segment = f", in_segment = {in_segment}" if table == "profile" else ""
         self._db.execute(
             f"UPDATE main.{table} SET delivered = ?{segment} WHERE destination = ? AND {key} = ?",
@@ -558,17 +581,18 @@ class Outbox:
             return
         key = (self._destination, user.identity)
         if told.outcome is Outcome.DELIVERED:
-            inside = int(bool(self._policy.segment_field) and not user.leaves)
+            inside = int(bool(self._policy.segment_field) and user.in_result)
             self._db.execute(
                 "UPDATE main.profile SET delivered = ?, rejected = NULL, reason = NULL, in_segment = ?, seen = ? "
                 "WHERE destination = ? AND identity = ?",
                 (user.digest, inside, self._today, *key),
             )
         else:
+            before = 0 if user.leaves else self._held.get(user.identity, (None, None))[1]
             self._db.execute(
-                "UPDATE main.profile SET rejected = ?, reason = ?, in_segment = CASE WHEN ? OR in_segment = 2 THEN 0 "
-                "ELSE in_segment END WHERE destination = ? AND identity = ?",
-                (user.digest, told.reason, user.leaves, *key),
+                "UPDATE main.profile SET rejected = ?, reason = ?, in_segment = COALESCE(?, in_segment) "
+                "WHERE destination = ? AND identity = ?",
+                (user.digest, told.reason, before, *key),
             )
             self._db.execute("DELETE FROM owed_event WHERE destination = ? AND identity = ?", key)
             self._refuse("scan_user", "identity", user.identity, told.reason)
@@ -590,6 +614,12 @@ class Outbox:
             self._db.execute("DELETE FROM owed_event WHERE destination = ? AND id = ?", (self._destination, event.id))
             if rejected:
                 self._refuse("scan_event", "id", event.id, told.reason)
+
+    def stay_in_doubt(self, user: OwedUser) -> None:
+        """An attempt was made for this user, and another waits: what Iterable held before is not known any more."""
+        self._held.pop(user.identity, None)
+        for event in user.events:
+            self._held.pop(event.id, None)
 
     def _let_go(self, outcome: UserOutcome) -> None:
         """What was in mind for these payloads has served."""

@@ -224,14 +224,21 @@ class State:
             return [RunRecord(run, started, json.loads(summary) if summary else None) for run, started, summary in rows]
 
 
+_RESTORE = (
+    "restore it and run with --full, or move it away, and everything is sent again, events under the same ids; users "
+    "who left the segment meanwhile have to be cleared in Iterable"
+)
+_FULL = "the disk is full, its own or that of the temporary folder (TMPDIR, /var/tmp); free space and run again"
+
+
 def _advice(error: Exception) -> str:
     """What is wrong with the file, and what to do."""
     text = str(error).lower()
     for sign, advice in (
-        ("not a database", "is not an SQLite file; restore it or move it away (then everything is sent again)"),
-        ("malformed", "is damaged; restore it or move it away (then everything is sent again)"),
-        ("full", "cannot grow: the disk is full; free space and run again"),
-        ("no space", "cannot grow: the disk is full; free space and run again"),
+        ("not a database", f"is not an SQLite file; {_RESTORE}"),
+        ("malformed", f"is damaged; {_RESTORE}"),
+        ("full", f"cannot grow: {_FULL}"),
+        ("no space", f"cannot grow: {_FULL}"),
         ("readonly", "may not be written; check the owner and mode of the file and its folder"),
         ("permission", "may not be read or written; check the owner and mode of the file and its folder"),
         ("locked", "is in use by another program; end it and run again"),

@@ -201,7 +201,7 @@ def test_a_state_of_another_program(desk: Desk) -> None:
     """A STATE_FILE that is no state is found, with what to do."""
     desk.world.settings.state_file.write_text("not a database, and longer than a header would be" * 10)
     (wrong,) = desk.check()
-    assert wrong.startswith("state: ") and "is not an SQLite file; restore it or move it away" in wrong
+    assert wrong.startswith("state: ") and "is not an SQLite file; restore it and run with --full" in wrong
 
 
 def test_the_last_run_is_told(desk: Desk) -> None:

@@ -683,7 +683,9 @@ def test_password_of_a_broken_proxy_url_is_not_told(
 ) -> None:
     """A proxy's URL that cannot be used is said so, without repeating it."""
     monkeypatch.setenv("http_proxy", "http://user:geheim-7@proxy:port/")
-    result = update(client_of(iterable))
+    client = client_of(iterable)
+    client.base_url = "http://iterable.invalid"
+    result = update(client)
 
     assert result.verdict is Verdict.WRONG_URL
     assert "geheim" not in caplog.text + repr(result)

@@ -450,5 +450,5 @@ def test_a_signal_while_an_answer_hangs(background: Background) -> None:
     assert 4 < seconds < LIMIT
     told = json.loads(place.table("SELECT summary FROM run")[0][0])
     assert (told["exit_code"], told["users"]["failed"], told["events"]["failed"]) == (130, 6, 6)
-    assert "no answer within 5 s of the signal; owed again: user1@example.com" in place.log()
+    assert "no answer within 5 s of the signal; owed again email=user1@example.com" in place.log()
     assert place.table("SELECT COUNT(*) FROM owed_user") == [(6,)]

@@ -180,7 +180,7 @@ def test_not_a_database(path: Path, writable: bool) -> None:
     path.write_text("email,name\n" * 100, encoding="utf-8")
     before = path.read_bytes()
 
-    assert "is not an SQLite file; restore it or move it away" in refusal(path, writable=writable)
+    assert "is not an SQLite file; restore it and run with --full" in refusal(path, writable=writable)
     assert path.read_bytes() == before
 
 
@@ -249,7 +249,7 @@ def test_a_full_disk(path: Path) -> None:
     with closing(State(path)) as state:
         state.begin_run("first", "2026-01-06 12:00:00")
         state.db.execute(f"PRAGMA max_page_count={state.db.execute('PRAGMA page_count').fetchone()[0]}")
-        with pytest.raises(StateError, match="the disk is full; free space"), state.transaction():
+        with pytest.raises(StateError, match="the disk is full, its own or"), state.transaction():
             state.db.execute("INSERT INTO run (id, started) VALUES ('second', 'now')")
             state.db.execute("INSERT INTO run (id, started) VALUES ('third', ?)", ("x" * 100_000,))
 
