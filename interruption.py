@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -30,11 +30,12 @@ def describe(signum: int) -> str:
 
 class Interruption:
     """Listens for signals. While the database is read a signal raises `Interrupted`; in the `delivering` block it sets
-    `stop`, so that requests in flight can finish and be recorded.
+    `stop`, so that requests in flight can finish and be recorded. Outside, `abort` is called too: it ends what keeps
+    the main thread, such as a long statement of the state's, from hearing of the signal.
     """
 
-    def __init__(self, stop: Stop) -> None:
-        self._stop = stop
+    def __init__(self, stop: Stop, abort: Callable[[], object] = lambda: None) -> None:
+        self._stop, self._abort = stop, abort
         self._delivering = False
         self.signum = 0
 
@@ -69,6 +70,8 @@ class Interruption:
             while number := numbers.recv(1):
                 if number[0] in HEARD:
                     self._stop.set(describe(number[0]), grace=GRACE)
+                    if not self._delivering:
+                        self._abort()
 
     def _handle(self, signum: int, _frame: FrameType | None) -> None:
         if self.signum:

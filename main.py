@@ -25,22 +25,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         if options.history:
-            return show_history(load(options), options.history)
+            from history import show_history
+
+            return show_history(load(options).state_file, options.history)
         if options.check:
             return check_everything(options)
         with job_of(options) as job:
             if options.dry_run:
-                from preview import dry_run
-
-                return dry_run(job)
+                return look_ahead(job)
             return one_run(job, options)
     except SettingsError as error:
         return refuse(error.problems)
-    except BrokenPipeError:  # `--dry-run | head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.DONE
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
+    except Exception as error:  # a run has its own ways; what is left is --check, --history, --demo and bugs
+        print(f"unexpected {type(error).__name__}: {error}", file=sys.stderr)
+        return ExitCode.STOPPED
 
 
 def environment(options: argparse.Namespace) -> dict[str, str] | None:
@@ -80,6 +80,17 @@ def job_of(options: argparse.Namespace) -> AbstractContextManager[Job]:
     return nullcontext(Job(load(options), **switches, on_screen=terminal, progress=terminal))
 
 
+def look_ahead(job: Job) -> int:
+    """Print what a run would send; `| head` may end it quietly."""
+    from preview import dry_run
+
+    try:
+        return dry_run(job)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.DONE
+
+
 def one_run(job: Job, options: argparse.Namespace) -> int:
     """Run, then tell: a person at a terminal everything, cron only what went wrong."""
     from sync import run
@@ -93,22 +104,6 @@ def one_run(job: Job, options: argparse.Namespace) -> int:
     elif summary.exit_code and not job.on_screen:
         print(summary.for_cron(log_file), file=sys.stderr)
     return int(summary.exit_code)
-
-
-def show_history(settings: Settings, count: int) -> int:
-    """Print the last runs from the state."""
-    from contextlib import closing
-
-    from report import history_table
-    from state import State, StateError
-
-    try:
-        with closing(State(settings.state_file, writable=False)) as state:
-            print(history_table(state.history(count)))
-    except StateError as error:
-        print(error, file=sys.stderr)
-        return ExitCode.STOPPED
-    return ExitCode.DONE
 
 
 def refuse(problems: Sequence[str]) -> int:

@@ -13,6 +13,15 @@ VERSION = "1.0.0"
 EPILOG = "Exit codes: 0 done, 1 stopped, 2 usage or settings, 3 finished with open ends, 4 locked, 130/143 interrupted."
 
 
+SENDING = ("--full", "--retry-rejected", "--allow-mass-exit", "--csv")
+USELESS = {
+    "--history": (*SENDING, "--since", "--limit", "--bulk"),
+    "--check": (*SENDING, "--limit"),
+    "--dry-run": ("--csv",),
+}
+"""Switches that a mode would ignore: whoever gives them means something else."""
+
+
 def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse and check `argv`; wrong usage ends the program with exit code 2, as argparse does."""
     parser = _parser()
@@ -22,6 +31,10 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"{' and '.join(modes)} cannot go together")
     if options.json and modes and modes != ["--demo"]:
         parser.error(f"--json cannot go with {modes[0]}")
+    for mode, useless in USELESS.items():
+        for flag in useless:
+            if modes == [mode] and _given(options, flag):
+                parser.error(f"{flag} does nothing with {mode}")
     if options.demo and options.env_file:
         parser.error("--demo needs no settings: leave out --env-file")
     return options

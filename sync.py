@@ -37,6 +37,10 @@ BULK_WORKERS = 6
 jobs are what memory is needed for."""
 
 
+UNEXPECTED = "unexpected"
+"""How the sentence of an error begins that nobody foresaw."""
+
+
 class ColumnsError(Exception):
     """The query's columns do not fit the mapping settings; `problems` holds a sentence for each misfit."""
 
@@ -213,7 +217,11 @@ def _blaming(summary: Summary) -> Iterator[None]:
     try:
         yield
     except (Exception, Interrupted, KeyboardInterrupt) as error:
-        summary.exit_code, summary.stopped_because = explain(error)
+        code, summary.stopped_because = explain(error)
+        summary.exit_code = code
+        if summary.stopped_because.startswith(UNEXPECTED):
+            logger.exception("Unexpected error")
+            summary.stopped_because += "; the log has the traceback"
 
 
 def explain(error: BaseException) -> tuple[int, str]:
@@ -230,21 +238,23 @@ def explain(error: BaseException) -> tuple[int, str]:
         return ExitCode.STOPPED, str(error)
     if isinstance(error, OSError):
         return ExitCode.STOPPED, f"{error.filename or 'a file'}: {error.strerror or error}; check the disk and the path"
-    logger.exception("Unexpected error")
-    return ExitCode.STOPPED, f"unexpected {type(error).__name__}: {error}; the log has the traceback"
+    return ExitCode.STOPPED, f"{UNEXPECTED} {type(error).__name__}: {error}"
 
 
 def _locked_run(job: Job, summary: Summary, began: float) -> None:
     """Everything that only one run at a time may do."""
     stop = Stop()
-    interruption = Interruption(stop)
     for handler in logging.getLogger().handlers:
         getattr(handler, "rotate_when_large", int)()
     with closing(State(job.settings.state_file)) as state:
+        interruption = Interruption(stop, abort=state.db.interrupt)
         state.begin_run(summary.run_id, f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}")
         with interruption.listening():
             with _blaming(summary):
                 _steps(job, state, summary, stop, interruption)
+            if interruption.signum:  # whatever else it broke, the signal is what happened
+                summary.exit_code = 128 + interruption.signum
+                summary.stopped_because = describe(interruption.signum)
             summary.seconds = time.monotonic() - began
             with interruption.delivering():
                 state.end_run(summary.run_id, summary.as_json())
@@ -258,16 +268,14 @@ def _steps(job: Job, state: State, summary: Summary, stop: Stop, interruption: I
     path = csv_path(job)
     summary.rows = collect(job, outbox, path)
     summary.csv = str(path)
+    plan = outbox.settle()
     with interruption.delivering():
-        plan = outbox.settle()
         _announce(plan, outbox, job, summary)
         _deliver(job, outbox, plan, summary, stop)
         _write_rejected(path, outbox, summary)
         for pattern in ("query_results_*.csv", "rejected_rows_*.csv"):
-            prune(path.parent if job.csv is None else csv_folder(settings), settings.csv_keep, pattern)
-    if interruption.signum:
-        summary.stopped_because = describe(interruption.signum)
-    summary.exit_code = _exit_code(summary, interruption)
+            prune(csv_folder(settings), settings.csv_keep, pattern)
+    summary.exit_code = _exit_code(summary)
 
 
 def csv_folder(settings: Settings) -> Path:
@@ -320,7 +328,7 @@ def _announce(plan: Plan, outbox: Outbox, job: Job, summary: Summary) -> None:
         logger.warning(
             "SEGMENT_FIELD changed from %s to %s: the old field stays as it is at Iterable",
             plan.segment_renamed_from,
-            job.settings.segment_field or "none",
+            job.mapping().segment_field or "none",
         )
     if plan.exit_held_back:
         summary.held_back = (
@@ -367,9 +375,7 @@ def _write_rejected(path: Path, outbox: Outbox, summary: Summary) -> None:
         logger.warning("Rejected rows written to %s", refused)
 
 
-def _exit_code(summary: Summary, interruption: Interruption) -> int:
-    if interruption.signum:
-        return 128 + interruption.signum
+def _exit_code(summary: Summary) -> int:
     if summary.stopped_because:
         return ExitCode.STOPPED
     counts = (summary.users, summary.events)

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from exit_codes import ExitCode
-from options import EPILOG, VERSION, parse_options, window_start
+from options import EPILOG, USELESS, VERSION, parse_options, window_start
 
 MODES = (["--demo"], ["--check"], ["--dry-run"], ["--history"])
 
@@ -63,10 +63,15 @@ def test_no_options() -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_modes(mode: list[str]) -> None:
-    """Each mode stands alone, and goes with the switches of a run."""
-    options = parse_options([*mode, "--since", "7d", "--limit", "5", "--bulk", "--full"])
-    assert getattr(options, mode[0][2:].replace("-", "_"))
-    assert (options.since, options.limit, options.bulk, options.full) == (timedelta(days=7), 5, True, True)
+    """Each mode goes with the switches that it heeds, and refuses those that it would ignore."""
+    switches = {"--since": ["7d"], "--limit": ["5"], "--bulk": [], "--full": []}
+    for flag, value in switches.items():
+        if flag in USELESS.get(mode[0], ()):
+            with pytest.raises(SystemExit) as caught:
+                parse_options([*mode, flag, *value])
+            assert caught.value.code == ExitCode.USAGE
+        else:
+            assert getattr(parse_options([*mode, flag, *value]), flag[2:])
 
 
 def test_json_goes_with_a_run() -> None:
