@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.mariadb import Server, require
+from tests.mariadb import MISSING, Server, require
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +15,10 @@ def mariadb() -> Iterator[Server]:
     require()
     with Server() as server:
         yield server
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line what was left out for want of a server, and how to add it."""
+    left_out = [report for report in terminalreporter.stats.get("skipped", []) if MISSING in str(report.longrepr)]
+    if left_out:
+        terminalreporter.write_line(f"left out: {len(left_out)} tests of the database: {MISSING}, then make test")

@@ -402,6 +402,7 @@ def test_a_disk_that_fills(place: Installation, kilobytes: int) -> None:
 @pytest.mark.database
 def test_the_database_dies_in_mid_query(iterable: StandIn, tmp_path: Path) -> None:
     """The server is killed while rows come: exit 1 with a sentence, nothing sent; when it is back, all is done."""
+    require()
     place = Installation(tmp_path, iterable)
     place.rows = None
     query = tmp_path / "slow.sql"
