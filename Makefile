@@ -31,8 +31,9 @@ format: .venv/dev  ## * put all files into the project's format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-soak: .venv/dev  ## kill 200 runs at random moments and show that nothing is lost or doubled
-	@$(BIN)/python -m bench.soak
+soak: .venv/dev  ## kill 200 runs at random moments, end 200 more, and show that nothing is lost or doubled
+	@$(BIN)/python -m bench.soak --signal KILL
+	@$(BIN)/python -m bench.soak --signal TERM
 
 bench: .venv/dev  ## measure speed and memory against a stand-in on this machine
 	@$(BIN)/python -m bench.speed

@@ -15,28 +15,10 @@ from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 from columns import Column, Kind, Row
-from identity import address_identity, address_of, identity_fields, is_user_id, unusable_identity, user_id_identity
-from mapping import Field, Mapping, mapping_problems, parse_fields
+from identity import address_identity, identity_fields, is_user_id, unusable_identity, user_id_identity
+from mapping import Field, Mapping
 from pinned import digest_of, pinned, safe_repr
 from values import TIME_KINDS, Converter, UnfitError, converter, encode, microseconds, utc_instant
-
-__all__ = [
-    "UNKNOWN_MOMENT",
-    "Event",
-    "Field",
-    "Mapping",
-    "Payload",
-    "PayloadBuilder",
-    "RejectedEvent",
-    "Rejection",
-    "RowPayloads",
-    "address_of",
-    "identity_fields",
-    "leave_body",
-    "mapping_problems",
-    "parse_fields",
-    "with_segment_false",
-]
 
 UNKNOWN_MOMENT: Final = -(2**63)
 """The moment of a row whose event time is not known: older than every other row."""

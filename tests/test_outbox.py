@@ -15,8 +15,9 @@ import pytest
 import outbox as outbox_module
 from columns import Row
 from config import defaults
+from mapping import Mapping, parse_fields
 from outbox import Counts, Outbox, Outcome, OwedUser, Plan, Policy, Told, UserOutcome
-from payloads import Mapping, PayloadBuilder, parse_fields
+from payloads import PayloadBuilder
 from state import State
 from tests.harness import COLUMNS, T0, address, people, person
 
