@@ -39,8 +39,8 @@ GRACE = 5.0
 FAILURES = frozenset({Verdict.RETRYABLE, Verdict.UNREADABLE, Verdict.JWT_REFUSED})
 ALARMING = STOPPING | FAILURES
 
-RECORD_GROUP = 200
-RECORD_EVERY = 0.5
+RECORD_GROUP = 100
+RECORD_EVERY = 0.2
 """Users and seconds: outcomes are recorded when either is reached."""
 
 TICK = 0.1
