@@ -27,6 +27,9 @@ DOWN_AFTER = 5
 """Users in a row whose calls all failed: the API is down."""
 
 JWT_REFUSED_AFTER = 3
+PATIENCE = 20
+"""Users who go alone at most: by then the key is known to be good, or the answers are of no use."""
+
 CANARIES = 3
 """Canaries in a row that the project refuses before the run stops."""
 
@@ -38,6 +41,7 @@ GRACE = 5.0
 
 FAILURES = frozenset({Verdict.RETRYABLE, Verdict.UNREADABLE, Verdict.JWT_REFUSED})
 ALARMING = STOPPING | FAILURES
+ANSWERED = REJECTIONS | {Verdict.ACCEPTED, Verdict.TOO_LARGE}
 
 RECORD_GROUP = 100
 RECORD_EVERY = 0.2
@@ -236,7 +240,9 @@ class Delivery:
                 results = self._not_sent(job) if self._stop.is_set() else self._sender.send(job)
                 self._stop_at_once(results)
             except Exception as error:  # a bug must cost one job its outcome and not the run its end
-                logger.exception("Unexpected error while sending %s", log_field(job[0].identity))
+                logger.exception(
+                    "Unexpected error while sending %s and %d more", log_field(job[0].identity), len(job) - 1
+                )
                 self._stop.set(f"unexpected {type(error).__name__}: {error}; the log has the traceback")
                 results = self._in_doubt(job)
             self._done.put(results)
@@ -267,18 +273,18 @@ class Delivery:
     def _canaries(self, claim: Callable[[int], list[OwedUser]]) -> None:
         """One user alone until one is accepted: new fields are created once, and a wrong key costs one request."""
         refused = 0
-        while not self._stop.is_set():
-            if not self._feed(claim(1)):
+        for _ in range(PATIENCE):
+            if self._stop.is_set() or not self._feed(claim(1)):
                 return
             self._settle_all()
             if self._last is None or self._last.last is Verdict.ACCEPTED:
                 return
             refused = refused + 1 if self._last.last is Verdict.REJECTED_BY_PROJECT else 0
             if refused == CANARIES:
-                self._stop.set(
-                    f"the project refused {CANARIES} users in a row for a reason of its own, the last with: "
-                    f"{self._last.reason}"
-                )
+                why = f"the project refused {CANARIES} users in a row for a reason of its own"
+                self._stop.set(f"{why}, the last with: {self._last.reason}")
+        if self._last and self._last.last is Verdict.UNREADABLE:
+            self._stop.set(f"{PATIENCE} users in a row got answers of no use, the last: {self._last.reason}")
 
     def _serve(self, claim: Callable[[int], list[OwedUser]]) -> None:
         """Keep the workers busy until `claim` gives nobody more, then wait for the last."""
@@ -355,14 +361,14 @@ class Delivery:
     def _judge_api(self, results: Sequence[Result]) -> None:
         """Stop the run when one job's results show that it cannot succeed."""
         calls = [call for result in results for call in result.calls]
-        up = any(call.understood for call in calls)
+        understood = any(call.understood for call in calls)
         if any(call.verdict is Verdict.ACCEPTED for call in calls):
             self._accepted_at = self._clock()
         result = next((result for result in results if result.last in ALARMING), results[0])
         self._last = result if result.calls or self._last is None else self._last
-        if result.last is Verdict.ACCEPTED or result.last in REJECTIONS:
+        if result.last in ANSWERED or (result.last is Verdict.UNREADABLE and understood):
             self._failures.clear()
-        elif result.last in FAILURES and not (up and result.last is Verdict.UNREADABLE):
+        elif result.last in FAILURES:
             self._failures[result.last] += 1
             if self._failures[Verdict.JWT_REFUSED] >= JWT_REFUSED_AFTER:
                 self._stop.set(_remedy(result))

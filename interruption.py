@@ -37,6 +37,7 @@ class Interruption:
     def __init__(self, stop: Stop, abort: Callable[[], object] = lambda: None) -> None:
         self._stop, self._abort = stop, abort
         self._delivering = False
+        self._lock = threading.Lock()
         self.signum = 0
 
     @contextmanager
@@ -44,7 +45,8 @@ class Interruption:
         """Handle both signals inside the block."""
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
-        threading.Thread(target=self._watch, args=(ours,), daemon=True, name="signals").start()
+        watcher = threading.Thread(target=self._watch, args=(ours,), daemon=True, name="signals")
+        watcher.start()
         before = {number: signal.signal(number, self._handle) for number in HEARD}
         woken_before = signal.set_wakeup_fd(theirs.fileno())
         try:
@@ -54,11 +56,13 @@ class Interruption:
             for number, handler in before.items():
                 signal.signal(number, handler)
             theirs.close()
+            watcher.join()  # before the caller closes what `abort` would touch
 
     @contextmanager
     def delivering(self) -> Iterator[None]:
         """Inside, a signal asks for an orderly end instead of raising."""
-        self._delivering = True
+        with self._lock:
+            self._delivering = True
         try:
             yield
         finally:
@@ -70,8 +74,13 @@ class Interruption:
             while number := numbers.recv(1):
                 if number[0] in HEARD:
                     self._stop.set(describe(number[0]), grace=GRACE)
-                    if not self._delivering:
-                        self._abort()
+                    self._abort_if_deaf()
+
+    def _abort_if_deaf(self) -> None:
+        """Interrupt the main thread's statement, unless its handler ran already or it must not be interrupted."""
+        with self._lock:
+            if not self._delivering and not self.signum:
+                self._abort()
 
     def _handle(self, signum: int, _frame: FrameType | None) -> None:
         if self.signum:

@@ -278,6 +278,11 @@ class Outbox:
         if old == self._policy.segment_field:
             return ""
         self._renamed_from = old
+        if old:
+            self._db.execute(
+                "UPDATE owed_user SET body = json_remove(body, ?) WHERE destination = ? AND body IS NOT NULL",
+                (f'$.dataFields."{old}"', self._destination),
+            )
         if self._state.writable:
             self._db.execute(
                 "UPDATE main.profile SET in_segment = 0 WHERE destination = ? AND in_segment > 0", (self._destination,)

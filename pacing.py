@@ -3,8 +3,7 @@
 A bucket hands out start times (the generic cell rate algorithm: one number, the time at which the bucket is full
 again, stands for the tokens) and sees to it that a burst and the steady pace after it together stay below the
 ceiling in any one second, because nobody knows how Iterable counts. A 429 pauses its endpoint for everybody and
-halves the rate; accepted requests raise it again by a few per cent a second, up to the ceiling, because other
-programs share the quota.
+halves the rate; accepted requests raise it again, up to the ceiling, because other programs share the quota.
 """
 
 from __future__ import annotations
@@ -38,6 +37,11 @@ SMALLEST_BURST = 2.0
 
 DECREASE = 0.5
 INCREASE_PER_SECOND = 1.05
+RETURN_PER_SECOND = 1.2
+RETURN_TO = 0.9
+"""After a 429 the rate returns quickly to this part of the one that was refused, and only from there on slowly: a stray
+429 at full speed then costs seconds, and a quota that is really smaller is felt for with care."""
+
 FLOOR = 0.01
 LONGEST_RAISE = 60.0
 """Seconds without an accepted request that count, at most, when the rate is raised."""
@@ -77,6 +81,7 @@ class TokenBucket:
         self._opens_at = 0.0
         self._era = 0
         self._pause = FIRST_PAUSE
+        self._quick_until = 0.0
         self._raised_at = clock()
 
     def reserve(self) -> Ticket:
@@ -107,6 +112,7 @@ class TokenBucket:
         with self._lock:
             pause = retry_after
             if ticket.era == self._era:
+                self._quick_until = self.rate * RETURN_TO
                 self.rate = max(self.rate * DECREASE, self.ceiling * FLOOR)
                 pause = max(retry_after, self._pause)
                 self._pause = min(self._pause * 2, LONGEST_PAUSE)
@@ -131,7 +137,8 @@ class TokenBucket:
             elapsed = min(now - self._raised_at, LONGEST_RAISE)
             if elapsed > 0:
                 self._raised_at = now
-                self.rate = min(self.ceiling, self.rate * INCREASE_PER_SECOND**elapsed)
+                factor = RETURN_PER_SECOND if self.rate < self._quick_until else INCREASE_PER_SECOND
+                self.rate = min(self.ceiling, self.rate * factor**elapsed)
 
 
 class Pacer:

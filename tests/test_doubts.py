@@ -8,8 +8,10 @@ import json
 import logging
 import os
 import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,11 +25,12 @@ import sync
 from config import Settings, load_settings
 from delivery import Delivery, Result, Stop
 from exit_codes import ExitCode
-from interruption import Interrupted
+from interruption import Interrupted, Interruption
 from iterable_client import IterableClient
 from outbox import Outbox, OwedUser
 from stand_in import Fault, Faults, Request, StandIn, on, scripted
 from stand_in_project import ProjectRules
+from state import State, StateError
 from tests.harness import (
     TRACK,
     UPDATE,
@@ -442,6 +445,41 @@ def test_a_debt_while_a_mass_exit_is_held_back(world: World, fault: Fault) -> No
     assert len(world.events) == 15
 
 
+def test_a_debt_and_a_renamed_segment(world: World) -> None:
+    """A debt from before SEGMENT_FIELD changed says nothing of the old field, and false for the new one."""
+    world.rows = people(2)
+    world.iterable.faults = lambda _: stand_in.BAD_API_KEY
+    world.run()
+    world.iterable.faults = None
+    world.rows = [person(2)]
+    world.environ |= {"SEGMENT_FIELD": "viewed"}
+    world.run()
+
+    assert world.profiles[address(1)]["viewed"] is False
+    assert "recent_page_view" not in world.profiles[address(1)]
+
+
+def test_answers_of_no_use_from_the_first_user_on(world: World) -> None:
+    """When nobody's answer can be used, the run stops after 20 users instead of asking for everybody, one by one."""
+    world.rows = people(30)
+    world.iterable.faults = lambda _: stand_in.refused(400, "error.unheard", "what?")
+    summary = world.run()
+
+    assert (summary.exit_code, summary.requests, summary.users.failed) == (ExitCode.STOPPED, 20, 30)
+    assert "answers of no use" in str(summary.stopped_because)
+
+
+def test_an_understood_answer_breaks_the_row_of_failures(world: World) -> None:
+    """Four users with all retries spent, one who is answered, four again: the API is not down."""
+    world.rows = people(9)
+    world.environ |= {"MAX_RETRIES": "1"}
+    down, odd = stand_in.UNAVAILABLE, stand_in.refused(400, "error.unheard", "what?")
+    world.iterable.faults = scripted([down] * 4 + [odd] + [down] * 4)
+    summary = world.run()
+
+    assert (summary.exit_code, summary.requests) == (ExitCode.INCOMPLETE, 9)
+
+
 # -- 9: bugs outside a run ------------------------------------------------------------------------------------
 
 
@@ -544,12 +582,33 @@ def test_grep_finds_a_bug_and_its_user(world: World, monkeypatch: pytest.MonkeyP
 # -- 12: a signal while the result is settled -------------------------------------------------------------------
 
 
-def _raised(*_: object) -> None:
-    raise Interrupted(signal.SIGTERM)
+Way = Callable[[pytest.MonkeyPatch], Callable[..., None]]
 
 
-def _struck(*_: object) -> None:
-    signal.raise_signal(signal.SIGTERM)
+def _raised(_: pytest.MonkeyPatch) -> Callable[..., None]:
+    """What a handler does."""
+
+    def interrupted(*_: object) -> None:
+        raise Interrupted(signal.SIGTERM)
+
+    return interrupted
+
+
+def _struck(_: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A real signal."""
+    return lambda *_: signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_ends_a_long_statement(tmp_path: Path) -> None:
+    """A statement of the state's that would run for ever is ended by the signal, and what it did is taken back."""
+    with closing(State(tmp_path / "state.sqlite3")) as state:
+        interruption = Interruption(Stop(), abort=state.db.interrupt)
+        with interruption.listening(), pytest.raises((Interrupted, StateError)), state.transaction():
+            state.db.execute("INSERT INTO run (id, started) VALUES ('half', '')")
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            state.db.execute("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT MAX(x) FROM n")
+        assert interruption.signum == signal.SIGTERM
+        assert state.history(1) == []
 
 
 def tables(world: World) -> Iterator[list[tuple[Any, ...]]]:
@@ -561,7 +620,7 @@ def tables(world: World) -> Iterator[list[tuple[Any, ...]]]:
 @pytest.mark.parametrize("way", [_raised, _struck], ids=["raised", "a real signal"])
 @pytest.mark.parametrize("switches", [{}, {"full": True}, {"retry_rejected": True}], ids=["plain", "full", "retry"])
 def test_a_signal_while_the_result_is_settled(
-    world: World, monkeypatch: pytest.MonkeyPatch, way: Callable[..., None], switches: dict[str, bool]
+    world: World, monkeypatch: pytest.MonkeyPatch, way: Way, switches: dict[str, bool]
 ) -> None:
     """The result is settled whole or not at all: debts, exits, rejections, a renamed segment wait."""
     world.rows = people(6)
@@ -574,7 +633,7 @@ def test_a_signal_while_the_result_is_settled(
     world.rows = [person(1, first_name="New"), person(2, email="nobody"), *people(9)[2:]]
     world.environ["SEGMENT_FIELD"] = "viewed"
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(Outbox, "_count", way)
+        interrupted.setattr(Outbox, "_count", way(interrupted))
         summary = world.run(**switches)
 
     assert (summary.exit_code, summary.requests, world.sent) == (SIGTERM, 0, [])

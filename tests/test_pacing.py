@@ -251,15 +251,19 @@ def accept_for(bucket: TokenBucket, clock: Clock, seconds: float) -> None:
         bucket.accepted(ticket)
 
 
-def test_rate_grows_a_few_per_cent_a_second_and_not_beyond_the_ceiling(clock: Clock) -> None:
-    """Accepted requests raise a lowered rate back to the ceiling within half a minute, and no further."""
+def test_rate_returns_quickly_then_grows_slowly_and_not_beyond_the_ceiling(clock: Clock) -> None:
+    """A lowered rate returns to 90 % of the refused one by 20 % a second, then grows by 5 %, up to the ceiling."""
     bucket = TokenBucket(50, clock)
     bucket.throttled(bucket.reserve())
     halved = bucket.rate
     accept_for(bucket, clock, 2)
-    assert halved < bucket.rate < halved * 1.12
+    assert halved * 1.1 < bucket.rate < halved * 1.21
+    accept_for(bucket, clock, 3)
+    nearly = bucket.rate
+    accept_for(bucket, clock, 1)
+    assert nearly < bucket.rate < nearly * 1.06
 
-    accept_for(bucket, clock, 28)
+    accept_for(bucket, clock, 25)
 
     assert bucket.rate == bucket.ceiling
 
