@@ -22,12 +22,8 @@ DOCUMENTED_CEILINGS = {
 }
 """Requests a second and project, as Iterable's Swagger document states them."""
 
-HEADROOM = 0.97
-BULK_HEADROOM = 0.95
-"""Parts of a ceiling that are aimed at: a metronome at exactly the limit is answered 429 for its jitter, and what
-takes only a few requests a second are requests of megabytes, whose arrival jitters more."""
-
-FEW = 50.0
+HEADROOM = 0.95
+"""Part of a ceiling that is aimed at: a metronome at exactly the limit is answered 429 for its jitter."""
 
 BURST_SECONDS = 0.1
 """How much unused quota may be used at once."""
@@ -59,7 +55,7 @@ class Ticket(NamedTuple):
 
 def aim(ceiling: float) -> float:
     """The rate that is aimed at below a `ceiling`, both in requests a second."""
-    return ceiling * (HEADROOM if ceiling > FEW else BULK_HEADROOM)
+    return ceiling * HEADROOM
 
 
 class TokenBucket:

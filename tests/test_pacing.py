@@ -316,7 +316,7 @@ def test_burst_is_a_tenth_of_a_second(clock: Clock, ceiling: int, burst: int) ->
 
 @pytest.mark.parametrize("ceiling", [0.5, *CEILINGS])
 def test_steady_pace_is_a_few_per_cent_below_the_ceiling(clock: Clock, ceiling: float) -> None:
-    """Pacing costs no more than the headroom: 97 % of a ceiling over a minute, 95 % of a small one."""
+    """Pacing costs no more than the headroom: 95 % of the ceiling over a minute."""
     starts = drain(TokenBucket(ceiling, clock), int(ceiling * 60))
 
     assert 0.945 * ceiling <= len(starts) / (starts[-1] - clock.now) <= 1.02 * ceiling
@@ -476,8 +476,8 @@ def test_quota_that_others_free_is_used_again() -> None:
 
 
 def test_at_its_own_ceiling_no_429() -> None:
-    """Alone on a server that counts sliding seconds strictly, 485 a second pass and none is answered 429."""
+    """Alone on a server that counts sliding seconds strictly, 475 a second pass and none is answered 429."""
     seen = Simulation(lambda _: 500, 0.0).run(workers=64, requests=5_000)
 
     assert seen.share_429 == 0
-    assert seen.per_second > 480
+    assert seen.per_second > 470
