@@ -25,6 +25,10 @@ DOCUMENTED_CEILINGS = {
 HEADROOM = 0.95
 """Part of a ceiling that is aimed at: a metronome at exactly the limit is answered 429 for its jitter."""
 
+LATE = 0.02
+"""Seconds: who wakes later than this, because the machine stalled, draws once more, or all who overslept would start
+together."""
+
 BURST_SECONDS = 0.1
 """How much unused quota may be used at once."""
 
@@ -160,13 +164,16 @@ class Pacer:
     def take(self, endpoint: str) -> Ticket | None:
         """Wait for this endpoint's turn; None when the run was told to stop while waiting."""
         bucket = self._buckets[endpoint]
+        was_late = False
         while True:
             ticket = bucket.reserve()
             wait = ticket.start - self._clock()
             if wait > 0 and self._sleep(wait):
                 return None
-            if bucket.holds(ticket):
+            late = self._clock() - ticket.start > LATE
+            if bucket.holds(ticket) and (was_late or not late):
                 return ticket
+            was_late = late
 
     def throttled(self, endpoint: str, ticket: Ticket, retry_after: float) -> None:
         """Tell the bucket of a 429."""
