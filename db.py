@@ -23,7 +23,7 @@ from pymysql.constants import FIELD_TYPE, SERVER_STATUS
 from pymysql.converters import conversions
 from pymysql.cursors import Cursor, SSCursor
 
-from columns import Column, Kind, Row
+from sync.rows.columns import Column, Kind, Row
 
 
 class SourceError(Exception):

@@ -1,7 +1,7 @@
 """`IterableClient`: users/update, events/track and their bulk forms through one request path.
 
 `_make_request_with_retry` is the only loop and the only sleep; `_is_retryable` says whether, `_calculate_backoff`
-how long, `_handle_response` what an answer means (by `answers.py`). Refused calls are values (`ApiResult`), not
+how long, `_handle_response` what an answer means (see `sync.api.answers`). Refused calls are values (`ApiResult`), not
 exceptions, so that one user never stops the others.
 """
 
@@ -22,9 +22,9 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema, SSLError
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from answers import RETRYABLE_STATUSES, Answer, ApiResult, Verdict, excerpt, read_answer, retry_after
-from csv_export import export_results_to_csv
-from pacing import Pacer, Ticket
+from sync.api.answers import RETRYABLE_STATUSES, ApiResponse, ApiResult, Verdict, excerpt, read_answer, retry_after
+from sync.api.pacing import Pacer, Ticket
+from sync.rows.export import export_results_to_csv
 
 __all__ = ["ApiResult", "IterableClient", "Message", "Verdict", "export_results_to_csv"]
 
@@ -214,7 +214,7 @@ class IterableClient:
         try:
             message = payload if isinstance(payload, Message) else _encode(payload)
         except (TypeError, ValueError, RecursionError) as error:
-            answer = Answer(Verdict.REJECTED, excerpt(f"the payload is not JSON: {error}"))
+            answer = ApiResponse(Verdict.REJECTED, excerpt(f"the payload is not JSON: {error}"))
             return self._end(answer, 0, [], Message(_identity_in(payload), None), endpoint_name)
         made, renewed = 0, False
         retried: list[str] = []
@@ -234,25 +234,25 @@ class IterableClient:
                 return self._end(_interrupted(), made, retried, message, endpoint_name)
             retried.append(_label(answer))
 
-    def _may_pass(self, answer: Answer) -> bool:
+    def _may_pass(self, answer: ApiResponse) -> bool:
         """Whether the next attempt may fare better: no answer at all, or one whose status and code both allow it."""
         if answer.verdict is Verdict.NOT_YET:
             return True
         return answer.verdict in SPENT and (answer.status is None or self._is_retryable(answer.status))
 
     def _end(
-        self, answer: Answer, made: int, retried: Sequence[str], message: Message, endpoint_name: str
+        self, answer: ApiResponse, made: int, retried: Sequence[str], message: Message, endpoint_name: str
     ) -> ApiResult:
         error = "Max retries exceeded" if answer.verdict in SPENT else None
         result = ApiResult(answer, made, error, tuple(retried))
         self._log_end(result, message, endpoint_name)
         return result
 
-    def _attempt(self, method: str, url: str, message: Message, endpoint_name: str) -> tuple[Answer, float]:
+    def _attempt(self, method: str, url: str, message: Message, endpoint_name: str) -> tuple[ApiResponse, float]:
         """One request: its answer, and the seconds that the server asks to wait before the next."""
         ticket: Ticket | None = None
         if self._pacer and self._pacer.knows(endpoint_name):
-            ticket = self._pacer.take(endpoint_name)
+            ticket = self._pacer.acquire(endpoint_name)
             if ticket is None:
                 return _interrupted(), 0.0
         try:
@@ -269,7 +269,7 @@ class IterableClient:
         return answer, asked
 
     @staticmethod
-    def _tell_pacer(pacer: Pacer, endpoint: str, ticket: Ticket, answer: Answer, asked: float) -> None:
+    def _tell_pacer(pacer: Pacer, endpoint: str, ticket: Ticket, answer: ApiResponse, asked: float) -> None:
         if answer.verdict is Verdict.THROTTLED:
             pacer.throttled(endpoint, ticket, min(asked, MAX_RETRY_AFTER))
         elif answer.verdict is Verdict.ACCEPTED:
@@ -364,7 +364,7 @@ class IterableClient:
         """Say what `response` means: a pair `success, data`, with verdict, reason, status and code."""
         return ApiResult(self._read(response.status_code, response.content, endpoint_name), 1)
 
-    def _read(self, status: int, body: bytes, endpoint_name: str, method: str = "POST") -> Answer:
+    def _read(self, status: int, body: bytes, endpoint_name: str, method: str = "POST") -> ApiResponse:
         answer = read_answer(status, self._without_secrets(body), bulk=endpoint_name in BULK)
         if method == "GET" and status == 200 and answer.data is not None:
             return replace(answer, verdict=Verdict.ACCEPTED, reason="Success")
@@ -398,7 +398,7 @@ class IterableClient:
             ladder = MAX_BACKOFF
         return min(ladder, MAX_BACKOFF) * self._rng.uniform(1 - JITTER, 1 + JITTER)
 
-    def _announce_retry(self, answer: Answer, message: Message, endpoint: str, wait: float, attempt: int) -> None:
+    def _announce_retry(self, answer: ApiResponse, message: Message, endpoint: str, wait: float, attempt: int) -> None:
         logger.warning(
             "Retryable error %s from %s. Retrying in %.2fs (attempt %d/%d)%s reason=%r",
             _label(answer),
@@ -451,29 +451,29 @@ def _who(message: Message) -> str:
     return f" {name}={excerpt(identity.get(key))}"
 
 
-def _label(answer: Answer) -> str:
+def _label(answer: ApiResponse) -> str:
     """What a retried attempt met: a status, "timeout" or "connection"."""
     return str(answer.status) if answer.status else answer.reason.partition(":")[0]
 
 
-def _interrupted() -> Answer:
-    return Answer(Verdict.INTERRUPTED, "the run was stopped")
+def _interrupted() -> ApiResponse:
+    return ApiResponse(Verdict.INTERRUPTED, "the run was stopped")
 
 
-def _wait_too_long(answer: Answer, wait: float) -> Answer:
+def _wait_too_long(answer: ApiResponse, wait: float) -> ApiResponse:
     told = f"Iterable asks to wait {wait:.0f} s, more than {MAX_RETRY_AFTER:.0f} s: {answer.reason}"
     return replace(answer, verdict=Verdict.WAIT_TOO_LONG, reason=told)
 
 
-def _no_answer(error: Exception) -> Answer:
+def _no_answer(error: Exception) -> ApiResponse:
     """A URL that is none and a certificate that is not accepted stay so; everything else may pass."""
     if isinstance(error, (InvalidURL, InvalidSchema, MissingSchema)):  # in whose text a proxy's password may be
-        return Answer(Verdict.WRONG_URL, f"the base URL or a proxy's cannot be used: {type(error).__name__}")
+        return ApiResponse(Verdict.WRONG_URL, f"the base URL or a proxy's cannot be used: {type(error).__name__}")
     if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return Answer(Verdict.WRONG_URL, f"the certificate was not accepted, so nothing was sent: {_cause(error)}")
+        return ApiResponse(Verdict.WRONG_URL, f"the certificate was not accepted, so nothing was sent: {_cause(error)}")
     if isinstance(error, requests.Timeout) or (error.args and isinstance(error.args[0], ReadTimeoutError)):
-        return Answer(Verdict.RETRYABLE, f"timeout: {_cause(error)}")
-    return Answer(Verdict.RETRYABLE, f"connection: {_cause(error)}")
+        return ApiResponse(Verdict.RETRYABLE, f"timeout: {_cause(error)}")
+    return ApiResponse(Verdict.RETRYABLE, f"connection: {_cause(error)}")
 
 
 def _cause(error: BaseException) -> str:

@@ -10,22 +10,22 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from exit_codes import ExitCode
-from options import parse_options
+from sync.console.options import parse_options
+from sync.run.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from config import Settings
-    from sync import Job
+    from sync.run.settings import Settings
+    from sync.run.steps import Job
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says and return the exit code."""
     options = parse_options(argv)
-    from config import SettingsError
+    from sync.run.settings import SettingsError
 
     try:
         if options.history:
-            from history import show_history
+            from sync.console.history import show_history
 
             return show_history(load(options).state_file, options.history)
         if options.check:
@@ -50,16 +50,16 @@ def environment(options: argparse.Namespace) -> dict[str, str] | None:
 
 def load(options: argparse.Namespace) -> Settings:
     """The settings of this call."""
-    from config import load_settings
+    from sync.run.settings import load_settings
 
     return load_settings(options.env_file, environment(options))
 
 
 def check_everything(options: argparse.Namespace) -> int:
     """Look at all that a run needs; settings that cannot be used are findings among the others."""
-    from checks import check
-    from config import read_settings
-    from sync import Job
+    from sync.console.check import check
+    from sync.run.settings import read_settings
+    from sync.run.steps import Job
 
     settings, problems = read_settings(options.env_file, environment(options))
     return check(Job(settings, since=options.since), problems)
@@ -67,22 +67,26 @@ def check_everything(options: argparse.Namespace) -> int:
 
 def job_of(options: argparse.Namespace) -> AbstractContextManager[Job]:
     """What this call works on; for --demo, with the sample database and the stand-in running."""
-    from sync import Job
+    from sync.console.screen import ScreenHandler, progress_bar
+    from sync.run.steps import Job, no_progress
 
     switches = {
         name: getattr(options, name) for name in ("since", "limit", "full", "retry_rejected", "allow_mass_exit", "csv")
     }
     terminal = sys.stderr.isatty()
+    told = terminal or (options.demo and not options.json)
+    switches["screen"] = ScreenHandler() if told else None
+    switches["progress"] = progress_bar if terminal else no_progress
     if options.demo:
-        from demo import demonstration
+        from sync.sandbox.demo import demonstration
 
-        return demonstration(bulk=options.bulk, **switches, on_screen=not options.json, progress=terminal)
-    return nullcontext(Job(load(options), **switches, on_screen=terminal, progress=terminal))
+        return demonstration(bulk=options.bulk, **switches)
+    return nullcontext(Job(load(options), **switches))
 
 
 def look_ahead(job: Job) -> int:
     """Print what a run would send; `| head` may end it quietly."""
-    from preview import dry_run
+    from sync.console.dry_run import dry_run
 
     try:
         return dry_run(job)
@@ -93,15 +97,15 @@ def look_ahead(job: Job) -> int:
 
 def one_run(job: Job, options: argparse.Namespace) -> int:
     """Run, then tell: a person at a terminal everything, cron only what went wrong."""
-    from sync import run
+    from sync.run.steps import run
 
     summary = run(job)
     log_file = str(job.settings.log_file)
     if options.json:
         print(json.dumps(summary.as_json()))
-    if job.on_screen and not options.json:
+    if job.screen and not options.json:
         print(summary.for_a_person(log_file))
-    elif summary.exit_code and not job.on_screen:
+    elif summary.exit_code and not job.screen:
         print(summary.for_cron(log_file), file=sys.stderr)
     return int(summary.exit_code)
 

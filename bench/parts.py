@@ -16,12 +16,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from answers import Verdict
 from bench.speed import Bench
-from config import HOME, load_settings
-from csv_export import export_results_to_csv
 from iterable_client import IterableClient
-from stand_in import EVERY_FAULT, EVERY_JWT_FAULT, EVERY_REFUSAL, StandIn, at_random
+from sync.api.answers import Verdict
+from sync.rows.export import export_results_to_csv
+from sync.run.settings import HOME, load_settings
+from sync.sandbox.stand_in import EVERY_FAULT, EVERY_JWT_FAULT, EVERY_REFUSAL, StandIn, at_random
 from tests.mariadb import Server
 
 FAULT_SHARE = 0.3

@@ -28,8 +28,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import stand_in
-from stand_in import StandIn, at_random
+from sync.sandbox import stand_in
+from sync.sandbox.stand_in import StandIn, at_random
 from tests.harness import KEY, PROJECT, TRACK, UPDATE, environment, identity, params_environ, start
 from tests.mariadb import Server
 

@@ -28,15 +28,15 @@ import requests
 from requests.adapters import BaseAdapter
 
 import main
-import sync
-from columns import Column, Kind, Row
-from config import Settings, load_settings
 from db import MySQLParams, ResultSet, SourceError
-from delivery import Stop
 from iterable_client import IterableClient
-from report import Summary
-from stand_in import Ending, Fault, Faults, Request
-from stand_in_project import Project, ProjectRules
+from sync.delivery.dispatcher import Stop
+from sync.rows.columns import Column, Kind, Row
+from sync.run import steps as sync
+from sync.run.settings import Settings, load_settings
+from sync.run.summary import Summary
+from sync.sandbox.project import Project, ProjectRules
+from sync.sandbox.stand_in import Ending, Fault, Faults, Request
 
 PROJECT = Path(__file__).resolve().parent.parent
 T0 = datetime(2026, 1, 6, 12, 0, 0)

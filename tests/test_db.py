@@ -24,8 +24,8 @@ from pymysql.connections import Connection
 from pymysql.constants import CLIENT
 
 import db
-from columns import Kind, Row
 from db import MySQLParams, SourceError
+from sync.rows.columns import Kind, Row
 from tests import mariadb as mariadb_module
 from tests.mariadb import Server, make_certificates, require
 

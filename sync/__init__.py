@@ -1,0 +1,1 @@
+"""Brings the result of one SQL query into an Iterable project."""

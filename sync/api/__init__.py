@@ -1,0 +1,1 @@
+"""Iterable's API: its endpoints and limits, what its answers mean, the pace, the tokens."""

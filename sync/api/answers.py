@@ -1,0 +1,201 @@
+"""What an answer of Iterable's API means: a status and a body in, a verdict out. No I/O.
+
+Sources: the official Swagger document (statuses, the envelope `{"msg", "code", "params"}` and its codes), the
+JWT and API-key documentation, and recorded answers. Three things that recordings show and the Swagger does not:
+error statuses can carry `code` "Success"; a disallowed event is refused inside a 200; a 429 can be plain text.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+RETRYABLE_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+
+ROW_CODES = frozenset(
+    {
+        "BadJsonBody",
+        "BadParams",
+        "Conflict",
+        "EmailAlreadyExists",
+        "ExternalKeyConflict",
+        "ForgottenUserError",
+        "InvalidEmailAddressError",
+        "InvalidUserIdError",
+        "UnknownEmailError",
+        "UnknownUserIdError",
+        "UserIdAlreadyExists",
+    }
+)
+"""Codes that speak of the row: sent again unchanged, it would be refused again."""
+
+PROJECT_CODES = frozenset({"RequestFieldsTypesMismatched", "UniqueFieldsLimitExceeded"})
+"""Codes that refuse the row for a reason that lies in the project: a field's type, the field limit."""
+
+JWT_CODES = frozenset({"BadAuthorizationHeader", "InvalidJwtPayload", "JwtUserIdentifiersMismatched"})
+"""Codes about the token (Iterable's mobile SDKs); documented with status 400 and recorded with 401."""
+
+CREDENTIAL_CODES = frozenset({"BadApiKey"})
+"""Codes about the key, whatever the status."""
+
+DISALLOWED_EVENT = "is disallowed from tracking"
+EXCERPT = 500
+
+
+class Verdict(enum.Enum):
+    """What became of one call, as far as the caller has to act differently."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"  # the row will not be accepted as it is
+    REJECTED_BY_PROJECT = "rejected by the project"  # the same, and other rows may meet the same reason
+    TOO_LARGE = "too large"  # the request, not the row
+    RETRYABLE = "retryable"  # this attempt failed and another may succeed
+    NOT_YET = "not known yet"  # a user who was just created; another attempt may succeed
+    THROTTLED = "throttled"  # 429: about the quota, not about the row
+    UNREADABLE = "unreadable"  # nobody knows what it means
+    JWT_REFUSED = "token refused"
+    CREDENTIALS_REFUSED = "credentials refused"  # stops a run
+    WRONG_URL = "wrong URL"  # stops a run
+    WAIT_TOO_LONG = "asked to wait too long"  # stops a run
+    INTERRUPTED = "interrupted"  # stopped before an answer; nothing is known to be accepted
+
+
+STOPPING = frozenset({Verdict.CREDENTIALS_REFUSED, Verdict.WRONG_URL, Verdict.WAIT_TOO_LONG})
+REJECTIONS = frozenset({Verdict.REJECTED, Verdict.REJECTED_BY_PROJECT})
+
+
+@dataclass(frozen=True)
+class ApiResponse:
+    """One answer, read: `status` is None when there was none; `reason` is one sentence for people."""
+
+    verdict: Verdict
+    reason: str
+    status: int | None = None
+    code: str | None = None
+    data: Mapping[str, Any] | None = None
+
+
+class ApiResult(tuple[bool, dict[str, Any]]):
+    """`success, data = client.update_user(...)`, with the rest as attributes.
+
+    `data` is Iterable's answer on success and `{"error": ..., "status": ..., "code": ...}` otherwise.
+    `verdict`, `reason`, `status`, `code`, `attempts` (requests made) and `retried` (what each repeated attempt met:
+    a status, "timeout" or "connection") tell a run what it needs beyond the pair; `understood` that the answer was a
+    JSON object, so that it was an API that spoke.
+    """
+
+    verdict: Verdict
+    reason: str
+    status: int | None
+    code: str | None
+    attempts: int
+    retried: tuple[str, ...]
+    understood: bool
+
+    def __new__(
+        cls, answer: ApiResponse, attempts: int, error: str | None = None, retried: tuple[str, ...] = ()
+    ) -> ApiResult:
+        """Wrap `answer`; `error` replaces its reason as the short word for what happened."""
+        success = answer.verdict is Verdict.ACCEPTED
+        if success:
+            data = dict(answer.data or {})
+        else:
+            data = {"error": error or answer.reason, "status": answer.status, "code": answer.code}
+            if error:
+                data["reason"] = answer.reason
+        self = super().__new__(cls, (success, data))
+        self.verdict, self.reason = answer.verdict, answer.reason
+        self.status, self.code, self.attempts, self.retried = answer.status, answer.code, attempts, retried
+        self.understood = answer.data is not None
+        return self
+
+
+def read_answer(status: int, body: bytes, *, bulk: bool = False) -> ApiResponse:
+    """Say what `status` and `body` mean; `bulk` answers have no `code` when they succeed."""
+    data = _json_object(body)
+    code = data.get("code") if data else None
+    code = excerpt(code) if isinstance(code, str) else None
+    message = excerpt((data.get("msg") or "") if data and "msg" in data else body.decode("utf-8", "replace"))
+    if status == 200:
+        return _read_success(code, message, data, bulk=bulk)
+    verdict = _verdict_of_failure(status, code)
+    told = f"{status} {code or ('without a code' if body else 'with an empty body')}"
+    return ApiResponse(verdict, f"{told}: {message}" if message else told, status, code, data)
+
+
+def _read_success(code: str | None, message: str, data: dict[str, Any] | None, *, bulk: bool) -> ApiResponse:
+    """A 200 counts only when it says Success, or in bulk gives its counts."""
+    if data is not None and DISALLOWED_EVENT in str(data.get("msg")):
+        return ApiResponse(Verdict.REJECTED_BY_PROJECT, f"200 refused: {message}", 200, code, data)
+    if data is None:
+        return ApiResponse(Verdict.UNREADABLE, f"200 without a JSON object: {message}", 200)
+    if bulk and isinstance(data.get("successCount"), int) and isinstance(data.get("failCount"), int):
+        return ApiResponse(Verdict.ACCEPTED, "Success", 200, code, data)
+    if not bulk and code == "Success":
+        return ApiResponse(Verdict.ACCEPTED, "Success", 200, code, data)
+    if code in PROJECT_CODES or code in ROW_CODES:
+        return ApiResponse(_verdict_of_failure(200, code), f"200 {code}: {message}", 200, code, data)
+    return ApiResponse(Verdict.UNREADABLE, f"200 with code {code!r} instead of Success: {message}", 200, code, data)
+
+
+def _verdict_of_failure(status: int, code: str | None) -> Verdict:
+    """The code is looked at before the status: a type conflict is permanent even with status 500."""
+    if status == 429:
+        return Verdict.THROTTLED
+    if code in PROJECT_CODES:
+        return Verdict.REJECTED_BY_PROJECT
+    if status in RETRYABLE_STATUSES:
+        return Verdict.RETRYABLE
+    if code in JWT_CODES:
+        return Verdict.JWT_REFUSED
+    if status in {401, 403} or code in CREDENTIAL_CODES:
+        return Verdict.CREDENTIALS_REFUSED
+    if code in ROW_CODES:
+        return Verdict.REJECTED
+    return _verdict_of_status(status, code)
+
+
+def _verdict_of_status(status: int, code: str | None) -> Verdict:
+    """A 4xx or 3xx whose code says nothing of the row."""
+    if status in {404, 405} or 300 <= status < 400:
+        return Verdict.WRONG_URL
+    if status == 413 or code == "BatchTooLarge":
+        return Verdict.TOO_LARGE
+    return Verdict.UNREADABLE
+
+
+def retry_after(value: str | None, now: datetime | None = None) -> float:
+    """Seconds that a `Retry-After` header asks to wait: a number or an HTTP date; 0 for none or junk."""
+    text = (value or "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return 0.0
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
+
+
+def _json_object(body: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def excerpt(text: object) -> str:
+    """Foreign text for one line of a log: white space folded, nothing unprintable, cut, HTML named as such."""
+    words = " ".join(str(text).split())
+    if not words.isprintable():
+        words = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in words)
+    if words[:1] == "<" and ("<html" in words.lower() or "<!doctype" in words.lower()):
+        words = f"an HTML page of {len(str(text))} characters: {words}"
+    return words if len(words) <= EXCERPT else words[:EXCERPT] + "..."

@@ -1,0 +1,188 @@
+"""Pacing: how fast requests may start. One token bucket for each endpoint, shared by all workers.
+
+A bucket hands out start times (the generic cell rate algorithm: one number, the time at which the bucket is full
+again, stands for the tokens) and sees to it that a burst and the steady pace after it together stay below the
+ceiling in any one second, because nobody knows how Iterable counts. A 429 pauses its endpoint for everybody and
+halves the rate; accepted requests raise it again, up to the ceiling, because other programs share the quota.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+DOCUMENTED_CEILINGS = {
+    "users/update": 500.0,
+    "events/track": 2000.0,
+    "users/bulkUpdate": 5.0,
+    "events/trackBulk": 10.0,
+}
+"""Requests a second and project, as Iterable's Swagger document states them."""
+
+HEADROOM = 0.95
+"""Part of a ceiling that is aimed at: a metronome at exactly the limit is answered 429 for its jitter."""
+
+LATE = 0.02
+"""Seconds: who wakes later than this, because the machine stalled, draws once more, or all who overslept would start
+together."""
+
+BURST_SECONDS = 0.1
+"""How much unused quota may be used at once."""
+
+SMALLEST_BURST = 2.0
+"""In requests; a bulk endpoint's quota is a handful a second."""
+
+DECREASE = 0.5
+INCREASE_PER_SECOND = 1.05
+RETURN_PER_SECOND = 1.2
+RETURN_TO = 0.9
+"""After a 429 the rate returns quickly to this part of the one that was refused, and only from there on slowly: a stray
+429 at full speed then costs seconds, and a quota that is really smaller is felt for with care."""
+
+FLOOR = 0.01
+LONGEST_RAISE = 60.0
+"""Seconds without an accepted request that count, at most, when the rate is raised."""
+
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 60.0
+
+
+class Ticket(NamedTuple):
+    """Permission to start one request: when (on the bucket's clock) and in which generation between two pauses."""
+
+    start: float
+    generation: int
+
+
+def target_rate(ceiling: float) -> float:
+    """The rate that is aimed at below a `ceiling`, both in requests a second."""
+    return ceiling * HEADROOM
+
+
+class TokenBucket:
+    """The pace of one endpoint. Safe to share between threads.
+
+    `ceiling` is in requests a second; `clock` gives seconds and never goes back.
+    """
+
+    def __init__(self, ceiling: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.ceiling = target_rate(ceiling)
+        self.rate = self.ceiling
+        self._largest_burst = ceiling * BURST_SECONDS
+        quota = max(1, int(ceiling))
+        self._window = quota / self.ceiling
+        self._starts: deque[float] = deque(maxlen=quota)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._full_at = clock()
+        self._opens_at = 0.0
+        self._generation = 0
+        self._pause = FIRST_PAUSE
+        self._quick_until = 0.0
+        self._raised_at = clock()
+
+    def reserve(self) -> Ticket:
+        """Take one token and say when its request may start."""
+        with self._lock:
+            interval = 1 / self.rate
+            now = self._clock()
+            start = max(now, self._full_at - (self._burst() - 1) * interval, self._opens_at)
+            if len(self._starts) == self._starts.maxlen:
+                start = max(start, self._starts[0] + self._window)
+            self._starts.append(start)
+            self._full_at = max(self._full_at, start) + interval
+            return Ticket(start, self._generation)
+
+    def _burst(self) -> float:
+        """How many requests may start at once: a lowered rate has smaller bursts, too."""
+        return max(SMALLEST_BURST, self._largest_burst * self.rate / self.ceiling)
+
+    def is_current(self, ticket: Ticket) -> bool:
+        """False when a pause was declared after the ticket was given: it has to be drawn anew."""
+        return ticket.generation == self._generation
+
+    def throttled(self, ticket: Ticket, retry_after: float = 0.0) -> None:
+        """A request of this `ticket` was answered 429; `retry_after` is what the answer asked for, in seconds.
+
+        Requests that were under way when the pause began are answered 429 too; they lower the rate only once.
+        """
+        with self._lock:
+            pause = retry_after
+            if ticket.generation == self._generation:
+                self._quick_until = self.rate * RETURN_TO
+                self.rate = max(self.rate * DECREASE, self.ceiling * FLOOR)
+                pause = max(retry_after, self._pause)
+                self._pause = min(self._pause * 2, LONGEST_PAUSE)
+            now = self._clock()
+            if ticket.generation == self._generation or now + pause > self._opens_at:
+                self._close(now, max(now + pause, self._opens_at))
+
+    def _close(self, now: float, opens_at: float) -> None:
+        """Begin an generation: tickets that were not used yet are void, and the bucket is empty when it opens."""
+        self._generation += 1
+        self._starts = deque((start for start in self._starts if start <= now), self._starts.maxlen)
+        self._opens_at = self._raised_at = opens_at
+        self._full_at = opens_at + self._burst() / self.rate
+
+    def accepted(self, ticket: Ticket) -> None:
+        """A request of this `ticket` was accepted: the endpoint is open, its rate may grow."""
+        if self.rate >= self.ceiling or ticket.generation != self._generation:
+            return
+        with self._lock:
+            self._pause = FIRST_PAUSE
+            now = self._clock()
+            elapsed = min(now - self._raised_at, LONGEST_RAISE)
+            if elapsed > 0:
+                self._raised_at = now
+                factor = RETURN_PER_SECOND if self.rate < self._quick_until else INCREASE_PER_SECOND
+                self.rate = min(self.ceiling, self.rate * factor**elapsed)
+
+
+class Pacer:
+    """All buckets of a run, and the waiting.
+
+    `sleep` waits that many seconds and returns True when the run was told to stop meanwhile.
+    """
+
+    def __init__(
+        self,
+        ceilings: Mapping[str, float],
+        sleep: Callable[[float], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._buckets = {endpoint: TokenBucket(ceiling, clock) for endpoint, ceiling in ceilings.items()}
+        self._sleep = sleep
+        self._clock = clock
+
+    def knows(self, endpoint: str) -> bool:
+        """Whether this endpoint has a ceiling."""
+        return endpoint in self._buckets
+
+    def acquire(self, endpoint: str) -> Ticket | None:
+        """Wait for this endpoint's turn; None when the run was told to stop while waiting."""
+        bucket = self._buckets[endpoint]
+        was_late = False
+        while True:
+            ticket = bucket.reserve()
+            wait = ticket.start - self._clock()
+            if wait > 0 and self._sleep(wait):
+                return None
+            late = self._clock() - ticket.start > LATE
+            if bucket.is_current(ticket) and (was_late or not late):
+                return ticket
+            was_late = late
+
+    def throttled(self, endpoint: str, ticket: Ticket, retry_after: float) -> None:
+        """Tell the bucket of a 429."""
+        self._buckets[endpoint].throttled(ticket, retry_after)
+
+    def accepted(self, endpoint: str, ticket: Ticket) -> None:
+        """Tell the bucket of an accepted request."""
+        self._buckets[endpoint].accepted(ticket)
+
+    def rate(self, endpoint: str) -> float:
+        """The endpoint's present rate in requests a second."""
+        return self._buckets[endpoint].rate

@@ -1,0 +1,295 @@
+"""`--check`: look at everything that a run needs and say, a line each, what is wrong and what to do. Sends no data."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from db import SourceError
+from sync.api.answers import ApiResult, Verdict
+from sync.delivery.dispatcher import Stop
+from sync.rows.identity import address_of, identity_fields, is_usable
+from sync.rows.payloads import Payload, PayloadBuilder, RejectedEvent, Rejection, RowPayloads
+from sync.run.exit_codes import ExitCode
+from sync.run.log import LineFormatter
+from sync.run.steps import ColumnsError, Job, csv_folder, make_client
+from sync.state.file import State, StateError
+
+REGIONS = {
+    "https://api.iterable.com": "https://api.eu.iterable.com",
+    "https://api.eu.iterable.com": "https://api.iterable.com",
+}
+"""Each data centre with the other: a key of the one is an invalid key to the other (API Keys documentation)."""
+
+SAMPLE_ROWS = 20
+_SILENCE = logging.NullHandler()  # the findings say it; without any handler, warnings would go to the screen
+DATE_LAYOUTS = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S %z", "%Y-%m-%dT%H:%M:%S.%f%z")
+
+
+class Finding(NamedTuple):
+    """One line: `verdict` is "ok", "WRONG" or "note" (worth knowing, or not to be known without writing)."""
+
+    verdict: str
+    what: str
+    told: str
+
+
+@dataclass
+class Sample:
+    """What the first rows gave, for the checks that come after the query's."""
+
+    identity: str | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+def check(job: Job, problems: tuple[str, ...] = ()) -> int:
+    """Print a line for each check, all of them also after one that fails; exit code 1 when something is wrong."""
+    logging.getLogger().addHandler(_SILENCE)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    clean = LineFormatter("", job.settings.secrets()).clean
+    wrong = 0
+    for finding in findings(job, problems):
+        wrong += finding.verdict == "WRONG"
+        print(f"{finding.verdict:5}  {finding.what:12} {clean(finding.told)}", flush=True)
+    print(f"{wrong} to mend" if wrong else "all is well: python3 main.py --dry-run shows what would be sent")
+    return ExitCode.STOPPED if wrong else ExitCode.DONE
+
+
+def findings(job: Job, problems: tuple[str, ...]) -> Iterator[Finding]:
+    """All checks in the order in which a run would meet their subjects."""
+    yield from (Finding("WRONG", "settings", problem) for problem in problems)
+    if not problems:
+        yield Finding("ok", "settings", f"every setting can be used; {_mode(job)}")
+    yield from _files(job)
+    sample = Sample()
+    yield from _database(job, sample)
+    if job.settings.iterable_api_key and (job.settings.iterable_jwt_secret or not job.settings.use_jwt_auth):
+        yield from _project(job, sample)
+
+
+def _mode(job: Job) -> str:
+    way = "users/bulkUpdate and events/trackBulk" if job.settings.iterable_bulk else "users/update and events/track"
+    return f"{way}, signed in by {'JWT for each user' if job.settings.use_jwt_auth else 'API key'}"
+
+
+def _files(job: Job) -> Iterator[Finding]:
+    log, folder = job.settings.log_file, csv_folder(job.settings)
+    yield _state(job.settings.state_file)
+    yield _writable("log", log, not log.is_dir() and _may_write(log))
+    yield _writable("CSV folder", folder, folder.is_dir() and _may_write(folder))
+
+
+def _writable(what: str, path: Path, writable: bool) -> Finding:
+    if writable:
+        return Finding("ok", what, f"{path} may be written")
+    return Finding("WRONG", what, f"{path} may not be written; check that its folder exists, and its owner and mode")
+
+
+def _state(path: Path) -> Finding:
+    if not _may_write(path) or not os.access(path.parent, os.W_OK):
+        return _writable("state", path, False)
+    try:
+        with closing(State(path, writable=False)) as state:
+            last = state.history(1)
+    except StateError as error:
+        return Finding("WRONG", "state", str(error))
+    told = f"the last run began {last[0].started} UTC" if last else "no run yet: the first one sends everything"
+    return Finding("ok", "state", f"{path}; {told}")
+
+
+def _may_write(path: Path) -> bool:
+    return os.access(path, os.W_OK) if path.exists() else path.parent.is_dir() and os.access(path.parent, os.W_OK)
+
+
+# -- the database --------------------------------------------------------------------------------------------
+
+
+def _database(job: Job, sample: Sample) -> Iterator[Finding]:
+    if not (job.source or (job.settings.db_user and job.settings.db_name)):
+        return
+    try:
+        source = job.connect()
+    except SourceError as error:
+        yield Finding("WRONG", "database", str(error))
+        return
+    with closing(source):
+        yield Finding("ok", "database", f"{source.description}: {source.server}")
+        if "no TLS" in source.server and job.settings.db_host not in {"localhost", "127.0.0.1"}:
+            yield Finding("note", "database", "rows travel unencrypted; set DB_SSL_CA when the server offers TLS")
+        try:
+            yield from _query(replace(job, limit=SAMPLE_ROWS), source, sample)
+        except SourceError as error:
+            yield Finding("WRONG", "query", str(error))
+        except ColumnsError as error:
+            yield from (Finding("WRONG", "query", problem) for problem in error.problems)
+
+
+def _query(job: Job, source: Any, sample: Sample) -> Iterator[Finding]:
+    with job.query(source) as result:
+        columns = ", ".join(f"{column.name} ({column.kind.value})" for column in result.columns)
+        yield Finding("ok", "query", f"{job.settings.query_file.name} gives {columns}")
+        if not result.uses_since:
+            yield Finding(
+                "note", "query", "it uses neither :since nor :since_local: every run reads all that it selects"
+            )
+        builder = PayloadBuilder(job.mapping(), result.columns)
+        rows = rejected = 0
+        for rows, row in enumerate(result, start=1):
+            payloads = builder.build(row)
+            if reason := _refusal(payloads):
+                rejected += 1
+                yield Finding("note", "rows", f"row {rows} would be rejected: {reason}")
+            if isinstance(payloads.profile, Payload):
+                _add_fields(sample.fields, json.loads(payloads.profile.body)["dataFields"])
+            if sample.identity is None and is_usable(payloads.identity):
+                sample.identity = payloads.identity
+        found = f"{rows} of the first {SAMPLE_ROWS}" if rows else "none"
+        yield Finding("ok" if rows else "note", "rows", f"{found} read, {rejected} would be rejected")
+
+
+def _refusal(payloads: RowPayloads) -> str:
+    """Why the row, or its event alone, would be rejected before any request; empty when it would be sent."""
+    rejections = (part for part in payloads[2:] if isinstance(part, Rejection | RejectedEvent))
+    return next((rejection.reason for rejection in rejections), "")
+
+
+def _add_fields(known: dict[str, Any], fields: Mapping[str, Any], prefix: str = "") -> None:
+    """Remember the first value of each field that is not null; what is in an object also as `address.city`."""
+    for name, value in fields.items():
+        if value is not None:
+            known.setdefault(prefix + name, value)
+        if isinstance(value, dict):
+            _add_fields(known, value, f"{prefix}{name}.")
+
+
+# -- the project ---------------------------------------------------------------------------------------------
+
+
+def _project(job: Job, sample: Sample) -> Iterator[Finding]:
+    with closing(make_client(job.settings, Stop())) as client:
+        if job.settings.use_jwt_auth:
+            yield from _jwt(client, sample)
+            return
+        answer = client.get("channels")
+        yield _credentials(job, answer)
+        if answer.verdict is Verdict.ACCEPTED:
+            yield from _field_types(client.get("users/getFields"), sample)
+
+
+def _credentials(job: Job, answer: ApiResult) -> Finding:
+    base = job.settings.iterable_api_base_url
+    if answer.verdict is Verdict.ACCEPTED:
+        return Finding("ok", "credentials", f"{base} accepts the key (a read-only key too: only a write can tell)")
+    if answer.verdict is Verdict.CREDENTIALS_REFUSED:
+        other = REGIONS.get(base)
+        if other and _accepts(job, other):
+            return Finding(
+                "WRONG", "credentials", f"the key belongs to the other region: ITERABLE_API_BASE_URL={other}"
+            )
+        return Finding("WRONG", "credentials", f"{answer.reason}; check ITERABLE_API_KEY, its project and its type")
+    return Finding("WRONG", "credentials", f"{base}: {answer.reason}; check ITERABLE_API_BASE_URL and the network")
+
+
+def _accepts(job: Job, base_url: str) -> bool:
+    settings = replace(job.settings, iterable_api_base_url=base_url)
+    with closing(make_client(settings, Stop())) as client:
+        return client.get("channels").verdict is Verdict.ACCEPTED
+
+
+def _jwt(client: Any, sample: Sample) -> Iterator[Finding]:
+    """A JWT-enabled key may read nothing but a user's messages (API Keys documentation, Mobile and Web keys)."""
+    if sample.identity is None:
+        yield Finding("note", "credentials", "no row gives a user to make a token for; the token was not tried")
+        return
+    if client.get("channels").verdict is Verdict.ACCEPTED:
+        told = "ITERABLE_API_KEY is a server-side key, which takes no JWT: set USE_JWT_AUTH=false"
+        yield Finding("WRONG", "credentials", told)
+        return
+    identity = identity_fields(sample.identity)
+    who = address_of(sample.identity)
+    answer = client.get("inApp/getMessages", identity, **identity, count="1", platform="iOS", SDKVersion="None")
+    if answer.verdict is Verdict.ACCEPTED:
+        yield Finding("ok", "credentials", f"key and JWT are accepted (tried with {who}, nothing was written)")
+    elif answer.verdict is Verdict.JWT_REFUSED and "could not be found" in answer.reason.lower():
+        yield Finding(
+            "note", "credentials", f"the JWT was read, and {who} is not in the project yet; a run creates users"
+        )
+    elif answer.verdict is Verdict.JWT_REFUSED:
+        told = "check ITERABLE_JWT_SECRET, JWT_ISSUER and this machine's clock"
+        yield Finding("WRONG", "credentials", f"the JWT was refused: {answer.reason}; {told}")
+    elif "insufficient privileges" in answer.reason:
+        told = "a JWT was made; a JavaScript key may not try it without writing, and a disabled key looks the same"
+        yield Finding("note", "credentials", told)
+    else:
+        yield Finding("WRONG", "credentials", f"{answer.reason}; check ITERABLE_API_KEY and ITERABLE_API_BASE_URL")
+    yield Finding("note", "field types", "a JWT-enabled key may not read them; a run shows conflicts at its first user")
+
+
+# -- field types ---------------------------------------------------------------------------------------------
+
+
+def _field_types(answer: ApiResult, sample: Sample) -> Iterator[Finding]:
+    """Compare what would be sent with the types that the project fixed for its fields."""
+    types = answer[1].get("fields") if answer.verdict is Verdict.ACCEPTED else None
+    if not isinstance(types, dict):
+        yield Finding("note", "field types", f"the project's fields could not be read: {answer.reason}")
+        return
+    objects = {name[:dot]: "object" for name in types for dot, letter in enumerate(name) if letter == "."}
+    known = objects | types  # a project lists what is in an object, and not always the object itself
+    conflicts = [
+        f"{name} is {_with_article(str(known[name]))} in this project, the query gives {given}"
+        for name, value in sample.fields.items()
+        if name in known and (given := _conflict(str(known[name]), value))
+    ]
+    yield from (Finding("WRONG", "field types", f"{told}; map it to another field name or type") for told in conflicts)
+    if not conflicts:
+        fields = [name for name, value in sample.fields.items() if not (isinstance(value, dict) and value)]
+        new = [name for name in fields if name not in known]
+        told = f"; new: {', '.join(new)}" if new else ""
+        yield Finding("ok", "field types", f"{len(fields) - len(new)} fields fit the project's types{told}")
+
+
+def _with_article(word: str) -> str:
+    return f"{'an' if word[:1] in 'aeiou' else 'a'} {word}"
+
+
+_FITS: dict[str, Callable[[Any], bool]] = {
+    "string": lambda value: isinstance(value, str),
+    "boolean": lambda value: isinstance(value, bool),
+    "long": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "double": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+    "date": lambda value: isinstance(value, str) and _is_date(value),
+    "object": lambda value: isinstance(value, dict),
+}
+"""Which JSON values fit a project's type; types that are not here are left to the project to outcome_of."""
+
+
+def _conflict(wanted: str, value: Any) -> str:
+    """What the query gives instead of `wanted`; empty when it fits. An array has the type of what is in it."""
+    if isinstance(value, list):
+        value = next((element for element in value if element is not None), None)
+    fits = _FITS.get(wanted)
+    if fits is None or value is None or fits(value):
+        return ""
+    names = {bool: "true or false", int: "whole numbers", float: "decimal numbers", str: "text"}
+    return names.get(type(value), "an object")
+
+
+def _is_date(text: str) -> bool:
+    for layout in DATE_LAYOUTS:
+        try:
+            datetime.strptime(text, layout)
+        except ValueError:
+            continue
+        return True
+    return False

@@ -1,0 +1,139 @@
+"""`--dry-run`: the exact requests that a run would make, and how long they would take; nothing is sent or written."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from io import TextIOWrapper
+from itertools import groupby, islice
+from typing import TextIO
+
+from iterable_client import EVENTS_TRACK, EVENTS_TRACK_BULK, USERS_BULK_UPDATE, USERS_UPDATE
+from sync.api.pacing import DOCUMENTED_CEILINGS, target_rate
+from sync.delivery.bulk import MAX_ITEMS, batches, event_rounds, profile_items
+from sync.rows.identity import address_of
+from sync.run.exit_codes import ExitCode
+from sync.run.steps import Job, collect, explain
+from sync.state.file import State
+from sync.state.outbox import Outbox, OwedUser, Plan
+
+logger = logging.getLogger("main")
+
+Request = tuple[str, str]
+"""The endpoint, such as "users/update", and the body as JSON text."""
+
+
+def dry_run(job: Job, out: TextIO | None = None) -> int:
+    """Print one JSON object a request on standard output and the counts on standard error; return the exit code."""
+    settings = job.settings
+    try:
+        with _warnings_on_screen(), closing(State(settings.state_file, writable=False)) as state:
+            destination = state.known_destination(
+                settings.iterable_api_base_url, settings.iterable_api_key, settings.destination
+            )
+            outbox = Outbox(state, destination, job.policy(), int(time.time() // 86400))
+            rows = collect(job, outbox, None)
+            plan = outbox.plan()
+            made = _print(_requests(outbox, bulk=settings.iterable_bulk), out or _standard_output())
+            _tell(job, rows, plan, outbox, made)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        code, sentence = explain(error)
+        print(sentence, file=sys.stderr)
+        return code
+    return ExitCode.DONE
+
+
+@contextmanager
+def _warnings_on_screen() -> Iterator[None]:
+    """A dry run has no log."""
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+def _standard_output() -> TextIO:
+    """JSON is UTF-8, whatever the terminal's language."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
+    return sys.stdout
+
+
+def _requests(outbox: Outbox, *, bulk: bool) -> Iterator[Request]:
+    """Users as a run hands them to its workers, and then the further events of those who have many."""
+    for job in _jobs(outbox.preview(), MAX_ITEMS if bulk else 1):
+        users = job
+        while users:
+            yield from _in_bulk(users) if bulk else _one_by_one(users)
+            users = [next(outbox.preview_rest(user)) for user in users if user.more]
+
+
+def _jobs(users: Iterator[OwedUser], size: int) -> Iterator[list[OwedUser]]:
+    """The first user alone, as the canary of a run, and leavers by themselves."""
+    yield list(islice(users, 1))
+    for _, group in groupby(users, key=lambda user: user.leaves):
+        while job := list(islice(group, size)):
+            yield job
+
+
+def _one_by_one(users: Iterable[OwedUser]) -> Iterator[Request]:
+    for user in users:
+        if user.profile is not None:
+            yield USERS_UPDATE, user.profile
+        for event in user.events:
+            yield EVENTS_TRACK, event.body
+
+
+def _in_bulk(users: Sequence[OwedUser]) -> Iterator[Request]:
+    for batch in batches(profile_items(users)):
+        yield USERS_BULK_UPDATE, _joined("users", (item.body for item in batch))
+    for items in event_rounds(users):
+        for batch in batches(items):
+            yield EVENTS_TRACK_BULK, _joined("events", (item.body for item in batch))
+
+
+def _joined(key: str, bodies: Iterable[str]) -> str:
+    return f'{{"{key}":[{",".join(bodies)}]}}'
+
+
+def _print(requests: Iterable[Request], out: TextIO) -> Counter[str]:
+    made: Counter[str] = Counter()
+    for endpoint, body in requests:
+        made[endpoint] += 1
+        out.write(f'{{"method":"POST","path":"/api/{endpoint}","body":{body}}}\n')
+    out.flush()
+    return made
+
+
+def _tell(job: Job, rows: int, plan: Plan, outbox: Outbox, made: Counter[str]) -> None:
+    """The counts, and the time at the limits: single endpoints run side by side, so the slower one decides."""
+    say: Callable[[str], None] = lambda text: print(text, file=sys.stderr)  # noqa: E731 - one short name, many lines
+    for identity, reason in outbox.new_rejections():
+        say(f"would be rejected: {address_of(identity)}: {reason}")
+    settings = job.settings
+    ceilings = {
+        **DOCUMENTED_CEILINGS,
+        USERS_UPDATE: settings.users_per_second,
+        EVENTS_TRACK: settings.events_per_second,
+    }
+    seconds = max((count / target_rate(ceilings[endpoint]) for endpoint, count in made.items()), default=0.0)
+    told = ", ".join(f"{count:,} {endpoint}" for endpoint, count in sorted(made.items())) or "none"
+    say(f"dry run: {rows:,} rows; requests: {told}; nothing was sent")
+    say(
+        f"unchanged: {plan.users.unchanged:,} profiles, {plan.events.unchanged:,} events; "
+        f"rejected: {plan.users.rejected:,} profiles, {plan.events.rejected:,} events; "
+        f"leaving the segment: {0 if plan.exit_held_back else plan.leaving:,}"
+    )
+    if plan.exit_held_back:
+        say(f"mass exit held back: {plan.leaving:,} of {plan.segment_size:,} (--allow-mass-exit lets them leave)")
+    say(f"about {seconds:.1f} s at the limits")

@@ -1,0 +1,90 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+VERSION = "1.0.0"
+
+EPILOG = "Exit codes: 0 done, 1 stopped, 2 usage or settings, 3 finished with open ends, 4 locked, 130/143 interrupted."
+
+
+SENDING = ("--full", "--retry-rejected", "--allow-mass-exit", "--csv")
+USELESS = {
+    "--history": (*SENDING, "--since", "--limit", "--bulk"),
+    "--check": (*SENDING, "--limit"),
+    "--dry-run": ("--csv",),
+}
+"""Switches that a mode would ignore: whoever gives them means something else."""
+
+
+def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse and check `argv`; wrong usage ends the program with exit code 2, as argparse does."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    modes = [flag for flag in ("--demo", "--check", "--dry-run", "--history") if _given(options, flag)]
+    if len(modes) > 1:
+        parser.error(f"{' and '.join(modes)} cannot go together")
+    if options.json and modes and modes != ["--demo"]:
+        parser.error(f"--json cannot go with {modes[0]}")
+    for mode, useless in USELESS.items():
+        for flag in useless:
+            if modes == [mode] and _given(options, flag):
+                parser.error(f"{flag} does nothing with {mode}")
+    if options.demo and options.env_file:
+        parser.error("--demo needs no settings: leave out --env-file")
+    return options
+
+
+def _given(options: argparse.Namespace, flag: str) -> bool:
+    return getattr(options, flag[2:].replace("-", "_")) not in (None, False)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="main.py",
+        description="Bring the result of one SQL query into an Iterable project: a profile and an event for each user.",
+        epilog=EPILOG,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add(
+        "--demo", action="store_true", help="run on a sample database against a stand-in on this machine; needs no .env"
+    )
+    add("--check", action="store_true", help="check settings, database, query, state, credentials; send no data")
+    add("--dry-run", action="store_true", help="print the exact requests as JSON lines; send and write nothing")
+    add("--since", type=_since, metavar="WHEN", help="the value of :since, such as 2026-01-06 or 7d")
+    add("--limit", type=_positive, metavar="N", help="read at most N rows of the query; nobody leaves the segment")
+    add("--full", action="store_true", help="deliver everything, also what is unchanged or was rejected before")
+    add("--retry-rejected", action="store_true", help="send again what was rejected before")
+    add("--bulk", action="store_true", help="use users/bulkUpdate and events/trackBulk")
+    add("--allow-mass-exit", action="store_true", help="let more than half of a segment leave it in one run")
+    add("--csv", type=Path, metavar="FILE", help="the CSV's name instead of query_results_YYYYMMDD_HHMMSS.csv")
+    add("--history", type=_positive, nargs="?", const=10, metavar="N", help="print the last N runs (default 10)")
+    add("--json", action="store_true", help="print the summary as one JSON object on standard output")
+    add("--env-file", type=Path, metavar="FILE", help="settings from FILE instead of .env beside main.py")
+    add("--version", action="version", version=f"%(prog)s {VERSION}")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 999999999")
+    return int(text)
+
+
+def _since(text: str) -> datetime | timedelta:
+    """A day or moment without a zone (it is in DB_TIMEZONE), or a length of time before now."""
+    if match := re.fullmatch(r"([0-9]{1,5})([dhm])", text):
+        return timedelta(**{{"d": "days", "h": "hours", "m": "minutes"}[match[2]]: int(match[1])})
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = datetime.min
+    if not 1000 <= moment.year <= 9998:  # what a DATETIME holds, in every time zone
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a date such as 2026-01-06 nor a length such as 7d")
+    return moment

@@ -1,0 +1,42 @@
+"""What a person at a terminal sees while a run goes on: log lines, and a progress bar under them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from sync.run.log import LAST_LINE
+
+
+class ScreenHandler(logging.Handler):
+    """Shows what matters to a person: each step of the run, and of single calls only what went wrong."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Leave out the thousand lines of calls that succeeded, and the line that the summary says better."""
+        quiet = "call successful" in str(record.msg) or record.msg == LAST_LINE
+        return record.levelno >= logging.INFO and not quiet and bool(super().filter(record))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line above the progress bar, if there is one; a terminal that went away stops no run."""
+        line = self.format(record)
+        with suppress(OSError):
+            if "tqdm" in sys.modules:
+                from tqdm import tqdm
+
+                tqdm.write(line, file=sys.stderr)
+            else:
+                print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress_bar(total: int) -> Iterator[Callable[[int], object]]:
+    """A bar over `total` users with rate and time left; gives the function that moves it on."""
+    if not total:
+        yield lambda _: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit=" users", dynamic_ncols=True, leave=False, file=sys.stderr, mininterval=0.2) as bar:
+        yield bar.update

@@ -1,0 +1,264 @@
+"""Rows as a CSV file that appears whole or not at all, and that a spreadsheet can open without running it.
+
+The file is written under a hidden temporary name beside its place, and renamed when it is complete and on disk.
+It holds personal data: mode 0600. Rows pass through; none is kept.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import json
+import logging
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from sync.rows.columns import Column
+from sync.rows.values import time_text
+
+logger = logging.getLogger("csv_export")
+
+SAMPLE_COLUMNS: Final = (
+    "id",
+    "email",
+    "first_name",
+    "last_name",
+    "plan_type",
+    "candidate",
+    "page",
+    "device",
+    "browser",
+    "location",
+    "event_time",
+)
+"""The header when there is neither a row nor any other word on the columns: those of the sample query."""
+
+_STEM: Final = "query_results"
+_PART_SUFFIX: Final = ".part"
+
+
+def export_results_to_csv(user_records: Iterable[Mapping[str, Any]], filename: str | None = None) -> str:
+    """Write any iterable of rows to a CSV file and return its path; without a name, a new one in this folder.
+
+    The header is the iterable's attribute `columns` (names, or columns of a query) where it has one, else the
+    keys of the first row.
+    """
+    rows = iter(user_records)
+    first = next(rows, None)
+    columns: Sequence[str | Column] | None = getattr(user_records, "columns", None)
+    if columns is None:
+        columns = SAMPLE_COLUMNS if first is None else tuple(first)
+    path = filename or timestamped_name(datetime.now())
+    with CsvExport(path, columns) as export:
+        if first is not None:
+            export.write(first)
+        for row in rows:
+            export.write(row)
+    return path
+
+
+def export_rejected(source: Path, refused: Iterable[tuple[int, str]], target: Path) -> int:
+    """Write the rows of the export `source` that were refused to `target`, each with the reason; return how many.
+
+    `refused` gives row numbers from 1 in rising order. No file is made when there are none. The rows are read back
+    from the export, one at a time, so nothing had to keep them.
+    """
+    waiting = iter(refused)
+    number, reason = next(waiting, (0, ""))
+    if not number:
+        return 0
+    csv.field_size_limit(sys.maxsize)
+    with source.open(encoding="utf-8", newline="") as file:
+        rows = csv.reader(file)
+        header = [*next(rows), "rejected_reason"]
+        with CsvExport(target, header, announce=False) as export:
+            for position, cells in enumerate(rows, start=1):
+                if position == number:
+                    export.write(dict(zip(header, [*cells, reason], strict=True)))
+                    number, reason = next(waiting, (0, ""))
+    return export.count
+
+
+def timestamped_name(now: datetime, folder: str | os.PathLike[str] = ".") -> str:
+    """Return the name for an export of this second that is still free in the folder.
+
+    >>> timestamped_name(datetime(2026, 1, 13, 14, 31, 22), "/nowhere")
+    'query_results_20260113_143122.csv'
+    """
+    stem = f"{_STEM}_{now:%Y%m%d_%H%M%S}"
+    name, number = f"{stem}.csv", 1
+    while os.path.lexists(Path(folder, name)):
+        number += 1
+        name = f"{stem}_{number}.csv"
+    return name
+
+
+def prune(folder: str | os.PathLike[str], keep: int, pattern: str = f"{_STEM}_*.csv") -> list[Path]:
+    """Remove the oldest exports beyond `keep` (0 keeps all) and what crashed runs left; return what was removed."""
+    exports = sorted(_regular_files(folder, pattern), key=_age)
+    surplus = exports[:-keep] if keep > 0 else []
+    abandoned = [path for path in _regular_files(folder, f".{pattern}.*{_PART_SUFFIX}") if _is_abandoned(path)]
+    for path in surplus + abandoned:
+        path.unlink(missing_ok=True)
+    return surplus + abandoned
+
+
+def _regular_files(folder: str | os.PathLike[str], pattern: str) -> Iterator[Path]:
+    return (path for path in Path(folder).glob(pattern) if path.is_file() and not path.is_symlink())
+
+
+def _age(path: Path) -> tuple[int, str]:
+    return path.stat().st_mtime_ns, path.name
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Whoever writes a file holds a lock on it, which dies with the process."""
+    with suppress(OSError), path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+class CsvExport:
+    """A CSV file being written: `with CsvExport(path, columns) as export: export.write(row)`.
+
+    Leaving the block puts the file in its place, over an older one of that name; leaving it by an exception
+    leaves nothing behind.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], columns: Sequence[str | Column], *, announce: bool = True) -> None:
+        self._announce = announce
+        self.path = Path(path)
+        self.count = 0
+        self._columns = tuple(column.name if isinstance(column, Column) else column for column in columns)
+
+    def __enter__(self) -> Self:
+        if self.path.exists() and not self.path.is_file():
+            raise FileExistsError(f"{self.path} exists and is not a file: choose another name for the CSV")
+        handle, part = tempfile.mkstemp(  # mode 0600
+            prefix=f".{self.path.name}.", suffix=_PART_SUFFIX, dir=self.path.parent
+        )
+        self._part = Path(part)
+        # Text from the database may hold half a surrogate pair, which UTF-8 has no bytes for.
+        self._file = open(handle, "w", encoding="utf-8", errors="backslashreplace", newline="")  # noqa: PTH123
+        try:
+            with suppress(OSError):  # where a file system has no locks, nobody takes the file for abandoned
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._writerow = csv.writer(self._file).writerow
+            self._writerow([_defused(name) for name in self._columns])
+        except BaseException:
+            self._discard()
+            raise
+        return self
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Write one row; its keys are those of the header, in any order."""
+        try:
+            cells = [_cell(row[name]) for name in self._columns]
+        except KeyError:
+            raise ValueError(self._misfit(row)) from None
+        if len(row) != len(cells):
+            raise ValueError(self._misfit(row))
+        self._writerow(cells)
+        self.count += 1
+
+    def _misfit(self, row: Mapping[str, Any]) -> str:
+        missing = [name for name in self._columns if name not in row]
+        unknown = [str(name) for name in row if name not in self._columns]
+        return (
+            f"row {self.count + 1} has other columns than the header of {self.path}: "
+            f"missing {', '.join(missing) or 'none'}; unexpected {', '.join(unknown) or 'none'}"
+        )
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if exc_type is not None:
+            self._discard()
+            return
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._part.replace(self.path)
+            self._file.close()
+        except BaseException:
+            self._discard()
+            raise
+        _sync_folder(self.path.parent)
+        if self._announce:
+            logger.info("Exported %d records to CSV: %s", self.count, self.path)
+
+    def _discard(self) -> None:
+        with suppress(OSError):  # a full disk: what is still buffered cannot be written, and need not be
+            self._file.close()
+        self._part.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name survive a power cut, too, where the file system can promise that."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+# -- cells ---------------------------------------------------------------------------------------------------
+
+# A spreadsheet runs text as a formula when it starts with one of these, also in the full width of East Asian
+# keyboards; it ignores space before them, and some take a leading tab or line break as a way in.
+_FORMULA: Final = re.compile(r"[\t\r\n]|[\s\0\u200b-\u200f\u2060\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+_SIGNED_NUMBER: Final = re.compile(r"[+-](?:\d+(?:[.,]\d+)*|\.\d+)(?:[eE][+-]?\d+)?%?", re.ASCII)
+_PHONE_NUMBER: Final = re.compile(r"\+\d[\d ().-]*", re.ASCII)
+
+
+def _defused(text: str) -> str:
+    """Return the text with an apostrophe before it if a spreadsheet would run it.
+
+    >>> [_defused(text) for text in ("=1+1", " @SUM(A1)", "-5", "+1 (555) 123-4567", "a=b")]
+    ["'=1+1", "' @SUM(A1)", '-5', '+1 (555) 123-4567', 'a=b']
+    """
+    if text[:1].isalnum() or not _FORMULA.match(text):
+        return text
+    if _SIGNED_NUMBER.fullmatch(text.strip(" ")) or _PHONE_NUMBER.fullmatch(text.strip(" ")):
+        return text
+    return f"'{text}"
+
+
+def _json_text(value: object) -> str:
+    return _defused(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def _other(value: object) -> str:
+    return _defused(str(value))
+
+
+_WRITERS: Final[dict[type, Callable[[Any], object]]] = {
+    str: _defused,
+    bytes: lambda value: f"0x{value.hex()}",
+    bytearray: lambda value: f"0x{value.hex()}",
+    datetime: str,  # 2026-01-13 14:31:22, with a fraction only where there is one
+    timedelta: time_text,
+    dict: _json_text,
+    list: _json_text,
+}
+_PLAIN: Final = frozenset({int, float, bool, Decimal, type(None)})  # written right by the csv module
+
+
+def _cell(value: Any) -> object:
+    kind = type(value)
+    if kind is str:
+        return _defused(value)
+    if kind in _PLAIN:
+        return value
+    return _WRITERS.get(kind, _other)(value)

@@ -1,0 +1,206 @@
+"""Which column becomes which field: the mapping settings as values, and all that can be wrong with them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from typing import Final, NamedTuple
+
+from sync.rows.columns import Column, Kind
+from sync.rows.identity import ADDRESS_KINDS, USER_ID_KINDS
+from sync.rows.values import TIME_KINDS, TYPES
+
+RESERVED_FIELDS: Final = frozenset(
+    {
+        "email",
+        "userId",
+        "itblInternal",
+        "itblDS",
+        "itblUserId",
+        "profileUpdatedAt",
+        "signupDate",
+        "signupSource",
+        "emailListIds",
+        "userListIds",
+        "subscribedMessageTypeIds",
+        "unsubscribedChannelIds",
+        "unsubscribedMessageTypeIds",
+        "receivedSMSDisclaimer",
+        "devices",
+        "phoneNumberDetails",
+        "shoppingCartItems",
+    }
+)
+"""Profile fields that Iterable keeps itself; `email` and `userId` would change who the user is."""
+
+
+class Field(NamedTuple):
+    """One column that becomes one field; a path of more than one name is a nested object."""
+
+    column: str
+    path: tuple[str, ...]
+    type: str | None
+
+    @property
+    def name(self) -> str:
+        """The field as it is written in the settings."""
+        return ".".join(self.path)
+
+
+def parse_fields(text: str) -> tuple[Field, ...]:
+    """Read `column`, `column:field` or `column:field:type`, separated by commas; ValueError names all problems.
+
+    >>> parse_fields("plan_type, town:address.city, prefs:prefs:json")[1]
+    Field(column='town', path=('address', 'city'), type=None)
+    """
+    if not text.strip():
+        return ()
+    fields, problems = [], []
+    for item in text.split(","):
+        try:
+            fields.append(_parse_field(item.strip()))
+        except ValueError as exc:
+            problems.append(str(exc))
+    problems += _path_conflicts([field.path for field in fields])
+    if problems:
+        raise ValueError("; ".join(problems))
+    return tuple(fields)
+
+
+def _parse_field(item: str) -> Field:
+    pieces = [piece.strip() for piece in item.split(":")]
+    if not item:
+        raise ValueError("two commas with nothing between them, or one at an end")
+    if len(pieces) > 3:
+        raise ValueError(f"{item!r} has more than the three parts column:field:type")
+    column = pieces[0]
+    name = pieces[1] if len(pieces) > 1 else column
+    field_type = pieces[2] if len(pieces) > 2 else None
+    path = tuple(part.strip() for part in name.split("."))
+    if not column or not all(path):
+        raise ValueError(f"{item!r} has an empty name; write column:field:type")
+    if field_type is not None and field_type not in TYPES:
+        raise ValueError(f"{item!r}: the type {field_type!r} is none of {', '.join(TYPES)}")
+    return Field(column, path, field_type)
+
+
+def _path_conflicts(paths: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    for path, count in Counter(paths).items():
+        name = ".".join(path)
+        if count > 1:
+            yield f"the field {name} is named {count} times"
+        for depth in range(1, len(path)):
+            if path[:depth] in paths:
+                yield f"the field {'.'.join(path[:depth])} cannot hold a value and {name} too"
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """Which column becomes what. A user id column, when given, is the identity instead of the e-mail column."""
+
+    email_column: str | None
+    user_id_column: str | None
+    user_fields: tuple[Field, ...]  # empty: no profiles are sent
+    segment_field: str  # empty: none
+    event_name: str  # empty: no events are sent
+    event_fields: tuple[Field, ...]
+    event_time_column: str
+    event_key: tuple[str, ...]
+    timezone: tzinfo  # of DATETIME values, and of text that is mapped as a date
+
+    @property
+    def identity_column(self) -> str:
+        """The column that names the user."""
+        return self.user_id_column or self.email_column or ""
+
+    @property
+    def identity_setting(self) -> str:
+        """The setting that named it."""
+        return "USER_ID_COLUMN" if self.user_id_column else "EMAIL_COLUMN"
+
+
+def mapping_problems(mapping: Mapping, columns: Sequence[Column]) -> list[str]:
+    """Return everything that would make the mapping fail on these columns, one sentence each."""
+    kinds = dict(columns)
+    given = f"the query gives: {', '.join(name for name, _kind in columns) or 'nothing'}"
+    counts = Counter(name for name, _kind in columns)
+    problems = [
+        f"the query gives {count} columns named {name}: rename all but one with AS ({given})"
+        for name, count in counts.items()
+        if count > 1
+    ]
+    problems += [
+        f"{setting} names the column {name}, which is missing ({given})"
+        for setting, name in dict.fromkeys(_named_columns(mapping))
+        if name and name not in kinds
+    ]
+    problems += _setting_problems(mapping, given)
+    problems += _profile_problems(mapping)
+    problems += _kind_problems(mapping, kinds, given)
+    return problems
+
+
+def _named_columns(mapping: Mapping) -> Iterator[tuple[str, str]]:
+    yield mapping.identity_setting, mapping.identity_column
+    for field in mapping.user_fields:
+        yield "USER_FIELDS", field.column
+    if mapping.event_name:
+        for field in mapping.event_fields:
+            yield "EVENT_FIELDS", field.column
+        for name in mapping.event_key:
+            yield "EVENT_KEY", name
+        yield "EVENT_TIME_COLUMN", mapping.event_time_column
+
+
+def _setting_problems(mapping: Mapping, given: str) -> Iterator[str]:
+    if not mapping.identity_column:
+        yield f"EMAIL_COLUMN or USER_ID_COLUMN must name the column that identifies a user ({given})"
+    if not mapping.event_name and not mapping.user_fields:
+        yield f"USER_FIELDS and EVENT_NAME are both empty, so there is nothing to send ({given})"
+    if mapping.event_name and not mapping.event_time_column:
+        yield f"EVENT_TIME_COLUMN must name the column that says when a {mapping.event_name} happened ({given})"
+    if mapping.event_name and not mapping.event_key:
+        yield f"EVENT_KEY is empty, so all events of a user would be one and the same ({given})"
+
+
+def _profile_problems(mapping: Mapping) -> Iterator[str]:
+    for field in mapping.user_fields:
+        if field.path[0] in RESERVED_FIELDS:
+            yield f"USER_FIELDS writes to {field.name}, which Iterable keeps itself: choose another field name"
+    segment = mapping.segment_field
+    if segment in RESERVED_FIELDS:
+        yield f"SEGMENT_FIELD is {segment}, which Iterable keeps itself: choose another field name"
+    if "." in segment:
+        yield f"SEGMENT_FIELD is {segment}, but must be a field of its own, without a dot"
+    if segment in {field.path[0] for field in mapping.user_fields}:
+        yield f"SEGMENT_FIELD is {segment}, which USER_FIELDS writes to as well: rename one of them"
+
+
+def _kind_problems(mapping: Mapping, kinds: dict[str, Kind], given: str) -> Iterator[str]:
+    for setting, fields in (
+        ("USER_FIELDS", mapping.user_fields),
+        ("EVENT_FIELDS", mapping.event_fields if mapping.event_name else ()),
+    ):
+        for field in fields:
+            kind = kinds.get(field.column, Kind.UNKNOWN)
+            if kind is Kind.BINARY and field.type is None:
+                yield (
+                    f"{setting} names {field.column}, which is binary: "
+                    f"write {field.column}:{field.name}:string if it holds text, or leave it out ({given})"
+                )
+            if field.name.endswith("_geo_location") and "json" not in (field.type, kind.value):
+                yield (
+                    f"{setting} writes {field.column} to {field.name}, which must be an object: "
+                    f"map two columns, to {field.name}.lat and {field.name}.lon, or one as json ({given})"
+                )
+    kind = kinds.get(mapping.identity_column, Kind.UNKNOWN)
+    if kind not in (USER_ID_KINDS if mapping.user_id_column else ADDRESS_KINDS):
+        yield (
+            f"{mapping.identity_setting} names {mapping.identity_column}, which is {kind.value}: "
+            f"name a column of text, or CONVERT it in the query ({given})"
+        )
+    kind = kinds.get(mapping.event_time_column, Kind.UNKNOWN)
+    if mapping.event_name and kind not in TIME_KINDS:
+        yield f"EVENT_TIME_COLUMN names {mapping.event_time_column}, which is {kind.value}, not a time ({given})"

@@ -1,0 +1,305 @@
+"""What the database gave, as JSON shall say it: numbers, booleans, text, JSON documents and dates.
+
+A type comes from the column's metadata or from the setting (`column:field:type`), never from a look into text:
+Iterable fixes the type of a field by the first value that it ever sees. `converter` picks the function for a column;
+each function takes what the driver gave, never None, and raises UnfitError for what cannot be sent.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from decimal import Decimal
+from typing import Any, Final, NoReturn
+
+from sync.rows.columns import Kind
+
+TYPES: Final = ("json", "bool", "number", "string", "date")
+"""What may stand in the third place of `column:field:type`."""
+
+DATE_KINDS: Final = frozenset({Kind.DATE, Kind.DATETIME, Kind.TIMESTAMP})
+TIME_KINDS: Final = DATE_KINDS | {Kind.INTEGER, Kind.UNKNOWN}
+"""The columns that EVENT_TIME_COLUMN may name."""
+
+_MAX_EXACT: Final = 2**53 - 1  # beyond it a reader of JSON that uses doubles sees another number
+_MAX_LONG: Final = 2**63 - 1
+_MAX_JSON_DEPTH: Final = 100  # MySQL's own bound; a fixed one, so that the answer does not hang on our stack
+_EPOCH: Final = datetime(1970, 1, 1)
+
+encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+"""The one way in which this program writes JSON for Iterable: digests depend on it."""
+
+
+class UnfitError(Exception):
+    """A value that cannot be sent: what is wrong with it and what to do. The caller knows the column."""
+
+
+def time_text(value: timedelta) -> str:
+    """Write a TIME as MySQL does: '[-]HH:MM:SS[.ffffff]', where the hours may go beyond 24.
+
+    >>> time_text(timedelta(days=-1, hours=23, minutes=30))
+    '-00:30:00'
+    """
+    sign = "-" if value < timedelta() else ""
+    size = abs(value)
+    minutes, seconds = divmod(size.days * 86400 + size.seconds, 60)
+    fraction = f".{size.microseconds:06}" if size.microseconds else ""
+    return f"{sign}{minutes // 60:02}:{minutes % 60:02}:{seconds:02}{fraction}"
+
+
+def _boolean(value: Any) -> bool:
+    if isinstance(value, int) and value in (0, 1):
+        return bool(value)
+    if isinstance(value, bytes) and value in (b"\0", b"\1"):  # BIT(1)
+        return value == b"\1"
+    raise UnfitError("neither 0 nor 1; map the column as column:field:number or column:field:string")
+
+
+def _boolean_by_setting(value: Any) -> bool:
+    word = value.strip().lower() if isinstance(value, str) else ""
+    if word in ("0", "false"):
+        return False
+    return word in ("1", "true") or _boolean(value)
+
+
+def _integer(value: Any) -> int:
+    if not isinstance(value, int):
+        raise UnfitError("the column holds whole numbers, this is none; map it as column:field:string")
+    if abs(value) > _MAX_EXACT:
+        raise UnfitError("JSON does not hold a number of this size exactly; map the column as column:field:string")
+    return int(value)
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, int | float | Decimal):
+        raise UnfitError("not a number; map the column as column:field:string")
+    try:
+        number = float(value)
+    except (OverflowError, ValueError):  # an int beyond the range, a signalling NaN
+        number = math.nan
+    if not math.isfinite(number):
+        raise UnfitError("JSON has no such number; map the column as column:field:string, or correct it")
+    return number
+
+
+_NUMBER_TEXT: Final = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+
+
+def _number_by_setting(value: Any) -> float:
+    if isinstance(value, str) and _NUMBER_TEXT.fullmatch(value.strip()):
+        return _number(float(value))
+    return _number(value)
+
+
+def integer_text(value: int) -> str:
+    """Write a whole number in digits."""
+    if value.bit_length() > 1000:  # nothing that a database holds; Python itself refuses to write the largest
+        raise UnfitError("too large a number")
+    return str(int(value))
+
+
+def _decimal_text(value: Decimal) -> str:
+    return format(value, "f") if abs(value.adjusted()) < 100 else str(value)
+
+
+def _decoded(value: bytes | bytearray) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise UnfitError("these bytes are no UTF-8 text; convert them in the query, for example with HEX()") from None
+
+
+_AS_TEXT: Final[tuple[tuple[Any, Callable[[Any], str]], ...]] = (
+    (bytes | bytearray, _decoded),
+    (int, integer_text),
+    (float, lambda value: repr(_number(value))),
+    (Decimal, lambda value: _decimal_text(value) if value.is_finite() else repr(_number(value))),
+    (date | time, str),  # a datetime too: the clock as the database gave it
+    (timedelta, time_text),
+    (dict | list, lambda value: encode(_json(value))),
+)
+
+
+def _string(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    for types, write in _AS_TEXT:
+        if isinstance(value, types):
+            return write(value)
+    raise UnfitError(f"a {type(value).__name__} has no text form; leave the column out")
+
+
+def _binary(_value: Any) -> NoReturn:
+    raise UnfitError("binary data has no JSON form; map the column as column:field:string, or leave it out")
+
+
+def _json_integer(text: str) -> int:
+    if len(text) > 20 or not -_MAX_LONG - 1 <= (number := int(text)) <= _MAX_LONG:
+        raise UnfitError("the JSON holds a number of more than 64 bits; write it as a string there")
+    return number
+
+
+def _json_float(text: str) -> float:
+    if math.isinf(number := float(text)):
+        raise UnfitError("the JSON holds a number beyond a double's range; write it as a string there")
+    return number
+
+
+def _json_constant(text: str) -> NoReturn:
+    raise UnfitError(f"{text} is not JSON; correct it in the database")
+
+
+_decode = json.JSONDecoder(parse_int=_json_integer, parse_float=_json_float, parse_constant=_json_constant).decode
+
+
+def _json(value: Any) -> Any:
+    """Parse a JSON document; of a key that comes twice the last one counts, as in MySQL."""
+    try:
+        if isinstance(value, bytes | bytearray):
+            value = _decoded(value)
+        document = _decode(value if isinstance(value, str) else encode(value))
+        deep = _is_deep(document)
+    except (ValueError, TypeError):
+        raise UnfitError("not valid JSON; correct it, or map the column as column:field:string") from None
+    except RecursionError:
+        deep = True
+    if deep:
+        raise UnfitError(f"the JSON is nested deeper than {_MAX_JSON_DEPTH} levels; flatten it")
+    return document
+
+
+def _is_deep(document: Any) -> bool:
+    level = [document] if isinstance(document, dict | list) else []
+    for _ in range(_MAX_JSON_DEPTH):
+        children = (node.values() if isinstance(node, dict) else node for node in level)
+        level = [node for nodes in children for node in nodes if isinstance(node, dict | list)]
+    return bool(level)
+
+
+# -- dates ---------------------------------------------------------------------------------------------------
+
+_DATE_TEXT: Final = re.compile(
+    r"(\d{4}-\d\d-\d\d)(?:[ T](\d\d:\d\d:\d\d)(?:\.(\d{1,6})\d*)? ?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII
+)
+_ZERO_DATE: Final = re.compile(r"0000-\d\d-\d\d|\d{4}-00-\d\d|\d{4}-\d\d-00", re.ASCII)
+
+
+def utc_instant(value: Any, zone: tzinfo | None) -> datetime | None:
+    """Return the moment as a naive datetime in UTC, or None for MySQL's zero date; zone None is UTC.
+
+    A bare day is its midnight in UTC, whatever the zone. Of an hour that occurs twice the earlier one is meant;
+    a clock time that was skipped in spring counts as if the clocks had not been put forward yet.
+    """
+    if isinstance(value, datetime):
+        return _in_utc(value, zone)
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day)
+    if isinstance(value, str):
+        return _instant_of_text(value, zone)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _instant_of_seconds(value)
+    raise UnfitError("not a date or time; name another column, or map this one as column:field:string")
+
+
+def _in_utc(value: datetime, zone: tzinfo | None) -> datetime:
+    if value.tzinfo is None:
+        if zone is None:
+            return value
+        value = value.replace(tzinfo=zone, fold=0)
+    try:
+        return value.astimezone(UTC).replace(tzinfo=None)
+    except OverflowError:
+        raise UnfitError("outside the years 1 to 9999 in UTC; correct it in the database") from None
+
+
+def _instant_of_text(value: str, zone: tzinfo | None) -> datetime | None:
+    text = value.strip()
+    if _ZERO_DATE.match(text):
+        return None
+    if not (match := _DATE_TEXT.fullmatch(text)):
+        raise UnfitError("not a date like 2026-01-06 or 2026-01-06 14:31:22; map the column as column:field:string")
+    day, clock, fraction, offset = match.groups("")
+    try:
+        if not clock:
+            return datetime.fromisoformat(day)
+        return _in_utc(datetime.fromisoformat(f"{day} {clock}.{fraction:0<6}{offset}"), zone)
+    except ValueError:
+        raise UnfitError("no such day or time; correct it in the database") from None
+
+
+def _instant_of_seconds(value: int) -> datetime | None:
+    """A whole number is Unix seconds; 0 stands for no time, as the zero date does."""
+    try:
+        return _EPOCH + timedelta(seconds=value) if value else None
+    except OverflowError:
+        raise UnfitError("beyond the year 9999 as Unix seconds; divide milliseconds by 1000 in the query") from None
+
+
+def microseconds(instant: datetime) -> int:
+    """Return how many microseconds after 1970 a naive datetime in UTC is."""
+    since = instant - _EPOCH
+    return (since.days * 86400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+# -- which function converts a column --------------------------------------------------------------------------
+
+Converter = Callable[[Any], Any]
+"""From a value that the driver gave, never None, to what JSON shall say; raises UnfitError."""
+
+_BY_TYPE: Final[dict[str, Converter]] = {
+    "json": _json,
+    "bool": _boolean_by_setting,
+    "number": _number_by_setting,
+    "string": _string,
+}
+_BY_KIND: Final[dict[Kind, Converter]] = {
+    Kind.BOOLEAN: _boolean,
+    Kind.INTEGER: _integer,
+    Kind.YEAR: _integer,
+    Kind.NUMBER: _number,
+    Kind.TEXT: _string,
+    Kind.TIME: _string,
+    Kind.JSON: _json,
+    Kind.BINARY: _binary,
+}
+
+
+def converter(kind: Kind, field_type: str | None, zone: tzinfo | None) -> Converter:
+    """Return the function for a column of this kind; the setting's type wins, zone None is UTC."""
+    if field_type == "date" or (field_type is None and kind in DATE_KINDS):
+        return _dates_in(zone)
+    if field_type is not None:
+        return _BY_TYPE[field_type]
+    return _by_python_type(zone) if kind is Kind.UNKNOWN else _BY_KIND[kind]
+
+
+def _dates_in(zone: tzinfo | None) -> Converter:
+    def date_text(value: Any) -> str | None:
+        instant = utc_instant(value, zone)
+        return None if instant is None else instant.isoformat(" ", "seconds") + " +00:00"
+
+    return date_text
+
+
+def _by_python_type(zone: tzinfo | None) -> Converter:
+    table: tuple[tuple[Any, Converter], ...] = (
+        (str, _string),
+        (bool, _boolean),
+        (int, _integer),
+        (float | Decimal, _number),
+        (date, _dates_in(zone)),
+        (timedelta | time, _string),
+        (dict | list, _json),
+        (bytes | bytearray, _binary),
+    )
+
+    def convert(value: Any) -> Any:
+        for types, convert_type in table:
+            if isinstance(value, types):
+                return convert_type(value)
+        raise UnfitError(f"a {type(value).__name__} has no JSON form; leave the column out")
+
+    return convert

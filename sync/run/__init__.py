@@ -1,0 +1,1 @@
+"""One run: settings, the order of the steps, what an error means, lock, signals, log and summary."""

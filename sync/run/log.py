@@ -1,0 +1,106 @@
+"""The log: one event, one line; every line ends with the run's id; no secret ever in it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterable
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import IO
+
+FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
+ROTATE_OVER = 10_000_000
+"""Bytes: the log is rotated at the start of a run when it is larger."""
+
+KEEP = 5
+LAST_LINE = "Run finished: %s"
+OURS = "iterable-sync"
+TOKEN = re.compile(r"eyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*")
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+class LineFormatter(logging.Formatter):
+    """Makes exactly one line of each record, traceback included, without the given secrets.
+
+    The line ends with `run=` and the run's id, unless that is empty.
+    """
+
+    def __init__(self, run_id: str, secrets: Iterable[str] = ()) -> None:
+        super().__init__(FORMAT, datefmt="%Y-%m-%d %H:%M:%S")
+        self._suffix = f" run={run_id}" if run_id else ""
+        known = {text for secret in secrets if secret for text in (secret, repr(secret)[1:-1])}
+        self._secrets = sorted(known, key=len, reverse=True)  # one may hold another
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's line."""
+        return self.clean(super().format(record)) + self._suffix
+
+    def clean(self, text: str) -> str:
+        """The text on one line and without secrets."""
+        if "eyJ" in text:
+            text = TOKEN.sub("***", text)
+        for secret in self._secrets:
+            if secret in text:
+                text = text.replace(secret, "***")
+        return CONTROL.sub(lambda match: ascii(match[0])[1:-1], text) if CONTROL.search(text) else text
+
+
+class PrivateFile(RotatingFileHandler):
+    """A log file that only its owner may read, rotated when asked and never in the middle of a run."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, maxBytes=0, backupCount=KEEP, encoding="utf-8")
+        self.failure = ""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Keep the first reason why a line was lost; the run says so at its end."""
+        error = sys.exc_info()[1]
+        self.failure = self.failure or f"{type(error).__name__}: {error}, at {record.name}"
+
+    def close(self) -> None:
+        """Close the file; what a full disk kept from it is told by `failure`, not raised."""
+        try:
+            super().close()
+        except OSError as error:
+            self.failure = self.failure or f"{type(error).__name__}: {error}, at its end"
+
+    def _open(self) -> IO[str]:  # type: ignore[override]
+        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        return open(descriptor, "a", encoding="utf-8")  # noqa: PTH123 - an open descriptor has no path
+
+    def rotate_when_large(self) -> None:
+        """Start a new file when this one is over 10 MB; only for a run that holds the lock."""
+        if Path(self.baseFilename).stat().st_size > ROTATE_OVER:
+            self.doRollover()
+
+
+def start_logging(path: Path, level: str, formatter: LineFormatter) -> PrivateFile:
+    """Send all records to the file at `path`; raises OSError when it cannot be opened.
+
+    The libraries' own loggers speak from WARNING on: at DEBUG they would print URLs and tell of connections.
+    """
+    stop_logging()
+    file = PrivateFile(path)
+    add_handler(file, formatter)
+    logging.getLogger().setLevel(level)
+    for library in ("urllib3", "requests", "asyncio", "dotenv"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    return file
+
+
+def add_handler(handler: logging.Handler, formatter: LineFormatter) -> None:
+    """Let `handler` have all records too, until `stop_logging`."""
+    handler.setFormatter(formatter)
+    handler.set_name(OURS)
+    logging.getLogger().addHandler(handler)
+
+
+def stop_logging() -> None:
+    """Close the handlers that this module added."""
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if handler.name == OURS]:
+        root.removeHandler(handler)
+        handler.close()

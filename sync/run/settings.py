@@ -1,0 +1,311 @@
+"""Settings: from `.env`, the environment (which wins) and the defaults; every problem listed at once.
+
+Each field of `Settings` is one setting of the same name in capitals; `.env.example` and the README's
+table hold the same names and defaults.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import UTC, tzinfo
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from sync.rows.mapping import Field, parse_fields
+
+HOME = Path(__file__).resolve().parents[2]
+"""The folder of main.py. Relative paths in settings count from here, because cron starts elsewhere."""
+
+MAX_JWT_LIFETIME = 31_536_000
+"""One year in seconds: "exp must be less than 1 year from iat" (Iterable's JWT documentation)."""
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used; `problems` holds one sentence for each of them."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _secret(value: str) -> str:
+    if not value.isascii() or any(character.isspace() or not character.isprintable() for character in value):
+        raise ValueError("holds white space or characters that no key has; copy it again")
+    return value
+
+
+def _flag(value: str) -> bool:
+    word = value.strip().lower()
+    if word in {"true", "1", "yes", "on"}:
+        return True
+    if word in {"false", "0", "no", "off", ""}:
+        return False
+    raise ValueError(f"is {value!r}; say true or false")
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            raise ValueError(f"is {value!r}; a whole number is wanted") from None
+        if not low <= number <= high:
+            raise ValueError(f"is {number}; it goes from {low} to {high}")
+        return number
+
+    return parse
+
+
+def _seconds(low: float, high: float) -> Callable[[str], float]:
+    def parse(value: str) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            raise ValueError(f"is {value!r}; a number is wanted") from None
+        if not low <= number <= high:  # nan neither
+            raise ValueError(f"is {value}; it goes from {low:g} to {high:g}")
+        return number
+
+    return parse
+
+
+def _path(value: str) -> Path | None:
+    try:
+        return HOME / Path(value).expanduser() if value else None
+    except RuntimeError:
+        raise ValueError(f"is {value!r}; there is no such home directory") from None
+
+
+def _zone(value: str) -> tzinfo:
+    if value.upper() == "UTC":
+        return UTC
+    try:
+        return ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"is {value!r}; a name such as UTC or Europe/Berlin is wanted") from None
+
+
+def _level(value: str) -> str:
+    if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+        raise ValueError(f"is {value!r}; say DEBUG, INFO, WARNING or ERROR")
+    return value.upper()
+
+
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[\w.-]+)(:\d+)?")
+
+
+def _base_url(value: str) -> str:
+    """Scheme and host alone, in lower case: the state of DESTINATION's default hangs on this text."""
+    if "@" in value:
+        raise ValueError("holds a user or a password; it takes a scheme and a host only")
+    try:
+        parts = urlsplit(value.lower())
+        known = parts.scheme in {"http", "https"} and _HOST.fullmatch(parts.netloc) and parts.port != 0
+    except ValueError:
+        known = False
+    if not known:
+        raise ValueError(f"is {value!r}; an address such as https://api.iterable.com is wanted")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise ValueError("would send the key and the data unencrypted; use https")
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError("takes a scheme and a host only; the program adds /api/...")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _field_name(value: str) -> str:
+    if value and not re.fullmatch(r"[^\s.,#_][^.,#]*", value):
+        raise ValueError(f"is {value!r}; a field name without dots, commas and # is wanted")
+    return value
+
+
+def _names(value: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+EMPTY_MEANS_NONE: tuple[Callable[[str], Any], ...] = (_text, _secret, _names, _path, _field_name, parse_fields)
+"""Parsers to which an empty value says something; for the others it stands for the default."""
+
+
+def _setting(default: str, parse: Callable[[str], Any] = _text, *, secret: bool = False) -> Any:
+    return field(repr=not secret, metadata={"default": default, "parse": parse})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """One value for each setting; secrets are kept out of the `repr`."""
+
+    db_host: str = _setting("localhost")
+    db_port: int = _setting("3306", _whole(1, 65535))
+    db_user: str = _setting("")
+    db_password: str = _setting("", secret=True)
+    db_name: str = _setting("")
+    db_ssl_ca: Path | None = _setting("", _path)
+    db_timezone: tzinfo = _setting("UTC", _zone)
+    iterable_api_key: str = _setting("", _secret, secret=True)
+    iterable_api_base_url: str = _setting("https://api.iterable.com", _base_url)
+    destination: str = _setting("")
+    use_jwt_auth: bool = _setting("false", _flag)
+    iterable_jwt_secret: str = _setting("", _secret, secret=True)
+    jwt_lifetime: int = _setting("3600", _whole(1, MAX_JWT_LIFETIME))
+    jwt_issuer: str = _setting("iterable-integration")
+    max_retries: int = _setting("3", _whole(1, 20))
+    initial_backoff: float = _setting("1", _seconds(0, 60))
+    backoff_factor: float = _setting("2", _seconds(1, 10))
+    request_timeout: float = _setting("30", _seconds(0.1, 600))
+    workers: int = _setting("128", _whole(1, 512))
+    users_per_second: float = _setting("500", _seconds(0.1, 100_000))
+    events_per_second: float = _setting("2000", _seconds(0.1, 100_000))
+    iterable_bulk: bool = _setting("false", _flag)
+    query_file: Path = _setting("query.sql", _path)
+    lookback_days: float = _setting("7", _seconds(0.001, 36_500))
+    email_column: str = _setting("email")
+    user_id_column: str = _setting("")
+    user_fields: tuple[Field, ...] = _setting("first_name,last_name,plan_type,candidate", parse_fields)
+    segment_field: str = _setting("recent_page_view", _field_name)
+    event_name: str = _setting("page_view")
+    event_fields: tuple[Field, ...] = _setting("page,device,browser,location,candidate,event_time", parse_fields)
+    event_time_column: str = _setting("event_time")
+    event_key: tuple[str, ...] = _setting("event_time,page", _names)
+    csv_dir: Path | None = _setting("", _path)
+    csv_keep: int = _setting("100", _whole(0, 1_000_000))
+    state_file: Path = _setting("iterable_sync.sqlite3", _path)
+    log_level: str = _setting("INFO", _level)
+    log_file: Path = _setting("iterable_integration.log", _path)
+
+    def secrets(self) -> tuple[str, ...]:
+        """The values that may appear in no output."""
+        values = (self.db_password, self.iterable_api_key, self.iterable_jwt_secret)
+        return tuple(value for value in values if value)
+
+
+def defaults() -> dict[str, str]:
+    """Every setting's name in capitals with its default, as it would stand in `.env`."""
+    return {item.name.upper(): item.metadata["default"] for item in fields(Settings)}
+
+
+def load_settings(env_file: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Return the settings of `env_file` (default: `.env` beside main.py) and of the environment.
+
+    Raises SettingsError with every problem found, before anything was connected or written.
+    """
+    settings, problems = read_settings(env_file, environ)
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def read_settings(
+    env_file: Path | None = None, environ: Mapping[str, str] | None = None
+) -> tuple[Settings, tuple[str, ...]]:
+    """As `load_settings`, with the problems beside the settings; one that cannot be used has its default."""
+    problems: list[str] = []
+    given = _read_env_file(env_file, problems)
+    real = os.environ if environ is None else environ
+    given.update({name: real[name] for name in defaults() if name in real})
+    values = _parse_all(given, problems)
+    _check_together(values, given, problems)
+    standard = _parse_all({}, [])
+    return Settings(**{**standard, **values}), tuple(problems)
+
+
+def _read_env_file(env_file: Path | None, problems: list[str]) -> dict[str, str]:
+    """The assignments of the file, taken as they are: no `$` expansion. It is read once, so it may be a pipe."""
+    from dotenv.parser import parse_stream
+
+    path = env_file or HOME / ".env"
+    if env_file is None and not path.exists():
+        return {}
+    try:
+        with path.open(encoding="utf-8-sig") as stream:
+            bindings = list(parse_stream(stream))
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"{path} cannot be read: {error}")
+        return {}
+    given: dict[str, str] = {}
+    for binding in bindings:
+        text = binding.original.string
+        line = binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
+        if binding.error or (binding.key and binding.value is None):
+            problems.append(f"line {line} of {path} is not NAME=value")
+        elif "\n" in text.strip():
+            problems.append(f"line {line} of {path} opens a quote that ends on another line")
+        elif binding.key:
+            given[binding.key] = binding.value or ""
+    return given
+
+
+def _parse_all(given: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
+    """Parse each setting; one that is given empty takes its default where empty means nothing."""
+    values: dict[str, Any] = {}
+    for item in fields(Settings):
+        name, default = item.name.upper(), item.metadata["default"]
+        raw = given.get(name, default).strip()
+        if item.name == "db_password":
+            raw = given.get(name, default)
+        if not raw and item.metadata["parse"] not in EMPTY_MEANS_NONE:
+            raw = default
+        try:
+            values[item.name] = item.metadata["parse"](raw)
+        except ValueError as error:
+            problems.append(f"{name} {error}")
+    return values
+
+
+def _check_together(values: Mapping[str, Any], given: Mapping[str, str], problems: list[str]) -> None:
+    """What no setting can tell of itself alone."""
+    for name in ("db_user", "db_name", "iterable_api_key"):
+        if not values.get(name, "-"):
+            problems.append(f"{name.upper()} is missing; copy .env.example to .env and fill it in")
+    if values.get("use_jwt_auth"):
+        if not values.get("iterable_jwt_secret", "-"):
+            problems.append("USE_JWT_AUTH is true and ITERABLE_JWT_SECRET is missing; it was shown once, with the key")
+        if values.get("iterable_bulk"):
+            problems.append(bulk_with_jwt())
+    _check_files(values, problems)
+    _check_mapping(values, given, problems)
+
+
+def bulk_with_jwt() -> str:
+    """Why bulk and JWT exclude each other (API Keys documentation: bulk takes server-side keys only)."""
+    return (
+        "ITERABLE_BULK (--bulk) cannot go with USE_JWT_AUTH: a JWT-enabled key is a client-side key, and those "
+        "may not call users/bulkUpdate and events/trackBulk; use a server-side key or leave bulk off"
+    )
+
+
+def _check_files(values: Mapping[str, Any], problems: list[str]) -> None:
+    for name in ("query_file", "state_file", "log_file"):
+        if name in values and values[name] is None:
+            problems.append(f"{name.upper()} is empty; a file name is wanted")
+    query, authority = values.get("query_file"), values.get("db_ssl_ca")
+    if query and not query.is_file():
+        problems.append(f"QUERY_FILE: there is no file {query}")
+    if authority and not authority.is_file():
+        problems.append(f"DB_SSL_CA: there is no file {authority}")
+
+
+def _check_mapping(values: Mapping[str, Any], given: Mapping[str, str], problems: list[str]) -> None:
+    for one, other, why in (
+        ("email_column", "user_id_column", "one of them must name the user"),
+        ("user_fields", "event_name", "there would be nothing to send"),
+    ):
+        if not values.get(one, "-") and not values.get(other, "-"):
+            problems.append(f"{one.upper()} and {other.upper()} are both empty; {why}")
+    if not values.get("user_fields", "-") and given.get("SEGMENT_FIELD", ""):
+        problems.append("SEGMENT_FIELD needs USER_FIELDS: it is a field of the profile, and no profile would be sent")
+    problems.extend(
+        f"{name.upper()} is empty; an event needs it (or leave EVENT_NAME empty)"
+        for name in ("event_time_column", "event_key")
+        if values.get("event_name") and not values.get(name, "-")
+    )

@@ -1,0 +1,1 @@
+"""The sandbox: a sample database and a stand-in for Iterable on this machine."""

@@ -1,0 +1,53 @@
+"""The demonstration: the real run on the embedded sample database, against the stand-in for Iterable on loopback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sync.run.settings import HOME, load_settings
+from sync.run.steps import Job
+from sync.sandbox import stand_in
+from sync.sandbox.sample_database import sample_database
+
+OUTPUT = HOME / "demo_output"
+
+
+@contextmanager
+def demonstration(*, bulk: bool, **switches: Any) -> Iterator[Job]:
+    """The job of a demo run, with the stand-in up; the demo starts afresh each time, so that it shows everything."""
+    OUTPUT.mkdir(mode=0o700, exist_ok=True)
+    for old in OUTPUT.glob("demo_state.sqlite3*"):
+        old.unlink()
+    print(
+        "This is a demo: the real program on a sample database in memory, against a stand-in for Iterable on this\n"
+        "machine that answers the third call with an error on purpose. Nothing leaves the machine; files are in\n"
+        f"{OUTPUT.name}/.",
+        file=sys.stderr,
+    )
+    with stand_in.StandIn(faults=stand_in.scripted([None, None, stand_in.UNAVAILABLE])) as iterable:
+        settings = load_settings(
+            Path(os.devnull),
+            {
+                "DB_USER": "demo",
+                "DB_NAME": "sample",
+                "ITERABLE_API_KEY": iterable.api_key,
+                "ITERABLE_API_BASE_URL": iterable.url,
+                "ITERABLE_BULK": str(bulk).lower(),
+                "INITIAL_BACKOFF": "0.5",
+                "CSV_DIR": str(OUTPUT),
+                "STATE_FILE": str(OUTPUT / "demo_state.sqlite3"),
+                "LOG_FILE": str(OUTPUT / "demo.log"),
+            },
+        )
+        yield Job(
+            settings,
+            source=lambda: sample_database(HOME / "schema.sql", HOME / "seed.sql"),
+            source_name="the sample database (schema.sql, seed.sql)",
+            **switches,
+        )
+    print("For a real run: cp .env.example .env, fill it in, then python3 main.py --check", file=sys.stderr)

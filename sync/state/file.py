@@ -1,0 +1,249 @@
+"""The state file: what was delivered, what was rejected and why, what is owed, and the runs.
+
+One SQLite file in WAL mode, readable by its owner alone. This module opens it, knows its schema and keeps the history
+of runs; `outbox.py` is what a run does with it. Every commit reaches the disk before a request relies on it
+(`synchronous=FULL`): a power loss must not bring back what the state had already forgotten.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+APPLICATION_ID = 0x49744D79
+VERSION = 1
+RUNS_KEPT = 10_000
+CACHE_KIB = 2_000
+
+SCHEMA = """
+CREATE TABLE destination (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    segment_field TEXT NOT NULL DEFAULT ''
+);
+CREATE TABLE profile (                 -- what Iterable holds of a user, as far as it is known
+    destination INTEGER NOT NULL,
+    identity TEXT NOT NULL,
+    delivered BLOB,                    -- digest of the payload Iterable has; NULL: in doubt, or none
+    rejected BLOB,                     -- digest of the payload that was rejected
+    reason TEXT,
+    in_segment INTEGER NOT NULL,       -- 0 no, 1 yes, 2 perhaps: sent, and the answer not recorded
+    seen INTEGER NOT NULL,             -- the day (since 1970) of a result that held the user, a week exact
+    PRIMARY KEY (destination, identity)
+) WITHOUT ROWID;
+CREATE TABLE event (
+    destination INTEGER NOT NULL,
+    id BLOB NOT NULL,
+    delivered BLOB,
+    rejected BLOB,
+    reason TEXT,
+    seen INTEGER NOT NULL,
+    PRIMARY KEY (destination, id)
+) WITHOUT ROWID;
+CREATE TABLE owed_user (               -- who has something coming, in the order of delivery
+    place INTEGER PRIMARY KEY,
+    destination INTEGER NOT NULL,
+    identity TEXT NOT NULL,
+    digest BLOB,
+    body TEXT,                         -- the profile's payload; NULL: only events are owed
+    UNIQUE (destination, identity)
+);
+CREATE TABLE owed_event (
+    destination INTEGER NOT NULL,
+    id BLOB NOT NULL,
+    identity TEXT NOT NULL,
+    moment INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    body TEXT NOT NULL,
+    UNIQUE (destination, id)
+);
+CREATE INDEX owed_event_of_user ON owed_event (destination, identity, moment);
+CREATE TABLE run (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL,
+    started TEXT NOT NULL,             -- UTC
+    summary TEXT                       -- JSON; NULL: the run did not come to its end
+);
+"""
+
+
+class StateError(Exception):
+    """The state cannot be read or written; one sentence that says what to do."""
+
+
+class RunRecord(NamedTuple):
+    """One run of the history; `summary` is None when the run did not come to its end."""
+
+    id: str
+    started: str
+    summary: Mapping[str, Any] | None
+
+
+def fingerprint(api_key: str) -> str:
+    """Twelve hex digits that tell two keys apart and give neither away."""
+    return hashlib.sha256(b"iterable destination\0" + api_key.encode()).hexdigest()[:12]
+
+
+class State:
+    """An open state file. For one thread; raises StateError for whatever SQLite or the disk refuses.
+
+    `writable=False` opens it for looking only, and takes an empty state when there is no file yet.
+    """
+
+    def __init__(self, path: Path, *, writable: bool = True) -> None:
+        self.path = path
+        self.writable = writable
+        with self.errors_explained():
+            self.db = self._connect()
+            try:
+                self._prepare()
+            except BaseException:
+                self.db.close()
+                raise
+
+    def close(self) -> None:
+        """Close the file; what was committed is in it."""
+        self.db.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        if self.writable:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            return sqlite3.connect(self.path, isolation_level=None, timeout=5)
+        if not self.path.exists():
+            db = sqlite3.connect(":memory:", isolation_level=None)
+            self._create(db)
+            return db
+        # mode=ro would leave -wal and -shm files behind, or want to make them where it may not.
+        mode = "mode=rw" if all(os.access(path, os.W_OK) for path in (self.path, self.path.parent)) else "immutable=1"
+        return sqlite3.connect(f"{self.path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None, timeout=5)
+
+    def _prepare(self) -> None:
+        version = self.db.execute("PRAGMA user_version").fetchone()[0]
+        application = self.db.execute("PRAGMA application_id").fetchone()[0]
+        tables = self.db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+        if not tables and self.writable:
+            self._create(self.db)
+        elif application != APPLICATION_ID:
+            raise StateError(f"{self.path} is an SQLite file of another program; name another STATE_FILE")
+        elif version != VERSION:
+            newer = "newer" if version > VERSION else "older"
+            raise StateError(
+                f"{self.path} was written by {newer} version {version} of the state's schema and this program knows "
+                f"version {VERSION}; use the program that wrote it, or move the file away (everything is sent again)"
+            )
+        for pragma in (
+            "synchronous=FULL",
+            f"cache_size=-{CACHE_KIB}",
+            "temp_store=FILE",
+            "journal_size_limit=16000000",
+        ):
+            self.db.execute(f"PRAGMA {pragma}")
+        if self.writable:
+            self.db.execute("PRAGMA journal_mode=WAL")
+
+    def _create(self, db: sqlite3.Connection) -> None:
+        db.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        db.executescript(
+            f"BEGIN IMMEDIATE;{SCHEMA}PRAGMA application_id={APPLICATION_ID};PRAGMA user_version={VERSION};COMMIT;"
+        )
+
+    @contextmanager
+    def errors_explained(self) -> Iterator[None]:
+        """Turn what SQLite or the disk says into a sentence for the operator."""
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise StateError(f"the state {self.path} {_advice(error)} ({error})") from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All of the block or nothing of it."""
+        with self.errors_explained():
+            try:
+                self.db.execute("BEGIN IMMEDIATE" if self.writable else "BEGIN")
+                yield
+                self.db.execute("COMMIT")
+            except BaseException:  # a signal may raise anywhere, and a disk may fill with the last page
+                if self.db.in_transaction:
+                    self.db.execute("ROLLBACK")
+                raise
+
+    def destination(self, base_url: str, api_key: str, name: str = "") -> int:
+        """The number of the destination called `name`, or of this project's address and key.
+
+        A name that is new takes over what is known of the address and key, so that naming a destination loses nothing.
+        """
+        unnamed = f"{base_url}#{fingerprint(api_key)}"
+        with self.transaction():
+            found = self._destination(name or unnamed)
+            if found is None and name:
+                self.db.execute("UPDATE destination SET name = ? WHERE name = ?", (name, unnamed))
+                found = self._destination(name)
+            if found is None:
+                self.db.execute("INSERT INTO destination (name) VALUES (?)", (name or unnamed,))
+                found = self._destination(name or unnamed)
+        assert found is not None  # noqa: S101 - it was just inserted
+        return found
+
+    def known_destination(self, base_url: str, api_key: str, name: str = "") -> int:
+        """As `destination`, but only looks: 0 for one that is not known yet."""
+        with self.errors_explained():
+            unnamed = f"{base_url}#{fingerprint(api_key)}"
+            return (self._destination(name) if name else None) or self._destination(unnamed) or 0
+
+    def _destination(self, name: str) -> int | None:
+        row = self.db.execute("SELECT id FROM destination WHERE name = ?", (name,)).fetchone()
+        return row[0] if row else None
+
+    def begin_run(self, run_id: str, started: str) -> None:
+        """Put the run on record before it does anything."""
+        with self.transaction():
+            self.db.execute("INSERT INTO run (id, started) VALUES (?, ?)", (run_id, started))
+            self.db.execute("DELETE FROM run WHERE number <= (SELECT MAX(number) FROM run) - ?", (RUNS_KEPT,))
+
+    def end_run(self, run_id: str, summary: Mapping[str, Any]) -> None:
+        """Add the summary to the run's record, and give back space that many deliveries left free."""
+        with self.transaction():
+            self.db.execute("UPDATE run SET summary = ? WHERE id = ?", (json.dumps(summary), run_id))
+        with self.errors_explained():
+            free = self.db.execute("PRAGMA freelist_count").fetchone()[0]
+            pages = self.db.execute("PRAGMA page_count").fetchone()[0]
+            if free > 1000 and free > pages // 4:
+                self.db.executescript("PRAGMA incremental_vacuum")  # execute() would give back one page alone
+
+    def history(self, count: int) -> list[RunRecord]:
+        """The last `count` runs, newest first."""
+        with self.errors_explained():
+            rows = self.db.execute("SELECT id, started, summary FROM run ORDER BY number DESC LIMIT ?", (count,))
+            return [RunRecord(run, started, json.loads(summary) if summary else None) for run, started, summary in rows]
+
+
+_RESTORE = (
+    "restore it and run with --full, or move it away, and everything is sent again, events under the same ids; users "
+    "who left the segment meanwhile have to be cleared in Iterable"
+)
+_FULL = "the disk is full, its own or that of the temporary folder (TMPDIR, /var/tmp); free space and run again"
+
+
+def _advice(error: Exception) -> str:
+    """What is wrong with the file, and what to do."""
+    text = str(error).lower()
+    for sign, advice in (
+        ("not a database", f"is not an SQLite file; {_RESTORE}"),
+        ("malformed", f"is damaged; {_RESTORE}"),
+        ("full", f"cannot grow: {_FULL}"),
+        ("no space", f"cannot grow: {_FULL}"),
+        ("readonly", "may not be written; check the owner and mode of the file and its folder"),
+        ("permission", "may not be read or written; check the owner and mode of the file and its folder"),
+        ("locked", "is in use by another program; end it and run again"),
+        ("unable to open", "cannot be opened; check that its folder exists and may be written"),
+    ):
+        if sign in text:
+            return advice
+    return "cannot be used; check the file, its folder and the disk"

@@ -1,0 +1,69 @@
+"""What a person at a terminal sees."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from typing import NoReturn
+
+import pytest
+
+from sync.console.screen import ScreenHandler, progress_bar
+from sync.run.log import LAST_LINE
+
+
+def event(message: str, level: int = logging.INFO) -> logging.LogRecord:
+    """A log record."""
+    return logging.LogRecord("main", level, __file__, 1, message, (), None)
+
+
+@pytest.mark.parametrize("loaded", [False, True], ids=["before-the-bar", "with-the-bar"])
+def test_terminal_that_went_away(monkeypatch: pytest.MonkeyPatch, loaded: bool) -> None:
+    """A terminal that hung up loses the lines, not the run."""
+
+    class Gone(io.StringIO):
+        def write(self, _text: str) -> NoReturn:
+            raise BrokenPipeError
+
+    if loaded:
+        import tqdm  # noqa: F401
+    else:
+        monkeypatch.delitem(sys.modules, "tqdm", raising=False)
+    monkeypatch.setattr(sys, "stderr", Gone())
+    ScreenHandler().handle(event("Run started"))
+
+
+@pytest.mark.parametrize(
+    ("record", "shown"),
+    [
+        (event("Run started: from %s to %s"), True),
+        (event("%s call successful: Success%s"), False),
+        (event(LAST_LINE), False),
+        (event("JWT token generated successfully", logging.DEBUG), False),
+        (event("Retryable error 503 from users/update", logging.WARNING), True),
+        (event("Unexpected error", logging.ERROR), True),
+    ],
+)
+def test_what_is_shown(record: logging.LogRecord, shown: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each step and what went wrong; not the calls that succeeded, nor the line that the summary says better."""
+    ScreenHandler().handle(record)
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert bool(told.err) == shown
+
+
+def test_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    """With nobody to deliver to there is no bar, and nothing is printed."""
+    with progress_bar(0) as progress:
+        progress(1)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    """The bar counts users, on standard error, and is gone at the end."""
+    with progress_bar(3) as progress:
+        progress(3)
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "users" in told.err

@@ -1,0 +1,136 @@
+"""What names a user to Iterable, and what does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from sync.rows.identity import address_of, identity_fields, is_usable
+from sync.rows.payloads import RejectedEvent, Rejection
+from tests.rows.payload_samples import SAMPLE, USER_ID, body_of, build
+
+
+@pytest.mark.parametrize(
+    ("address", "word"),
+    [
+        pytest.param("000", "@", id="no-at"),
+        pytest.param("ada@@example.com", "before", id="two-ats"),
+        pytest.param("ada@bob@example.com", "before", id="two-ats-apart"),
+        pytest.param("@example.com", "before", id="nobody"),
+        pytest.param("ada@", "after", id="nowhere"),
+        pytest.param("user @example.com", "before", id="space"),
+        pytest.param("ada@exam\u00a0ple.com", "invisible", id="no-break-space"),
+        pytest.param("ada\u200b@example.com", "invisible", id="zero-width-space"),
+        pytest.param("\u202eada@example.com", "invisible", id="right-to-left-mark"),
+        pytest.param("ada\0@example.com", "control", id="nul"),
+        pytest.param("ada\n@example.com", "control", id="newline"),
+        pytest.param("ada\ud83d@example.com", "invisible", id="half-surrogate"),
+        pytest.param(".ada@example.com", "before", id="leading-dot"),
+        pytest.param("ada.@example.com", "before", id="trailing-dot"),
+        pytest.param("a..da@example.com", "before", id="double-dot"),
+        pytest.param("a" * 65 + "@example.com", "64", id="long-local-part"),
+        pytest.param("ada@" + "a." * 130 + "com", "254", id="long-address"),
+        pytest.param("ada@localhost", "after", id="bare-host"),
+        pytest.param("ada@127.0.0.1", "after", id="ip-address"),
+        pytest.param("ada@[127.0.0.1]", "after", id="ip-literal"),
+        pytest.param("ada@example.c", "after", id="short-tld"),
+        pytest.param("ada@example.com.", "after", id="dot-at-end"),
+        pytest.param("ada@.example.com", "after", id="empty-label"),
+        pytest.param("ada@-example.com", "after", id="hyphen-first"),
+        pytest.param("ada@example-.com", "after", id="hyphen-last"),
+        pytest.param("ada@exam_ple.com", "after", id="underscore"),
+        pytest.param("a(b)c@example.com", "before", id="parentheses"),
+        pytest.param("ada@example.com,bob@example.com", "before", id="list"),
+        pytest.param("Ada <ada@example.com>", "before", id="display-name"),
+        pytest.param(5, "text", id="number"),
+        pytest.param(b"ada@example.com", "text", id="bytes"),
+    ],
+)
+def test_unusable_address(address: object, word: str) -> None:
+    """An address that no rule book accepts rejects profile and event, with column, value and cause."""
+    result = build(email=address)
+    assert isinstance(result.profile, Rejection)
+    assert isinstance(result.event, RejectedEvent)
+    assert result.event.reason == result.profile.reason
+    assert result.profile.reason.startswith("email is ")
+    assert word in result.profile.reason.partition(": ")[2]
+    assert "\n" not in result.profile.reason
+    assert not is_usable(result.identity)
+    assert result == build(email=address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "x+uuid@example.com",
+        "o'brien@example.co.uk",
+        '"a b"@example.com',
+        '"a@b".c@example.com',
+        "a\\@b@example.com",
+        "!#$%&*+/=?^_`{|}~-@example.com",
+        "?.a@example.com",
+        "a@xn--bcher-kva.example",
+        "ada@bücher.example",
+        "jörg@example.com",
+        "a" * 64 + "@example.com",
+        "a@1.com",
+        "ada@example.unknown",
+    ],
+)
+def test_usable_address(address: str) -> None:
+    """What Iterable may accept is Iterable's to outcome_of, also outside ASCII and under unknown top-level domains."""
+    result = build(email=address)
+    assert result.identity == address_of(result.identity) == body_of(result.profile)["email"] == address
+    assert is_usable(result.identity)
+
+
+def test_identity_ignores_case_and_space() -> None:
+    """Two spellings of one address are one user, one event and one digest."""
+    assert build(email="ada@example.com") == build(email=" ADA@EXAMPLE.COM\t")
+
+
+def test_rows_that_name_nobody_stay_apart() -> None:
+    """Each row without an address stands for itself, and is the same one in the next run."""
+    first, again, other = build(email=None), build(email=None), build(email=None, page="settings")
+    assert first == again
+    assert first.identity != other.identity
+    assert first.profile.reason.startswith("email is NULL: the row names no user")
+    assert build(email="  ").identity != first.identity
+
+
+def test_bad_value_is_the_key_of_its_row() -> None:
+    """The same bad address comes to the same key, whatever else the row holds, and a reader recognises it."""
+    assert build(email="not-an-address").identity == build(email="not-an-address", page="x").identity
+    assert address_of(build(email="not-an-address").identity) == "not-an-address"
+    long = {build(email="x" * 500 + end).identity for end in "ab"}
+    assert len(long) == 2
+    assert max(map(len, long)) < 120
+
+
+def test_user_id() -> None:
+    """A user id is sent as text and alone; a missing user is created; nothing of it changes its case."""
+    result = build(USER_ID, id=7)
+    assert (result.identity, address_of(result.identity)) == ("id:7", "7")
+    profile, event = body_of(result.profile), body_of(result.event)
+    assert list(profile) == ["userId", "preferUserId", "dataFields"]
+    assert profile["userId"] == event["userId"] == "7"
+    assert profile["preferUserId"] is True
+    assert "email" not in profile | event
+    assert identity_fields(result.identity) == {"userId": "7"}
+    assert build(USER_ID, id="AbC").identity == "id:AbC"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [True, 1.0, Decimal(1), b"a", "a" * 53, "a ", "é", "a\n", 10**60, pytest.param(1 << 20_000, id="huge"), [1]],
+)
+def test_unusable_user_id(value: object) -> None:
+    """A user id that Iterable documents as invalid is rejected here."""
+    assert isinstance(build(USER_ID, id=value).profile, Rejection)
+
+
+def test_identity_column_wins() -> None:
+    """With a user id column the e-mail column does not matter."""
+    assert build(replace(SAMPLE, user_id_column="id"), email="junk").identity == "id:7"

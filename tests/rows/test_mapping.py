@@ -1,0 +1,99 @@
+"""Which column becomes which field, and every problem of that."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC
+from typing import Any
+
+import pytest
+
+from sync.rows.columns import Column, Kind
+from sync.rows.mapping import RESERVED_FIELDS, Field, Mapping, mapping_problems, parse_fields
+from tests.rows.payload_samples import COLUMNS, SAMPLE, USER_ID
+
+
+def test_fields_with_every_problem() -> None:
+    """All problems of a field list are told at once."""
+    with pytest.raises(ValueError, match="two commas") as caught:
+        parse_fields("a,,b:c:int,d:e:json:f,:g,h:,i:j..k,l:x,m:x,n:y.z,o:y")
+    for words in ("'int'", "'d:e:json:f'", "':g'", "'h:'", "'i:j..k'", "x is named 2 times", "the field y cannot"):
+        assert words in str(caught.value)
+
+
+def test_fields() -> None:
+    """A column alone keeps its name; the same column may fill two fields."""
+    assert parse_fields(" ") == ()
+    assert parse_fields("a, b:c , a:d.e:json") == (
+        Field("a", ("a",), None),
+        Field("b", ("c",), None),
+        Field("a", ("d", "e"), "json"),
+    )
+
+
+def test_good_mapping() -> None:
+    """The sample's mapping has no problems, nor has one without events or without profiles."""
+    assert mapping_problems(SAMPLE, COLUMNS) == []
+    assert mapping_problems(USER_ID, COLUMNS) == []
+    assert mapping_problems(replace(SAMPLE, user_fields=()), COLUMNS) == []
+    assert mapping_problems(replace(SAMPLE, event_name="", event_time_column="", event_key=()), COLUMNS) == []
+
+
+def test_mapping_with_every_problem() -> None:
+    """Whatever is wrong with a mapping is found before anything is sent, all at once, with the columns that exist."""
+    mapping = Mapping(
+        email_column="mail",
+        user_id_column=None,
+        user_fields=parse_fields("nope,blob,a:email,a:devices.x,a:home_geo_location,a:seg.x"),
+        segment_field="seg",
+        event_name="seen",
+        event_fields=parse_fields("blob:data,gone"),
+        event_time_column="a",
+        event_key=("lost",),
+        timezone=UTC,
+    )
+    columns = [Column("a", Kind.TEXT), Column("a", Kind.TEXT), Column("blob", Kind.BINARY)]
+    problems = mapping_problems(mapping, columns)
+    for words in (
+        "2 columns named a",
+        "EMAIL_COLUMN names the column mail",
+        "USER_FIELDS names the column nope",
+        "EVENT_FIELDS names the column gone",
+        "EVENT_KEY names the column lost",
+        "USER_FIELDS writes to email,",
+        "USER_FIELDS writes to devices.x",
+        "SEGMENT_FIELD is seg",
+        "blob:blob:string",
+        "blob:data:string",
+        "home_geo_location.lat",
+        "EVENT_TIME_COLUMN names a, which is text",
+    ):
+        assert sum(words in problem for problem in problems) == 1, words
+    assert len(problems) == 12
+    assert all("a, a, blob" in problem for problem in problems if "missing" in problem)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"email_column": None}, "EMAIL_COLUMN or USER_ID_COLUMN"),
+        ({"email_column": "id"}, "EMAIL_COLUMN names id, which is integer"),
+        ({"user_id_column": "event_time"}, "USER_ID_COLUMN names event_time, which is datetime"),
+        ({"event_time_column": ""}, "EVENT_TIME_COLUMN must name"),
+        ({"event_key": ()}, "EVENT_KEY is empty"),
+        ({"user_fields": (), "event_name": ""}, "nothing to send"),
+        ({"segment_field": "a.b"}, "without a dot"),
+        ({"segment_field": "email"}, "Iterable keeps itself"),
+        ({"segment_field": "candidate"}, "rename one of them"),
+    ],
+)
+def test_mapping_problem(changes: dict[str, Any], words: str) -> None:
+    """Each problem is one sentence."""
+    (problem,) = mapping_problems(replace(SAMPLE, **changes), COLUMNS)
+    assert words in problem
+
+
+def test_reserved_fields_are_free_in_events() -> None:
+    """Only the profile's own fields are Iterable's; an event may have a field `email`."""
+    fields = tuple(Field("page", (name,), None) for name in sorted(RESERVED_FIELDS))
+    assert mapping_problems(replace(SAMPLE, event_fields=fields), COLUMNS) == []

@@ -1,0 +1,313 @@
+"""What a row becomes, and what it must never become."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as AnyMapping
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+from decimal import Decimal
+from hashlib import blake2b
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sync.rows.columns import Column, Kind, Row
+from sync.rows.identity import is_usable
+from sync.rows.mapping import Field, parse_fields
+from sync.rows.payloads import (
+    UNKNOWN_MOMENT,
+    Event,
+    Payload,
+    PayloadBuilder,
+    RejectedEvent,
+    Rejection,
+    leave_body,
+    with_segment_false,
+)
+from sync.rows.values import TYPES
+from tests.rows.payload_samples import (
+    BERLIN,
+    COLUMNS,
+    ONE_USER,
+    SAMPLE,
+    USER_ID,
+    body_of,
+    build,
+    convert,
+    quick,
+    strict,
+)
+
+# -- event time and id ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [None, "0000-00-00 00:00:00", "2026-00-10", "soon", True, 1.5, 10**30])
+def test_event_without_time(value: object) -> None:
+    """A row without an event time keeps its profile; its event is rejected under the id that it would have."""
+    result = build(event_time=value)
+    assert isinstance(result.profile, Payload)
+    assert isinstance(result.event, RejectedEvent)
+    assert result.event.reason.startswith("event_time is ")
+    assert len(result.event.id) == 32
+    assert result.moment == UNKNOWN_MOMENT
+
+
+def test_id_test_vector() -> None:
+    """Changing these ids would track every past event of every customer once more."""
+    assert build().event.id == "45ba8acaefca8e1879a3cb844970ba72"
+    assert build(USER_ID).event.id == "ce39c319eeaa293de28cd650c9288fea"
+    keys = {
+        "text": "prix € é",
+        "none": None,
+        "int": -12,
+        "decimal": Decimal("12.50"),
+        "float": 0.1,
+        "bytes": b"\x00\xff",
+        "day": date(2026, 1, 6),
+        "clock": timedelta(hours=-1, microseconds=5),
+    }
+    mapping = replace(SAMPLE, event_key=tuple(keys))
+    columns = [*COLUMNS, *(Column(name, Kind.UNKNOWN) for name in keys)]
+    event = PayloadBuilder(mapping, columns).build(ONE_USER | keys).event
+    assert event is not None
+    assert event.id == "47e3295476210336659da7374e92adb1"
+
+
+def test_id_can_be_made_by_hand() -> None:
+    """The hashed text of the first vector: each part as type tag, length and text."""
+    text = "s9:page_views15:ada@example.comt26:2026-01-06 14:31:22.987654s7:pricing"
+    assert build().event.id == blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def test_id_hangs_on_what_happened_only() -> None:
+    """Other fields, another zone or another field list keep the id; name, identity and key values make it."""
+    same = [
+        build(),
+        build(device="desktop", first_name=None),
+        build(replace(SAMPLE, timezone=ZoneInfo("Asia/Tokyo"))),
+        build(replace(SAMPLE, event_fields=())),
+    ]
+    other = [
+        build(replace(SAMPLE, event_name="page-view")),
+        build(email="bob@example.com"),
+        build(page="Pricing"),
+        build(page=None),
+        build(page=""),
+        build(event_time=ONE_USER["event_time"] + timedelta(microseconds=1)),  # type: ignore[operator]
+        build(replace(SAMPLE, event_key=("page", "event_time"))),
+    ]
+    assert len({result.event.id for result in same}) == 1
+    assert len({result.event.id for result in [*same, *other]}) == 1 + len(other)
+
+
+def test_key_values_cannot_run_together() -> None:
+    """What moves from one key column into the next makes another event."""
+    mapping = replace(SAMPLE, event_key=("page", "device"))
+    assert build(mapping, page="ab", device="c").event.id != build(mapping, page="a", device="bc").event.id
+    assert build(mapping, page="1").event.id != build(mapping, page=1).event.id
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        [1, True, Decimal("1"), Decimal("1.00"), 1.0],
+        [0, False, Decimal("0.00"), Decimal("-0"), -0.0],
+        [100, Decimal("1E+2"), 100.0],
+        [0.1, Decimal("0.1"), Decimal("0.10")],
+        [-2.5, Decimal("-2.50")],
+    ],
+    ids=str,
+)
+def test_number_in_a_key_counts_by_value(group: list[object]) -> None:
+    """A number that two databases give as different Python types is one number."""
+    assert len({build(page=value).event.id for value in group}) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "seconds"),
+    [
+        (Kind.DATETIME, datetime(2026, 1, 6, 14, 31, 22, 987654), 1767706282),
+        (Kind.TIMESTAMP, datetime(2026, 1, 6, 14, 31, 22), 1767709882),
+        (Kind.DATE, date(2026, 1, 6), 1767657600),
+        (Kind.INTEGER, 1767709882, 1767709882),
+        (Kind.UNKNOWN, datetime(2026, 1, 6, 14, 31, 22, tzinfo=UTC), 1767709882),
+        (Kind.DATETIME, datetime(1969, 12, 31, 23, 59, 59, 500000, tzinfo=UTC), -1),
+    ],
+)
+def test_created_at(kind: Kind, value: object, seconds: int) -> None:
+    """`createdAt` is whole Unix seconds: a DATETIME is a clock in the zone, a TIMESTAMP and a day are in UTC."""
+    columns = [column if column.name != "event_time" else Column("event_time", kind) for column in COLUMNS]
+    mapping = replace(SAMPLE, timezone=ZoneInfo("Europe/Berlin"), event_fields=())
+    result = PayloadBuilder(mapping, columns).build(ONE_USER | {"event_time": value})
+    assert body_of(result.event)["createdAt"] == seconds
+    assert isinstance(result.event, Event)
+    assert result.event.created_at == result.moment // 1_000_000 == seconds
+
+
+def test_profiles_only_and_events_only() -> None:
+    """Without an event name there are no events, without user fields no profiles."""
+    assert build(replace(SAMPLE, event_name="")).event is None
+    assert build(replace(SAMPLE, user_fields=())).profile is None
+    missing = replace(SAMPLE, event_name="", event_time_column="nope")
+    assert build(missing).moment == UNKNOWN_MOMENT
+
+
+# -- bodies ---------------------------------------------------------------------------------------------------
+
+
+def test_bodies() -> None:
+    """The two bodies, to the byte: digests must be the same in every run."""
+    result = build()
+    assert result.profile.body == (
+        '{"email":"ada@example.com","dataFields":{"first_name":"Ada","last_name":null,"plan_type":"pro",'
+        '"candidate":"alpha","recent_page_view":true}}'
+    )
+    assert result.event.body == (
+        f'{{"email":"ada@example.com","eventName":"page_view","id":"{result.event.id}","createdAt":1767709882,'
+        '"dataFields":{"page":"pricing","device":"mobile","browser":"Firefox","location":"Berlin",'
+        '"candidate":"alpha","event_time":"2026-01-06 14:31:22 +00:00"}}'
+    )
+    assert len(result.profile.digest) == len(result.event.digest) == 16
+    assert result.moment == 1767709882987654
+
+
+def test_nested_fields() -> None:
+    """Nested fields share their object, and only then Iterable is asked to merge objects."""
+    profile = body_of(
+        build(replace(SAMPLE, user_fields=parse_fields("location:address.city,page:address.x.y,device"))).profile
+    )
+    assert profile["mergeNestedObjects"] is True
+    assert profile["dataFields"] == {
+        "address": {"city": "Berlin", "x": {"y": "pricing"}},
+        "device": "mobile",
+        "recent_page_view": True,
+    }
+    assert "mergeNestedObjects" not in body_of(build().profile)
+
+
+def test_leaving_the_segment() -> None:
+    """Who left gets the segment field alone; a profile that is still owed gets it along with the rest."""
+    assert (
+        leave_body("ada@example.com", "recent_page_view").body
+        == '{"email":"ada@example.com","dataFields":{"recent_page_view":false}}'
+    )
+    assert body_of(leave_body("id:7", "recent_page_view")) == {
+        "userId": "7",
+        "preferUserId": True,
+        "dataFields": {"recent_page_view": False},
+    }
+    owed = with_segment_false(build().profile.body, "recent_page_view")
+    assert owed.body == build().profile.body.replace("true", "false")
+    assert with_segment_false(owed.body, "recent_page_view") == owed
+    assert "recent_page_view" not in build(replace(SAMPLE, segment_field="")).profile.body
+
+
+# -- any row --------------------------------------------------------------------------------------------------
+
+texts = st.text(st.characters(exclude_categories=()), max_size=20)  # surrogates and NUL included
+addresses = st.emails() | texts | texts.map(lambda text: f"{text}@example.com")
+plain = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([10**400, 2**53, 2**63, 0])
+    | st.just(20_000).map(lambda bits: -1 << bits)  # more digits than Python would write
+    | st.floats()
+    | st.decimals()
+    | st.sampled_from([Decimal("1E+999999"), Decimal("1E-999999"), Decimal("sNaN"), Decimal(9) ** 65])
+    | texts
+    | st.binary(max_size=8)
+    | st.dates()
+    | st.datetimes()
+    | st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=14)), BERLIN]))
+    | st.timedeltas()
+    | st.times()
+    | st.sampled_from(["0000-00-00", "2026-02-31 10:00:00", '{"a":1e999}', "[NaN]", "true", "1e5", "[" * 2000])
+)
+values = plain | st.recursive(
+    plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3)
+)
+ANY_FIELDS = tuple(
+    Field(f"{kind.value}_{field_type}", ("nested", kind.value, str(field_type)), field_type)
+    for kind in Kind
+    for field_type in (None, *TYPES)
+)
+ANY_COLUMNS = [
+    *COLUMNS,
+    *(Column(field.column, kind) for field, kind in zip(ANY_FIELDS, (k for k in Kind for _ in range(6)), strict=True)),
+]
+
+
+def check_outcome(outcome: object) -> None:
+    """Assert that this is strict JSON or a rejection fit for a log."""
+    if isinstance(outcome, Payload | Event):
+        strict(outcome.body)
+    else:
+        assert isinstance(outcome, Rejection | RejectedEvent)
+        assert outcome.reason.encode()
+        assert outcome.reason.isprintable()
+        assert len(outcome.digest) == 16
+
+
+@quick
+@given(value=values, email=addresses | plain, when=values, user_id=st.booleans(), zone=st.sampled_from([UTC, BERLIN]))
+def test_any_row(value: object, email: object, when: object, user_id: bool, zone: tzinfo) -> None:
+    """Any value in a column of any kind and type gives strict JSON or a rejection, and twice the same."""
+    row: Row = ONE_USER | {"email": email, "id": email, "event_time": when, "page": value}
+    for field in ANY_FIELDS:
+        mapping = replace(
+            SAMPLE,
+            user_id_column="id" if user_id else None,
+            user_fields=(field,),
+            event_fields=(field,),
+            timezone=zone,
+        )
+        given_row = row | {field.column: value}
+        builder = PayloadBuilder(mapping, [*COLUMNS, *ANY_COLUMNS])
+        result = builder.build(given_row)
+        check_outcome(result.profile)
+        check_outcome(result.event)
+        assert result.identity.encode()
+        assert result == builder.build(dict(reversed(given_row.items())))
+
+
+@quick
+@given(email=addresses)
+def test_identity_is_idempotent(email: str) -> None:
+    """A usable identity, used as an address, is the same identity; what is not usable says so."""
+    result = build(email=email)
+    assert is_usable(result.identity) == isinstance(result.profile, Payload)
+    if is_usable(result.identity):
+        assert build(email=result.identity) == result
+
+
+key_values = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.decimals(allow_nan=False)
+    | texts
+    | st.binary(max_size=8)
+    | st.dates()
+    | st.datetimes()
+    | st.timedeltas()
+)
+
+
+@quick
+@given(first=key_values, second=key_values)
+def test_ids_differ_as_values_do(first: object, second: object) -> None:
+    """Two key values share an id exactly when the database would call them equal."""
+    one, other = build(page=first).event, build(page=second).event
+    assert (one.id == other.id) == (first == second)
+    assert one.id == build(page=first).event.id
+
+
+def test_rows_may_be_any_mapping_of_the_columns() -> None:
+    """Columns that no setting names are not sent."""
+    row: AnyMapping[str, object] = ONE_USER | {"secret": object()}
+    assert "secret" not in str(PayloadBuilder(SAMPLE, COLUMNS).build(dict(row)))
+    assert convert(time(10, 30), Kind.UNKNOWN) == "10:30:00"

@@ -1,0 +1,210 @@
+"""What a run tells: to scripts, to the log, to a person, to cron, and in the history."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sync.run.exit_codes import ExitCode
+from sync.run.summary import OUTCOMES, Summary, history_table
+from sync.state.file import RunRecord
+from sync.state.outbox import Counts
+
+RULE = {"max_retries": 3, "initial_backoff": 1.0, "backoff_factor": 2.0, "request_timeout": 30.0}
+DONE = Summary(
+    "20260113-143122-a1b2",
+    retry_configuration=RULE,
+    seconds=12.3456,
+    rows=1234,
+    users=Counts(delivered=1000, unchanged=234),
+    events=Counts(delivered=1200, unchanged=34),
+    left_segment=5,
+    requests=2210,
+    retries={"timeout": 1, "503": 4},
+    csv="query_results_20260113_143122.csv",
+)
+NOTHING = replace(DONE, users=Counts(unchanged=1234), events=Counts(unchanged=1234), left_segment=0, requests=0)
+STOPPED = replace(
+    DONE, exit_code=1, users=Counts(failed=1234), events=Counts(failed=1234), stopped_because="the API is down"
+)
+REJECTED = replace(DONE, exit_code=3, users=Counts(delivered=1230, rejected=4, newly_rejected=3))
+FAILED = replace(DONE, exit_code=3, users=Counts(delivered=1230, failed=4), events=Counts(delivered=1230, failed=4))
+HELD_BACK = replace(DONE, exit_code=3, held_back="600 of the 1,000 users in the segment would leave it at once")
+ALL = [DONE, NOTHING, STOPPED, REJECTED, FAILED, HELD_BACK]
+IDS = ["done", "nothing", "stopped", "rejected", "failed", "held-back"]
+
+
+# -- for cron ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("summary", "why", "step"),
+    [
+        pytest.param(STOPPED, "the API is down", "run again", id="stopped"),
+        pytest.param(REJECTED, "newly rejected: 3 users", "--retry-rejected", id="rejected"),
+        pytest.param(FAILED, "failed: 4 users, 4 events", "run again", id="failed"),
+        pytest.param(HELD_BACK, "600 of the 1,000", "--allow-mass-exit", id="held-back"),
+    ],
+)
+def test_cron(summary: Summary, why: str, step: str) -> None:
+    """A mail from cron is three lines: what with the exit code, why, and the next step with the grep for it."""
+    what, reason, following = summary.for_cron("run.log").splitlines()
+    assert what.startswith(f"iterable sync: exit code {summary.exit_code}, users delivered=")
+    assert reason.startswith("why: ")
+    assert why in reason
+    assert following.startswith("next: ")
+    assert step in following
+    assert following.endswith("(grep run=20260113-143122-a1b2 run.log)")
+
+
+def test_cron_before_anything_was_read() -> None:
+    """A run that did not come to its rows says that nothing was sent, instead of zeros."""
+    early = Summary("r1", exit_code=1, stopped_because="No database answers")
+    assert early.for_cron("run.log").splitlines()[0] == "iterable sync: exit code 1, nothing was sent"
+
+
+# -- for a person --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("summary", "headline"),
+    [
+        (DONE, "DONE: everything owed was delivered"),
+        (NOTHING, "DONE: nothing was owed"),
+        (replace(NOTHING, left_segment=1), "DONE: everything owed was delivered"),
+        (STOPPED, "STOPPED (exit code 1): the API is down"),
+        (REJECTED, "FINISHED WITH OPEN ENDS (exit code 3)"),
+        (HELD_BACK, "FINISHED WITH OPEN ENDS (exit code 3)"),
+    ],
+)
+def test_headline(summary: Summary, headline: str) -> None:
+    """The first sentence says what became of the run; only exit code 0 is called done."""
+    assert summary.headline() == headline
+    assert summary.for_a_person("run.log").splitlines()[1] == headline
+
+
+@pytest.mark.parametrize("summary", ALL, ids=IDS)
+def test_person(summary: Summary) -> None:
+    """A person reads counts, retries and their rule, authentication, files, what needs attention, the next step."""
+    text = summary.for_a_person("run.log")
+    for words in (
+        *OUTCOMES,
+        "1,234",
+        f"{summary.requests:,} in 12.3 s",
+        "503: 4, timeout: 1",
+        "max_retries=3, initial_backoff=1, backoff_factor=2, request_timeout=30",
+        "API key",
+        "query_results_20260113_143122.csv",
+        "run.log (grep run=20260113-143122-a1b2)",
+        f"Next: {summary.next_step()}",
+        *(f"Needs attention: {told}" for told in summary.attention()),
+    ):
+        assert words in text
+    assert all(len(line) <= 120 for line in text.splitlines())
+    assert ("left the segment" in text) == bool(summary.left_segment)
+
+
+def test_person_without_much() -> None:
+    """What there is not is said or left out: no retries, no CSV, no rejected rows."""
+    text = Summary("r1", auth="jwt").for_a_person("run.log")
+    assert "none was written" in text
+    assert "JWT for each user" in text
+    assert "rejected rows" not in text
+    assert "rejected_rows_x.csv" in replace(REJECTED, rejected_csv="rejected_rows_x.csv").for_a_person("run.log")
+
+
+def test_attention() -> None:
+    """What was rejected before, or is unchanged, needs nobody's attention again."""
+    assert DONE.attention() == NOTHING.attention() == []
+    assert replace(DONE, users=Counts(rejected=5)).attention() == []
+    both = replace(FAILED, users=Counts(newly_rejected=1, rejected=1, failed=1), held_back="held back")
+    assert len(both.attention()) == 3
+
+
+# -- for scripts and the log ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("summary", ALL, ids=IDS)
+def test_json(summary: Summary) -> None:
+    """The object of --json has the promised names, and survives JSON."""
+    told = summary.as_json()
+    assert list(told) == [
+        "run_id",
+        "exit_code",
+        "seconds",
+        "rows",
+        "users",
+        "events",
+        "left_segment",
+        "requests",
+        "retries",
+        "retry_configuration",
+        "auth",
+        "csv",
+        "stopped_because",
+    ]
+    assert list(told["users"]) == list(told["events"]) == ["delivered", "unchanged", "rejected", "failed"]
+    assert json.loads(json.dumps(told)) == told
+    assert (told["stopped_because"] is None) == (summary is not STOPPED)
+
+
+def test_json_holds_the_counts() -> None:
+    """Each number is where it belongs."""
+    told = DONE.as_json()
+    assert told["users"] == {"delivered": 1000, "unchanged": 234, "rejected": 0, "failed": 0}
+    assert told["events"] == {"delivered": 1200, "unchanged": 34, "rejected": 0, "failed": 0}
+    assert (told["seconds"], told["rows"], told["left_segment"], told["requests"]) == (12.346, 1234, 5, 2210)
+    assert told["retries"] == {"503": 4, "timeout": 1}
+    assert told["retry_configuration"] == RULE
+    assert (told["auth"], told["csv"]) == ("api_key", "query_results_20260113_143122.csv")
+    assert replace(DONE, auth="jwt").as_json()["auth"] == "jwt"
+
+
+def test_exit_code_in_json_is_a_number() -> None:
+    """An exit code of the program's own kind is a plain number in JSON."""
+    assert '"exit_code": 3' in json.dumps(replace(DONE, exit_code=ExitCode.INCOMPLETE).as_json())
+
+
+@pytest.mark.parametrize("summary", ALL, ids=IDS)
+def test_log_line(summary: Summary) -> None:
+    """A run's last log line gives the exit code and every count as key=value, and the reason of a stop."""
+    fields: dict[str, Any] = dict(part.partition("=")[::2] for part in summary.log_line().split(" ") if "=" in part)
+    assert fields["exit_code"] == str(summary.exit_code)
+    for kind, counts in (("users", summary.users), ("events", summary.events)):
+        assert [int(fields[f"{kind}_{word}"]) for word in OUTCOMES] == [getattr(counts, word) for word in OUTCOMES]
+    assert (fields["rows"], fields["seconds"], fields["auth"]) == ("1234", "12.35", "api_key")
+    assert fields["retries"] == "503:4,timeout:1"
+    assert fields["retry_configuration"] == "max_retries=3,initial_backoff=1,backoff_factor=2,request_timeout=30"
+    assert ("stopped_because='the API is down'" in summary.log_line()) == (summary is STOPPED)
+
+
+# -- the history ---------------------------------------------------------------------------------------------------
+
+
+def test_history_of_a_killed_run() -> None:
+    """A run without an end is in the table, and nothing is claimed of it."""
+    line = history_table([RunRecord("r1", "2026-01-13 14:31:22", None)]).splitlines()[1]
+    assert line.startswith("2026-01-13 14:31:22 ")
+    assert line.endswith("none: it was killed, or is still running")
+
+
+def test_history() -> None:
+    """The table has a line for each run in the order given, users and events counted together."""
+    runs = [
+        RunRecord("r2", "2026-01-14 14:31:22", STOPPED.as_json()),
+        RunRecord("r1", "2026-01-13 14:31:22", DONE.as_json()),
+    ]
+    header, second, first, foot = history_table(runs).splitlines()
+    assert header.split() == ["start", "(UTC)", "seconds", "rows", *OUTCOMES, "exit", "code"]
+    assert first.split() == ["2026-01-13", "14:31:22", "12.3", "1234", "1000+1200", "234+34", "0+0", "0+0", "0"]
+    assert second.split()[-2:] == ["1234+1234", "1"]
+    assert len({len(line) for line in (header, second, first)}) == 1
+    assert "users+events" in foot
+
+
+def test_history_without_runs() -> None:
+    """Before the first run the table has its header."""
+    assert history_table([]).startswith("start (UTC)")

@@ -1,0 +1,341 @@
+"""The state file: what it holds, who may read it, and what is said when it cannot be used."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from sync.run.exit_codes import ExitCode
+from sync.state import file as state_module
+from sync.state.file import VERSION, State, StateError, fingerprint
+from tests.harness import KEY, World, counts, people
+
+URL = "https://api.iterable.com"
+SECRET = "3f2e1d0c9b8a79685746352413021100"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the state is."""
+    return tmp_path / "state.sqlite3"
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """An installation with three users."""
+    made = World(tmp_path, monkeypatch)
+    made.rows = people(3)
+    return made
+
+
+@contextmanager
+def somebody_else() -> Iterator[None]:
+    """Root may do everything, so as root the block runs as nobody."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def refusal(path: Path, *, writable: bool = True) -> str:
+    """The sentence with which the state at *path* is refused."""
+    with pytest.raises(StateError) as caught:
+        State(path, writable=writable).close()
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    return sentence
+
+
+# -- the file ------------------------------------------------------------------------------------------------
+
+
+def test_only_the_owner_may_read_it(path: Path) -> None:
+    """The state holds addresses: it and SQLite's files beside it have mode 0600, whatever the umask says."""
+    before = os.umask(0)
+    try:
+        with closing(State(path)) as state:
+            state.begin_run("one", "2026-01-06 12:00:00")
+            modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    finally:
+        os.umask(before)
+
+    assert modes == dict.fromkeys(("state.sqlite3", "state.sqlite3-wal", "state.sqlite3-shm"), 0o600)
+
+
+def test_every_commit_reaches_the_disk(path: Path) -> None:
+    """A power loss must not bring back what the state had forgotten: WAL with synchronous=FULL."""
+    with closing(State(path)) as state:
+        assert state.db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert state.db.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
+def test_it_never_holds_the_key(path: Path) -> None:
+    """A destination is told by the address and a fingerprint of the key, never by the key."""
+    with closing(State(path)) as state:
+        state.destination(URL, SECRET)
+        state.destination(URL, SECRET, "shop")
+
+    content = b"".join(file.read_bytes() for file in path.parent.iterdir())
+    assert SECRET.encode() not in content
+    assert fingerprint(SECRET) != fingerprint(SECRET[:-1] + "1")
+    assert len(fingerprint(SECRET)) == 12
+
+
+def test_a_state_belongs_to_one_destination(path: Path) -> None:
+    """Another key or another region is another destination; the same ones are the same."""
+    with closing(State(path)) as state:
+        first = state.destination(URL, SECRET)
+        others = {state.destination(URL, "other"), state.destination("https://api.eu.iterable.com", SECRET)}
+
+        assert state.destination(URL, SECRET) == first
+        assert first not in others
+        assert len(others) == 2
+
+
+def test_a_name_keeps_the_state_when_the_key_is_rotated(path: Path) -> None:
+    """A new name takes over what was known of address and key, and then outlives the key."""
+    with closing(State(path)) as state:
+        unnamed = state.destination(URL, SECRET)
+        named = state.destination(URL, SECRET, "shop")
+
+        assert named == unnamed
+        assert state.destination(URL, "rotated", "shop") == named
+        assert state.destination(URL, "rotated", "second") != named
+        assert state.destination(URL, SECRET) != named
+
+
+def test_looking_changes_nothing(path: Path) -> None:
+    """Opened for looking, a state that is not there is empty and is not made."""
+    with closing(State(path, writable=False)) as state:
+        assert state.history(10) == []
+        assert state.known_destination(URL, SECRET) == 0
+
+    assert list(path.parent.iterdir()) == []
+
+
+def test_looking_knows_the_destination_by_either_name(path: Path) -> None:
+    """What is not named yet is found by address and key, also when a name is given."""
+    with closing(State(path)) as state:
+        number = state.destination(URL, SECRET)
+
+        assert state.known_destination(URL, SECRET) == number
+        assert state.known_destination(URL, SECRET, "shop") == number
+
+
+def test_looking_leaves_no_files_behind(path: Path) -> None:
+    """`--history` and `--dry-run` leave the folder as they found it."""
+    State(path).close()
+    before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    with closing(State(path, writable=False)) as state:
+        assert state.history(10) == []
+
+    assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
+
+
+# -- files that cannot be used -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "word"),
+    [pytest.param(VERSION + 1, "newer", id="newer"), pytest.param(VERSION - 1, "older", id="older")],
+)
+def test_another_schema_version(path: Path, version: int, word: str) -> None:
+    """A state of another version is named as older or newer, with both numbers and what to do; it is left alone."""
+    State(path).close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA user_version={version}")
+
+    sentence = refusal(path)
+
+    assert f"{word} version {version}" in sentence
+    assert f"version {VERSION}" in sentence
+    assert "move the file away" in sentence
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (version,)
+
+
+def test_another_program_s_database(path: Path) -> None:
+    """An SQLite file of another program is refused and not touched."""
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE recipe (id)")
+    before = path.read_bytes()
+
+    assert "another program" in refusal(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_not_a_database(path: Path, writable: bool) -> None:
+    """A file that is not SQLite is refused and not touched."""
+    path.write_text("email,name\n" * 100, encoding="utf-8")
+    before = path.read_bytes()
+
+    assert "is not an SQLite file; restore it and run with --full" in refusal(path, writable=writable)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("part", [0.001, 0.05, 0.3, 0.6, 0.95])
+def test_a_truncated_state(world: World, part: float) -> None:
+    """A state that lost its end is damaged: exit 1 with what to do, nothing sent; never a traceback."""
+    world.rows = people(100)
+    world.run()
+    path = world.settings.state_file
+    os.truncate(path, int(path.stat().st_size * part))
+    world.rows = people(101)
+
+    summary = world.run()
+
+    assert summary.exit_code == ExitCode.STOPPED
+    assert "move it away" in str(summary.stopped_because)
+    assert world.sent == []
+    assert "Traceback" not in world.log()
+
+
+def test_an_empty_state_file_starts_anew(world: World) -> None:
+    """A state of no bytes is a new one: everything is sent again, under the same event ids."""
+    world.run()
+    held = world.events
+    world.settings.state_file.write_bytes(b"")
+
+    summary = world.run()
+
+    assert summary.exit_code == ExitCode.DONE
+    assert summary.requests == 6
+    assert [event["id"] for event in world.events] == [event["id"] for event in held]
+
+
+def test_a_state_that_may_not_be_written(world: World) -> None:
+    """A read-only state stops the run before anything is read or sent, exit 1 with the remedy."""
+    world.run()
+    path = world.settings.state_file
+    world.folder.chmod(0o777)
+    for file in world.folder.iterdir():
+        file.chmod(0o666)
+    path.chmod(0o444)
+    world.rows = people(4)
+    world.folder.parent.chmod(0o755)
+    with somebody_else():
+        sentence = refusal(path)
+
+    assert "may not be read or written; check the owner and mode" in sentence
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    """A wrong path is told as such."""
+    assert "check" in refusal(tmp_path / "nowhere" / "state.sqlite3")
+
+
+def test_a_state_in_use_by_another_program(path: Path) -> None:
+    """Whoever holds the file locked is to be ended: the run does not go on without its state."""
+    with closing(State(path)) as state, closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        state.db.execute("PRAGMA busy_timeout=0")
+        with pytest.raises(StateError, match="in use by another program"):
+            state.begin_run("one", "2026-01-06 12:00:00")
+
+
+def test_a_full_disk(path: Path) -> None:
+    """A disk that fills is said to be full; what was committed before stays, and nothing half of what was not."""
+    with closing(State(path)) as state:
+        state.begin_run("first", "2026-01-06 12:00:00")
+        state.db.execute(f"PRAGMA max_page_count={state.db.execute('PRAGMA page_count').fetchone()[0]}")
+        with pytest.raises(StateError, match="the disk is full, its own or"), state.transaction():
+            state.db.execute("INSERT INTO run (id, started) VALUES ('second', 'now')")
+            state.db.execute("INSERT INTO run (id, started) VALUES ('third', ?)", ("x" * 100_000,))
+
+        assert [run.id for run in state.history(10)] == ["first"]
+        state.end_run("first", {"rows": 1})
+        assert state.history(1)[0].summary == {"rows": 1}
+
+
+# -- transactions --------------------------------------------------------------------------------------------
+
+
+class Signal(BaseException):
+    """Stands for what a signal handler raises, at any instruction."""
+
+
+def test_all_or_nothing(path: Path) -> None:
+    """What a block did before a signal ended it is undone, and the state can be used on."""
+    with closing(State(path)) as state:
+        with pytest.raises(Signal), state.transaction():
+            state.db.execute("INSERT INTO run (id, started) VALUES ('lost', 'now')")
+            raise Signal
+
+        state.begin_run("kept", "2026-01-06 12:00:00")
+        assert [run.id for run in state.history(10)] == ["kept"]
+
+
+def test_a_commit_that_fails_is_undone(path: Path) -> None:
+    """A commit that SQLite refuses leaves no open transaction behind."""
+    with closing(State(path)) as state:
+        state.db.execute("CREATE TEMP TABLE parent (id INTEGER PRIMARY KEY)")
+        state.db.execute("PRAGMA foreign_keys=ON")
+        state.db.execute("CREATE TEMP TABLE child (id REFERENCES parent DEFERRABLE INITIALLY DEFERRED)")
+        with pytest.raises(StateError), state.transaction():
+            state.db.execute("INSERT INTO child VALUES (1)")
+
+        state.begin_run("kept", "2026-01-06 12:00:00")
+
+
+# -- runs ----------------------------------------------------------------------------------------------------
+
+
+def test_history_is_newest_first(path: Path) -> None:
+    """The runs in reverse order, each with its summary; one that did not come to its end has none."""
+    with closing(State(path)) as state:
+        for name in ("first", "killed", "third"):
+            state.begin_run(name, f"2026-01-06 12:00:00 {name}")
+            if name != "killed":
+                state.end_run(name, {"rows": len(name)})
+
+        assert [(run.id, run.summary) for run in state.history(2)] == [("third", {"rows": 5}), ("killed", None)]
+        assert len(state.history(10)) == 3
+
+
+def test_old_runs_are_forgotten(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The history has a bound."""
+    monkeypatch.setattr(state_module, "RUNS_KEPT", 3)
+    with closing(State(path)) as state:
+        for number in range(6):
+            state.begin_run(str(number), "2026-01-06 12:00:00")
+
+        assert [run.id for run in state.history(10)] == ["5", "4", "3"]
+
+
+def test_space_of_delivered_debts_is_given_back(path: Path) -> None:
+    """The spool of a large run does not stay in the file for ever."""
+    with closing(State(path)) as state:
+        state.begin_run("large", "2026-01-06 12:00:00")
+        with state.transaction():
+            state.db.executemany(
+                "INSERT INTO owed_event VALUES (1, ?, 'ann@example.com', 0, x'', ?)",
+                ((number.to_bytes(4, "big"), "x" * 2000) for number in range(4000)),
+            )
+        before = state.db.execute("PRAGMA page_count").fetchone()[0]
+        with state.transaction():
+            state.db.execute("DELETE FROM owed_event")
+        state.end_run("large", {})
+
+        assert state.db.execute("PRAGMA page_count").fetchone()[0] < before / 10
+
+
+def test_the_state_knows_a_destination_s_own_deliveries(world: World) -> None:
+    """Another project has nothing yet: everything is sent there, and the first project's state stays."""
+    world.run()
+    world.environ["ITERABLE_API_KEY"] = "another-key"
+    world.iterable.project.rules.api_key = "another-key"
+    assert world.run().requests == 6
+
+    world.environ["ITERABLE_API_KEY"] = world.iterable.project.rules.api_key = KEY
+    assert counts(world.run()) == ((0, 3, 0, 0), (0, 3, 0, 0))
