@@ -70,7 +70,7 @@ def test_environment_is_read_in_one_place() -> None:
 
 def test_pure_rooms_do_no_io() -> None:
     """Payloads are built without files, network, clock or log."""
-    for name in ("payloads.py", "identity.py", "values.py", "mapping.py", "pinned.py", "columns.py"):
+    for name in ("payloads.py", "identity.py", "values.py", "mapping.py", "pinned.py", "columns.py", "depth.py"):
         assert not imported(HOME / name) & {"logging", "os", "pathlib", "socket", "time", "sqlite3", "random"}, name
 
 
