@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -22,3 +23,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     left_out = [report for report in terminalreporter.stats.get("skipped", []) if MISSING in str(report.longrepr)]
     if left_out:
         terminalreporter.write_line(f"left out: {len(left_out)} tests of the database: {MISSING}, then make test")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left_open() -> Iterator[None]:
+    """What a file's tests left open is told there: a warning is an error, and the collector finds it now, not later."""
+    yield
+    gc.collect()
