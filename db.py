@@ -18,9 +18,9 @@ from itertools import islice
 from typing import Any, Protocol
 
 import pymysql
-from pymysql.connections import Connection, MySQLResult
+from pymysql.connections import Connection
 from pymysql.constants import FIELD_TYPE, SERVER_STATUS
-from pymysql.converters import conversions
+from pymysql.converters import decoders, through
 from pymysql.cursors import Cursor, SSCursor
 
 from sync.rows.columns import Column, Kind, Row
@@ -219,16 +219,33 @@ class _Connection(Connection):
             return cursor.fetchone() or ()
 
 
+class _Result(Protocol):
+    """What the driver keeps of a result while its rows are read."""
+
+    fields: Sequence[_Field]
+    converters: Sequence[tuple[str | None, _Reader | None]]
+    unbuffered_active: bool
+
+
 class _Cursor(SSCursor):
     """The driver's unbuffered cursor, whose unread rows can be left with the server."""
 
-    _result: MySQLResult | None
+    _result: _Result | None
     forgotten = False
 
     @property
     def columns(self) -> list[Column]:
         """The columns of the result; none when the statement has no result."""
-        return [Column(each.name, _kind(each)) for each in getattr(self._result, "fields", ())]
+        return [Column(each.name, _kind(each)) for each in self._fields]
+
+    def read_what_comes(self) -> None:
+        """Have the rows read by our rules: the driver's own raise on a type that they do not know."""
+        if self._result is not None:
+            self._result.converters = [(None, _reader(each)) for each in self._fields]
+
+    @property
+    def _fields(self) -> Sequence[_Field]:
+        return getattr(self._result, "fields", ())
 
     @property
     def unread(self) -> bool:
@@ -261,6 +278,7 @@ class _MySQL:
         with _advice(self._params):
             self._connection.ask("START TRANSACTION READ ONLY")
             cursor.execute(statement.render(_double_percent, _placeholder), values)
+            cursor.read_what_comes()
         if not cursor.columns:
             raise SourceError("The query has no result: QUERY_FILE must hold a SELECT.")
         return ResultSet(
@@ -303,12 +321,6 @@ def _backslash_escapes(connection: _Connection) -> bool:
     return not connection.server_status & SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES
 
 
-_CONVERSIONS: dict[Any, Any] = {
-    **conversions,
-    FIELD_TYPE.BIT: lambda value: int.from_bytes(value, "big"),  # the driver leaves bytes
-}
-
-
 def _open(params: MySQLParams) -> _Connection:
     """A session that only reads, and whose time is UTC."""
     try:
@@ -320,7 +332,6 @@ def _open(params: MySQLParams) -> _Connection:
             password=params.password.encode("utf-8", "surrogateescape"),
             database=params.database,
             charset="utf8mb4",
-            conv=_CONVERSIONS,
             ssl_ca=params.ssl_ca,
             ssl_verify_identity=params.ssl_ca is not None,
             read_timeout=params.connect_timeout,  # until the session stands: a server may accept and be silent
@@ -403,7 +414,7 @@ _KINDS = {
     FIELD_TYPE.TIMESTAMP: Kind.TIMESTAMP,
     FIELD_TYPE.TIME: Kind.TIME,
     FIELD_TYPE.JSON: Kind.JSON,
-    FIELD_TYPE.GEOMETRY: Kind.BINARY,
+    FIELD_TYPE.NULL: Kind.UNKNOWN,
 }
 _TEXTS = {
     FIELD_TYPE.VARCHAR,
@@ -422,17 +433,58 @@ _BINARY_CHARSET = 63
 class _Field(Protocol):
     """What the server says of a column."""
 
+    name: str
     type_code: int
     length: int
     charsetnr: int
 
 
 def _kind(field: _Field) -> Kind:
+    """The kind of a column; one of a type that is not known here, of today or to come, holds bytes."""
     if field.type_code in (FIELD_TYPE.TINY, FIELD_TYPE.BIT) and field.length == 1:
         return Kind.BOOLEAN
     if field.type_code in _TEXTS:
         return Kind.BINARY if field.charsetnr == _BINARY_CHARSET else Kind.TEXT
-    return _KINDS.get(field.type_code, Kind.UNKNOWN)
+    return _KINDS.get(field.type_code, Kind.BINARY)
+
+
+_Reader = Callable[[bytes], Any]
+
+
+def _reader(field: _Field) -> _Reader | None:
+    """What makes a value of the bytes on the wire, and never raises; None leaves them as they are.
+
+    A column that is never mapped must not stop a run, so what cannot be read is handed on as it came: whoever maps
+    the column refuses it by name.
+    """
+    if field.type_code == FIELD_TYPE.BIT:
+        return _number_of_bits
+    kind = _kind(field)
+    if kind is Kind.BINARY:
+        return None
+    convert = decoders.get(field.type_code)
+    return _text if convert in (None, through) else _tolerant(convert)
+
+
+def _number_of_bits(data: bytes) -> int:
+    return int.from_bytes(data, "big")
+
+
+def _text(data: bytes) -> str | bytes:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
+
+
+def _tolerant(convert: Callable[[str], Any]) -> _Reader:
+    def read(data: bytes) -> Any:
+        try:
+            return convert(data.decode("ascii"))
+        except (ValueError, TypeError, ArithmeticError):  # of no number, half a date, no decimal
+            return _text(data)
+
+    return read
 
 
 # --- errors ---------------------------------------------------------------------------------------------

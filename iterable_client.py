@@ -24,6 +24,7 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from sync.api.answers import RETRYABLE_STATUSES, ApiResponse, ApiResult, Verdict, excerpt, read_answer, retry_after
 from sync.api.pacing import Pacer, Ticket
+from sync.rows.depth import is_deeper
 from sync.rows.export import export_results_to_csv
 
 __all__ = ["ApiResult", "IterableClient", "Message", "Verdict", "export_results_to_csv"]
@@ -44,6 +45,8 @@ MAX_BACKOFF = 600.0
 """Seconds: keeps a large exponent from overflowing."""
 
 JITTER = 0.1
+DEEPEST = 500
+"""How many levels a payload may have: more than any document that a row can hold, and no Python gives up before."""
 TOKEN_MARGIN = 60
 """Seconds before `exp` at which a token counts as old, as Iterable's web SDK has it."""
 
@@ -426,6 +429,8 @@ class IterableClient:
 
 def _encode(payload: Mapping[str, Any]) -> Message:
     """The body of `payload` and the identity in it; raises ValueError or TypeError for what is not JSON."""
+    if is_deeper(payload, DEEPEST):
+        raise ValueError(f"it is nested deeper than {DEEPEST} levels")
     text = json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
     return Message(_identity_in(payload), text.encode())
 

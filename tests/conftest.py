@@ -2,23 +2,54 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import pytest
 
-from tests.mariadb import MISSING, Server, require
+from tests import mariadb as servers
+from tests.mariadb import LEFT_OUT, Server
+from tests.products import Product, product
 
 
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[Server]:
     """One private database server for all tests."""
-    require()
     with Server() as server:
         yield server
 
 
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left_open() -> Iterator[None]:
+    """What a file's tests left open is told there: a warning is an error, and the collector finds it now, not later."""
+    yield
+    gc.collect()
+
+
+def pytest_report_header() -> str:
+    """Say which server the tests of the database run on."""
+    found = product()
+    return f"database: {found.name}, {' '.join(found.serve)}" if isinstance(found, Product) else f"database: {found}"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test of what one product does is skipped on the other: `@pytest.mark.database("MySQL")`."""
+    marker = item.get_closest_marker("database")
+    found = product()
+    if marker is not None and marker.args and isinstance(found, Product) and found.name not in marker.args:
+        pytest.skip(f"only {' and '.join(marker.args)} does this, and the server is {found.name}")
+
+
+@pytest.fixture(autouse=True)
+def servers_for_marked_tests(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test without the marker `database` can neither start a server nor ask one, so the marker finds them all."""
+    marked = request.node.get_closest_marker("database") is not None
+    assert marked or "mariadb" not in request.fixturenames, "a test of the database needs the marker"
+    monkeypatch.setattr(servers, "allowed", marked)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say in one line what was left out for want of a server, and how to add it."""
-    left_out = [report for report in terminalreporter.stats.get("skipped", []) if MISSING in str(report.longrepr)]
+    left_out = [report for report in terminalreporter.stats.get("skipped", []) if LEFT_OUT in str(report.longrepr)]
     if left_out:
-        terminalreporter.write_line(f"left out: {len(left_out)} tests of the database: {MISSING}, then make test")
+        terminalreporter.write_line(f"left out: {len(left_out)} tests of the database: {product()}, then make test")

@@ -1,15 +1,18 @@
-"""A private MariaDB server: on a temporary directory, its own port, gone with the tests."""
+"""A private database server: on a temporary directory, its own port, gone with the tests."""
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,31 +25,66 @@ from cryptography.x509.oid import NameOID
 from pymysql.constants import CLIENT
 
 from db import MySQLParams
+from tests.products import Product, product
 
-MISSING = "no MariaDB server program: apt-get install mariadb-server"
-_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
 _PROJECT = Path(__file__).resolve().parent.parent
-
-
-def _program(*names: str) -> str | None:
-    return next((found for name in names if (found := shutil.which(name, path=_PATH))), None)
+allowed = True
+"""Whether a server may be started and asked: not by a test without the marker `database`."""
+LEFT_OUT = "no database server: "
+"""How the reason of a skip begins where no server can be had."""
 
 
 def installed() -> bool:
     """Whether this machine has what a server takes."""
-    return bool(_program("mariadbd", "mysqld") and _program("mariadb-install-db", "mysql_install_db"))
+    return isinstance(product(), Product)
 
 
-def require() -> None:
-    """Skip where there is no server program, and say how to get one; in CI, which has to have it, fail."""
-    if not installed():
-        if os.environ.get("REQUIRE_DATABASE") == "1":
-            pytest.fail(f"REQUIRE_DATABASE=1, and there is {MISSING}")
-        pytest.skip(MISSING)
+def require() -> Product:
+    """The server program. Without one skip, and say how to get it; where it was promised or asked for, fail."""
+    found = product()
+    if isinstance(found, Product):
+        return found
+    for setting in ("REQUIRE_DATABASE", "TEST_MYSQLD"):
+        if os.environ.get(setting):
+            pytest.fail(f"{setting} is set, and there is {found}")
+    pytest.skip(f"{LEFT_OUT}{found}")
+
+
+@cache
+def _empty(product: Product) -> Path:
+    """A data directory without data, made once and copied by every server: making one takes seconds."""
+    temporary = tempfile.TemporaryDirectory(prefix="empty-", dir=product.home, ignore_cleanup_errors=True)
+    atexit.register(temporary.cleanup)
+    directory = Path(temporary.name)
+    command = [*product.install, *_options(product, directory)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{product.install[0]} failed: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return directory / "data"
+
+
+def _options(product: Product, directory: Path) -> list[str]:
+    """What the making and the running of a server have in common."""
+    return [
+        f"--datadir={product.inside(directory / 'data')}",
+        f"--tmpdir={product.inside(directory)}",  # a server that starts removes other servers' files from a shared one
+        *(["--user=root"] if os.geteuid() == 0 else []),
+        "--innodb-buffer-pool-size=32M",
+        "--innodb-flush-log-at-trx-commit=0",  # nothing here outlives the tests
+    ]
+
+
+def _refuse_unmarked_test() -> None:
+    """Threads of a marked test may go on beside unmarked ones."""
+    if not allowed and threading.current_thread() is threading.main_thread():
+        pytest.fail("a test that needs a server needs the marker `database`")
+
+
+_CERTIFICATES = {"ca": "ca.pem", "cert": "server.pem", "key": "server.key"}
 
 
 class Server:
-    """A server with TLS for the name `localhost`, started by `with`; *options* are mariadbd's.
+    """A server with TLS for the name `localhost`, started by `with`; *options* are the server program's.
 
     `app` is a user who may read and nothing else; `execute` is root.
     """
@@ -58,15 +96,20 @@ class Server:
         self._tls = tls
         self._count = itertools.count(1)
         self._process: subprocess.Popen[bytes] | None = None
-        self._log = b""
 
     def __enter__(self) -> Server:
-        self._temporary = tempfile.TemporaryDirectory(prefix="mariadb-", ignore_cleanup_errors=True)
+        _refuse_unmarked_test()
+        self._product = require()
+        self.product = self._product.name
+        self._temporary = tempfile.TemporaryDirectory(
+            prefix="server-", dir=self._product.home, ignore_cleanup_errors=True
+        )
         self.directory = Path(self._temporary.name)
         self.port = _free_port()
         self.ca = self.directory / "ca.pem"
+        self.socket = self.directory / "socket"
         try:
-            self._install()
+            shutil.copytree(_empty(self._product), self.directory / "data")
             if self._tls:
                 make_certificates(self.directory)
             self.start()
@@ -81,46 +124,21 @@ class Server:
         self.stop()
         self._temporary.cleanup()
 
-    def _install(self) -> None:
-        command = [
-            *(_program("mariadb-install-db", "mysql_install_db") or "", *self._common()),
-            "--auth-root-authentication-method=normal",
-            "--skip-test-db",
-            "--skip-name-resolve",
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"mariadb-install-db failed: {done.stdout[-2000:]}{done.stderr[-2000:]}")
-
-    def _common(self) -> list[str]:
-        return [
-            "--no-defaults",  # must be first
-            f"--datadir={self.directory / 'data'}",
-            f"--tmpdir={self.directory}",  # a server that starts removes other servers' files from a shared one
-            *(["--user=root"] if os.geteuid() == 0 else []),
-            "--innodb-log-file-size=4M",
-            "--innodb-buffer-pool-size=32M",
-            "--innodb-flush-log-at-trx-commit=0",  # nothing here outlives the tests
-        ]
-
     def start(self, *options: str) -> None:
         """Start, or start again; *options* are added for this time."""
-        if self._tls:
-            options = (
-                f"--ssl-ca={self.ca}",
-                f"--ssl-cert={self.directory / 'server.pem'}",
-                f"--ssl-key={self.directory / 'server.key'}",
-                *options,
-            )
+        inside = self._product.inside
+        tls = [f"--ssl-{key}={inside(self.directory / name)}" for key, name in _CERTIFICATES.items()]
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *(_program("mariadbd", "mysqld") or "", *self._common()),
-                    f"--socket={self.directory / 'socket'}",
+                    *self._product.serve,
+                    *_options(self._product, self.directory),
+                    f"--socket={inside(self.socket)}",
                     f"--port={self.port}",
-                    f"--pid-file={self.directory / 'pid'}",
+                    f"--pid-file={inside(self.directory / 'pid')}",
                     "--bind-address=127.0.0.1",
                     "--skip-name-resolve",
+                    *(tls if self._tls else self._product.without_tls),
                     *self._options,
                     *options,
                 ],
@@ -134,12 +152,12 @@ class Server:
         while True:
             try:
                 with socket.socket(socket.AF_UNIX) as probe:
-                    probe.connect(str(self.directory / "socket"))
+                    probe.connect(str(self.socket))
                 return
             except OSError:
                 if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
                     log = (self.directory / "log").read_text(errors="replace")
-                    raise RuntimeError(f"the MariaDB server did not start: {log[-2000:]}") from None
+                    raise RuntimeError(f"the server did not start: {log[-2000:]}") from None
                 time.sleep(0.02)
 
     def stop(self) -> None:
@@ -163,9 +181,10 @@ class Server:
 
     def execute(self, sql: str, *values: object, database: str | None = None) -> tuple[tuple[Any, ...], ...]:
         """Run any number of statements as root; the rows of the first."""
+        _refuse_unmarked_test()
         with (
             pymysql.connect(
-                unix_socket=str(self.directory / "socket"),
+                unix_socket=str(self.socket),
                 user="root",
                 database=database,
                 autocommit=True,
@@ -194,6 +213,14 @@ class Server:
     def sample(self) -> MySQLParams:
         """A fresh database with the sample rows."""
         return self.database(*(_PROJECT.joinpath(name).read_text("utf-8") for name in ("schema.sql", "seed.sql")))
+
+
+def numbers(digits: int) -> str:
+    """What stands after FROM for rows with `seq` from 1 to ten to the power of *digits*, made while they are read."""
+    ten = "SELECT 0 AS n" + "".join(f" UNION ALL SELECT {n}" for n in range(1, 10))
+    tables = ", ".join(f"({ten}) AS d{at}" for at in range(digits))
+    total = " + ".join(f"{10**at} * d{at}.n" for at in range(digits))
+    return f"(SELECT 1 + {total} AS seq FROM {tables}) AS numbers"
 
 
 def _free_port() -> int:

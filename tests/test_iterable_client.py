@@ -11,7 +11,6 @@ import logging
 import random
 import socket
 import ssl
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from iterable_client import (
+    DEEPEST,
     EVENTS_TRACK_BULK,
     MAX_BACKOFF,
     USERS_BULK_UPDATE,
@@ -507,10 +507,10 @@ def recursive() -> dict[str, Any]:
     return it
 
 
-def deep() -> object:
-    """Deeper than Python's stack."""
+def deep(levels: int) -> object:
+    """A list of a list of a list."""
     value: object = 1
-    for _ in range(sys.getrecursionlimit() + 1_000):
+    for _ in range(levels):
         value = [value]
     return value
 
@@ -532,11 +532,29 @@ def test_what_is_not_json_is_rejected_without_a_request(
     assert [line for line in lines(caplog) if "not JSON" in line and f"email={ANN}" in line]
 
 
-@pytest.mark.parametrize("make", [recursive, deep])
-def test_bottomless_payload_is_rejected(iterable: StandIn, make: Callable[[], object]) -> None:
-    """Objects that contain themselves, or are too deep, are rejected like others that are not JSON."""
-    assert client_of(iterable).update_user(ANN, {"field": make()}).verdict is Verdict.REJECTED
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(recursive(), id="recursive"),
+        pytest.param(deep(DEEPEST - 1), id="a-level-too-many"),
+        pytest.param(deep(9_000), id="as-some-Pythons-can-write"),
+        pytest.param(deep(300_000), id="as-none-can"),
+    ],
+)
+def test_bottomless_payload_is_rejected(iterable: StandIn, value: object) -> None:
+    """Objects that contain themselves, or are too deep, are rejected like others that are not JSON, on every Python."""
+    result = client_of(iterable).update_user(ANN, {"field": value})
+
+    assert (result.verdict, result.reason) == (
+        Verdict.REJECTED,
+        "the payload is not JSON: it is nested deeper than 500 levels",
+    )
     assert iterable.requests == []
+
+
+def test_deep_payload_is_sent(iterable: StandIn) -> None:
+    """What is as deep as is allowed goes to Iterable."""
+    assert client_of(iterable).update_user(ANN, {"field": deep(DEEPEST - 2)}).verdict is Verdict.ACCEPTED
 
 
 # What goes over the wire

@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from sync.rows.depth import is_deeper
+
 RETRYABLE_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 
 ROW_CODES = frozenset(
@@ -44,6 +46,8 @@ CREDENTIAL_CODES = frozenset({"BadApiKey"})
 """Codes about the key, whatever the status."""
 
 DISALLOWED_EVENT = "is disallowed from tracking"
+DEEPEST = 100
+"""How many levels an answer may have; Iterable's have five."""
 EXCERPT = 500
 
 
@@ -188,7 +192,7 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
         value = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+    return value if isinstance(value, dict) and not is_deeper(value, DEEPEST) else None
 
 
 def excerpt(text: object) -> str:

@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import Any, Final, NoReturn
 
 from sync.rows.columns import Kind
+from sync.rows.depth import is_deeper
 
 TYPES: Final = ("json", "bool", "number", "string", "date")
 """What may stand in the third place of `column:field:type`."""
@@ -161,7 +162,7 @@ def _json(value: Any) -> Any:
         if isinstance(value, bytes | bytearray):
             value = _decoded(value)
         document = _decode(value if isinstance(value, str) else encode(value))
-        deep = _is_deep(document)
+        deep = is_deeper(document, _MAX_JSON_DEPTH)
     except (ValueError, TypeError):
         raise UnfitError("not valid JSON; correct it, or map the column as column:field:string") from None
     except RecursionError:
@@ -169,14 +170,6 @@ def _json(value: Any) -> Any:
     if deep:
         raise UnfitError(f"the JSON is nested deeper than {_MAX_JSON_DEPTH} levels; flatten it")
     return document
-
-
-def _is_deep(document: Any) -> bool:
-    level = [document] if isinstance(document, dict | list) else []
-    for _ in range(_MAX_JSON_DEPTH):
-        children = (node.values() if isinstance(node, dict) else node for node in level)
-        level = [node for nodes in children for node in nodes if isinstance(node, dict | list)]
-    return bool(level)
 
 
 # -- dates ---------------------------------------------------------------------------------------------------

@@ -17,6 +17,15 @@ from sync.rows.columns import Column, Kind
 def sample_database(schema: Path, seed: Path) -> Source:
     """A fresh database in memory, made by the two files."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        _fill(connection, schema, seed)
+    except BaseException:
+        connection.close()
+        raise
+    return _Embedded(connection)
+
+
+def _fill(connection: sqlite3.Connection, schema: Path, seed: Path) -> None:
     today = datetime.now(UTC).date().isoformat()
     connection.create_function("UTC_DATE", 0, lambda: today)  # one day, however long the script takes
     connection.create_function("SUBDATE", 2, _subdate)
@@ -25,7 +34,6 @@ def sample_database(schema: Path, seed: Path) -> Source:
     for script in (schema, seed):
         with _advice():
             connection.executescript(script.read_text(encoding="utf-8"))
-    return _Embedded(connection)
 
 
 def _subdate(day: str, days: int) -> str:

@@ -574,9 +574,9 @@ class Outbox:
                 self._record_events(outcome)
                 self._forget_prior(outcome)
             self._db.executemany(
-                "DELETE FROM owed_user WHERE destination = ?1 AND identity = ?2 AND body IS NULL AND NOT EXISTS "
-                "(SELECT 1 FROM owed_event WHERE destination = ?1 AND identity = ?2)",
-                [(self._destination, outcome.user.identity) for outcome in outcomes],
+                "DELETE FROM owed_user WHERE destination = :destination AND identity = :identity AND body IS NULL "
+                "AND NOT EXISTS (SELECT 1 FROM owed_event WHERE destination = :destination AND identity = :identity)",
+                [{"destination": self._destination, "identity": outcome.user.identity} for outcome in outcomes],
             )
 
     def _record_profile(self, outcome: UserOutcome) -> None:

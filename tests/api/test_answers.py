@@ -82,11 +82,12 @@ def test_success_needs_status_200() -> None:
         envelope("success"),
         envelope("GenericError"),
         b"[" * 100_000,
+        b'{"code":"Success","params":' + b"[" * 100 + b"]" * 100 + b"}",
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_200_that_does_not_say_success_is_unreadable(body: bytes) -> None:
-    """HTML, text, cut or non-object JSON, no code: nobody knows whether the request was taken."""
+    """HTML, text, cut, bottomless or non-object JSON, no code: nobody knows whether the request was taken."""
     assert read_answer(200, body).verdict is Verdict.UNREADABLE
 
 

@@ -931,7 +931,7 @@ def check_stop(world: World) -> None:
 
 @pytest.mark.database
 def test_over_a_database(mariadb: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sample over MariaDB: 8 users; no request in a second run; the user who left, told once."""
+    """The sample over a database: 8 users; no request in a second run; the user who left, told once."""
     params = mariadb.sample()
     world = World(tmp_path, monkeypatch, **params_environ(params))
     monkeypatch.setattr(sync, "connect", db.connect)
