@@ -10,24 +10,22 @@ import re
 import socket
 import ssl
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
 import pymysql
 from pymysql.connections import Connection
-from pymysql.constants import FIELD_TYPE, SERVER_STATUS
-from pymysql.converters import decoders, through
+from pymysql.constants import SERVER_STATUS
 from pymysql.cursors import Cursor, SSCursor
 
-from sync.rows.columns import Column, Kind, Row
-
-
-class SourceError(Exception):
-    """What is wrong, with which server, and what to do next, in one sentence; never a password."""
+from sync.rows.columns import Column
+from sync.rows.source import ResultSet, Source, SourceError
+from sync.rows.statement import bound_values, parse
+from sync.rows.wire_types import Field, Reader, column_kind, reader
 
 
 @dataclass(frozen=True)
@@ -50,149 +48,7 @@ class MySQLParams:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class ResultSet:
-    """The rows of one query, to be read once; `close` leaves the unread ones with the server.
-
-    The columns are known before the first row. Their names may repeat, and then a row cannot hold
-    them all: look at `columns` before reading.
-    """
-
-    def __init__(
-        self,
-        columns: Iterable[Column],
-        rows: Iterable[Sequence[Any]],
-        *,
-        parameters: frozenset[str],
-        release: Callable[[], None],
-    ) -> None:
-        self.columns = tuple(columns)
-        self.uses_since = bool(parameters)
-        """Whether the query looks at `:since` or `:since_local`; without, it is not a window in time."""
-        self._rows = rows
-        self._release = release
-
-    def __iter__(self) -> Iterator[Row]:
-        names = [column.name for column in self.columns]
-        try:
-            for row in self._rows:
-                yield dict(zip(names, row, strict=True))
-        finally:
-            self.close()
-
-    def __enter__(self) -> ResultSet:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the rows that were not read."""
-        self._release()
-
-
-class Source(Protocol):
-    """A database that answers the query."""
-
-    @property
-    def description(self) -> str:
-        """Which database this is, for the log: `mysql://user@host:3306/database`."""
-
-    @property
-    def server(self) -> str:
-        """What answered: `MariaDB 10.11.6, no TLS`."""
-
-    def query(self, sql: str, since: datetime, since_local: datetime, limit: int | None = None) -> ResultSet:
-        """Run one SELECT; at most *limit* of its rows are read.
-
-        *since* is an aware time and is bound in UTC, *since_local* a wall clock and is bound as it is.
-        A result that is still open is closed first.
-        """
-
-    def close(self) -> None:
-        """Disconnect. A second time does nothing."""
-
-
 # --- the text of a query --------------------------------------------------------------------------------
-
-_NAME_END = r"(?![0-9A-Za-z_$\u0080-\U0010ffff])"
-_QUOTED = {
-    True: r"""'[^'\\]*(?:\\.[^'\\]*)*(?:'|\\?\Z) | "[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)""",
-    False: r"""'[^']*(?:'|\Z) | "[^"]*(?:"|\Z)""",
-}
-_TOKENS = {
-    backslash_escapes: re.compile(
-        # A doubled quote needs no rule: it ends one quoted text and begins the next.
-        rf"""(?P<quoted> {quoted} | `[^`]*(?:`|\Z) )
-        | (?P<comment> \#[^\n]* | --(?=[\x00-\x20]|\Z)[^\n]* | /\*(?!M?!).*?(?:\*/|\Z) )
-        | (?P<mark> /\*M?![0-9]* | \*/ )  # what stands between these is code to the server
-        | :(?P<parameter> since_local | since ){_NAME_END}
-        | (?P<end> ; )
-        """,
-        re.VERBOSE | re.DOTALL,
-    )
-    for backslash_escapes, quoted in _QUOTED.items()
-}
-
-
-@dataclass(frozen=True)
-class Statement:
-    """One SQL statement, cut where its parameters stand: text, parameter, text, ..., text."""
-
-    pieces: tuple[str, ...]
-
-    @property
-    def parameters(self) -> frozenset[str]:
-        """The parameters that the statement uses."""
-        return frozenset(self.pieces[1::2])
-
-    def render(self, text: Callable[[str], str], parameter: Callable[[str], str]) -> str:
-        """The statement with both kinds of piece as a driver wants them."""
-        return "".join(parameter(piece) if position % 2 else text(piece) for position, piece in enumerate(self.pieces))
-
-
-def parse(sql: str, *, backslash_escapes: bool = True) -> Statement:
-    """Find the parameters of *sql*, which must be one statement, where a server sees code.
-
-    In quotes and comments `:since` is text. In `/*! ... */`, which MySQL executes, it is a parameter.
-    *backslash_escapes* is false for SQLite and in MySQL's mode NO_BACKSLASH_ESCAPES.
-    """
-    pieces = [""]
-    position = 0
-    ended = meaningful = False
-    for token in _TOKENS[backslash_escapes].finditer(sql):
-        between = sql[position : token.start()]
-        position = token.end()
-        code = bool(between.strip()) or token.lastgroup in ("quoted", "parameter")
-        _refuse_second_statement(ended and code)
-        meaningful |= code
-        ended |= token.lastgroup == "end"
-        pieces[-1] += between
-        if token.lastgroup == "parameter":
-            pieces += [token["parameter"], ""]
-        elif token.lastgroup != "end":
-            pieces[-1] += token[0]
-    rest = sql[position:]
-    _refuse_second_statement(ended and bool(rest.strip()))
-    if not (meaningful or rest.strip()):
-        raise SourceError("The query is empty: write one SELECT into the file that QUERY_FILE names.")
-    pieces[-1] += rest
-    return Statement(tuple(pieces))
-
-
-def _refuse_second_statement(found: bool) -> None:
-    if found:
-        raise SourceError("The query holds more than one statement: leave one SELECT in QUERY_FILE.")
-
-
-def bound_values(since: datetime, since_local: datetime) -> dict[str, str]:
-    """The parameters as a TIMESTAMP or DATETIME column compares with them, in whole seconds."""
-    if since.tzinfo is None or since_local.tzinfo is not None:
-        raise ValueError("since is an aware time, since_local a naive one")
-    in_utc = since.astimezone(UTC).replace(tzinfo=None)
-    return {
-        "since": in_utc.isoformat(" ", "seconds"),
-        "since_local": since_local.isoformat(" ", "seconds"),
-    }
 
 
 # --- MySQL and MariaDB ----------------------------------------------------------------------------------
@@ -222,8 +78,8 @@ class _Connection(Connection):
 class _Result(Protocol):
     """What the driver keeps of a result while its rows are read."""
 
-    fields: Sequence[_Field]
-    converters: Sequence[tuple[str | None, _Reader | None]]
+    fields: Sequence[Field]
+    converters: Sequence[tuple[str | None, Reader | None]]
     unbuffered_active: bool
 
 
@@ -236,15 +92,15 @@ class _Cursor(SSCursor):
     @property
     def columns(self) -> list[Column]:
         """The columns of the result; none when the statement has no result."""
-        return [Column(each.name, _kind(each)) for each in self._fields]
+        return [Column(each.name, column_kind(each)) for each in self._fields]
 
     def read_what_comes(self) -> None:
         """Have the rows read by our rules: the driver's own raise on a type that they do not know."""
         if self._result is not None:
-            self._result.converters = [(None, _reader(each)) for each in self._fields]
+            self._result.converters = [(None, reader(each)) for each in self._fields]
 
     @property
-    def _fields(self) -> Sequence[_Field]:
+    def _fields(self) -> Sequence[Field]:
         return getattr(self._result, "fields", ())
 
     @property
@@ -395,96 +251,6 @@ def _server(connection: _Connection, params: MySQLParams) -> str:
 
 
 # --- the columns of a result ----------------------------------------------------------------------------
-
-_KINDS = {
-    FIELD_TYPE.TINY: Kind.INTEGER,
-    FIELD_TYPE.SHORT: Kind.INTEGER,
-    FIELD_TYPE.INT24: Kind.INTEGER,
-    FIELD_TYPE.LONG: Kind.INTEGER,
-    FIELD_TYPE.LONGLONG: Kind.INTEGER,
-    FIELD_TYPE.BIT: Kind.INTEGER,
-    FIELD_TYPE.YEAR: Kind.YEAR,
-    FIELD_TYPE.DECIMAL: Kind.NUMBER,
-    FIELD_TYPE.NEWDECIMAL: Kind.NUMBER,
-    FIELD_TYPE.FLOAT: Kind.NUMBER,
-    FIELD_TYPE.DOUBLE: Kind.NUMBER,
-    FIELD_TYPE.DATE: Kind.DATE,
-    FIELD_TYPE.NEWDATE: Kind.DATE,
-    FIELD_TYPE.DATETIME: Kind.DATETIME,
-    FIELD_TYPE.TIMESTAMP: Kind.TIMESTAMP,
-    FIELD_TYPE.TIME: Kind.TIME,
-    FIELD_TYPE.JSON: Kind.JSON,
-    FIELD_TYPE.NULL: Kind.UNKNOWN,
-}
-_TEXTS = {
-    FIELD_TYPE.VARCHAR,
-    FIELD_TYPE.VAR_STRING,
-    FIELD_TYPE.STRING,  # also ENUM and SET
-    FIELD_TYPE.ENUM,
-    FIELD_TYPE.SET,
-    FIELD_TYPE.TINY_BLOB,
-    FIELD_TYPE.BLOB,
-    FIELD_TYPE.MEDIUM_BLOB,
-    FIELD_TYPE.LONG_BLOB,
-}
-_BINARY_CHARSET = 63
-
-
-class _Field(Protocol):
-    """What the server says of a column."""
-
-    name: str
-    type_code: int
-    length: int
-    charsetnr: int
-
-
-def _kind(field: _Field) -> Kind:
-    """The kind of a column; one of a type that is not known here, of today or to come, holds bytes."""
-    if field.type_code in (FIELD_TYPE.TINY, FIELD_TYPE.BIT) and field.length == 1:
-        return Kind.BOOLEAN
-    if field.type_code in _TEXTS:
-        return Kind.BINARY if field.charsetnr == _BINARY_CHARSET else Kind.TEXT
-    return _KINDS.get(field.type_code, Kind.BINARY)
-
-
-_Reader = Callable[[bytes], Any]
-
-
-def _reader(field: _Field) -> _Reader | None:
-    """What makes a value of the bytes on the wire, and never raises; None leaves them as they are.
-
-    A column that is never mapped must not stop a run, so what cannot be read is handed on as it came: whoever maps
-    the column refuses it by name.
-    """
-    if field.type_code == FIELD_TYPE.BIT:
-        return _number_of_bits
-    kind = _kind(field)
-    if kind is Kind.BINARY:
-        return None
-    convert = decoders.get(field.type_code)
-    return _text if convert in (None, through) else _tolerant(convert)
-
-
-def _number_of_bits(data: bytes) -> int:
-    return int.from_bytes(data, "big")
-
-
-def _text(data: bytes) -> str | bytes:
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return data
-
-
-def _tolerant(convert: Callable[[str], Any]) -> _Reader:
-    def read(data: bytes) -> Any:
-        try:
-            return convert(data.decode("ascii"))
-        except (ValueError, TypeError, ArithmeticError):  # of no number, half a date, no decimal
-            return _text(data)
-
-    return read
 
 
 # --- errors ---------------------------------------------------------------------------------------------

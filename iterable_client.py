@@ -7,79 +7,40 @@ exceptions, so that one user never stops the others.
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema, SSLError
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.exceptions import HTTPError
 
-from sync.api.answers import RETRYABLE_STATUSES, ApiResponse, ApiResult, Verdict, excerpt, read_answer, retry_after
+from sync.api.answers import RETRYABLE_STATUSES, SPENT, ApiResponse, ApiResult, Verdict, read_answer, retry_after
+from sync.api.endpoints import BULK, EVENTS_TRACK, LOOPBACK, USERS_BULK_UPDATE, USERS_UPDATE
+from sync.api.messages import Message, encode, identity_in, who
+from sync.api.network import MAX_RETRY_AFTER, interrupted, label, no_answer, wait_too_long
 from sync.api.pacing import Pacer, Ticket
-from sync.rows.depth import is_deeper
+from sync.api.text import excerpt
+from sync.api.tokens import TokenMint
 from sync.rows.export import export_results_to_csv
 
 __all__ = ["ApiResult", "IterableClient", "Message", "Verdict", "export_results_to_csv"]
 
 logger = logging.getLogger("iterable_client")
 
-USERS_UPDATE = "users/update"
-EVENTS_TRACK = "events/track"
-USERS_BULK_UPDATE = "users/bulkUpdate"
-EVENTS_TRACK_BULK = "events/trackBulk"
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-BULK = frozenset({USERS_BULK_UPDATE, EVENTS_TRACK_BULK})
-
-MAX_RETRY_AFTER = 120.0
-"""Seconds: the longest `Retry-After` that is waited for; longer stops the run."""
-
-MAX_BACKOFF = 600.0
-"""Seconds: keeps a large exponent from overflowing."""
-
-JITTER = 0.1
-DEEPEST = 500
-"""How many levels a payload may have: more than any document that a row can hold, and no Python gives up before."""
-TOKEN_MARGIN = 60
-"""Seconds before `exp` at which a token counts as old, as Iterable's web SDK has it."""
-
-SHORT_SECRET = 32
-"""Bytes: HS256 wants a key at least as long as its hash (RFC 7518, 3.2)."""
+MAX_BACKOFF, JITTER = 600.0, 0.1
+"""Seconds, which keeps a large exponent from overflowing, and a part of the wait."""
 
 SHORTEST_KEY = 12
 """Characters: what is shorter may stand in an answer by chance. Iterable's keys have 32."""
 
 UNKNOWN_USER = b"could not be found"
-"""What a token is answered whose user the project does not know (Iterable's mobile SDKs): right after users/update made
-the user, because writes become visible after seconds."""
-
-SPENT = frozenset({Verdict.RETRYABLE, Verdict.THROTTLED, Verdict.NOT_YET})
-"""What another attempt may change; the verdict of a call whose attempts are all spent."""
-
-
-class Message(NamedTuple):
-    """A request body with the user it speaks of: `{"email": ...}` or `{"userId": ...}`, None in bulk.
-
-    `body` is JSON in UTF-8. The identity is what a token must claim and what a log line names.
-    """
-
-    identity: Mapping[str, str] | None
-    body: bytes | None
-
-
-class _Token(NamedTuple):
-    identity: Mapping[str, str]
-    secret: str | None
-    text: str
-    issued: int
-    expires: int
+"""What a token is answered whose user was made a moment ago (Iterable's mobile SDKs): writes are seen after seconds."""
 
 
 class IterableClient:
@@ -116,17 +77,12 @@ class IterableClient:
         self.api_key, self.base_url, self.timeout = api_key, base_url.rstrip("/"), timeout
         self.jwt_secret, self.use_jwt = jwt_secret, use_jwt
         self.jwt_lifetime, self.jwt_issuer = jwt_lifetime, jwt_issuer
-        self.max_retries, self.initial_backoff, self.backoff_factor = (
-            max_retries,
-            initial_backoff,
-            backoff_factor,
-        )
+        self.max_retries = max_retries
+        self.initial_backoff, self.backoff_factor = initial_backoff, backoff_factor
         self._pacer, self._clock = pacer, clock
         self._sleep = threading.Event().wait if sleep is None else sleep
         self._rng = random.Random() if rng is None else rng  # noqa: S311 - jitter, not cryptography
-        self._minted = threading.local()
-        self._warned_of_short_secret = False
-        self._warning = threading.Lock()
+        self._tokens = TokenMint(jwt_lifetime, jwt_issuer)
         self._prepared: dict[tuple[str, str], requests.PreparedRequest] = {}
         self._environment: dict[str, Any] | None = None
         self.session = requests.Session()
@@ -215,10 +171,10 @@ class IterableClient:
         does. A token refused as InvalidJwtPayload is made anew once; that request is no attempt of `max_retries`.
         """
         try:
-            message = payload if isinstance(payload, Message) else _encode(payload)
+            message = payload if isinstance(payload, Message) else encode(payload)
         except (TypeError, ValueError, RecursionError) as error:
             answer = ApiResponse(Verdict.REJECTED, excerpt(f"the payload is not JSON: {error}"))
-            return self._end(answer, 0, [], Message(_identity_in(payload), None), endpoint_name)
+            return self._end(answer, 0, [], Message(identity_in(payload), None), endpoint_name)
         made, renewed = 0, False
         retried: list[str] = []
         while True:
@@ -226,16 +182,16 @@ class IterableClient:
             made += answer.verdict is not Verdict.INTERRUPTED
             if answer.code == "InvalidJwtPayload" and answer.verdict is Verdict.JWT_REFUSED and not renewed:
                 renewed = True
-                self._minted.token = None
-                logger.warning("JWT refused by %s, made anew once: %s%s", endpoint_name, answer.reason, _who(message))
+                self._tokens.forget()
+                logger.warning("JWT refused by %s, made anew once: %s%s", endpoint_name, answer.reason, who(message))
                 continue
             if not self._may_pass(answer) or len(retried) + 1 >= self.max_retries:
                 return self._end(answer, made, retried, message, endpoint_name)
             wait = max(asked, self._calculate_backoff(len(retried)))
             self._announce_retry(answer, message, endpoint_name, wait, len(retried) + 1)
             if self._sleep(wait):
-                return self._end(_interrupted(), made, retried, message, endpoint_name)
-            retried.append(_label(answer))
+                return self._end(interrupted(), made, retried, message, endpoint_name)
+            retried.append(label(answer))
 
     def _may_pass(self, answer: ApiResponse) -> bool:
         """Whether the next attempt may fare better: no answer at all, or one whose status and code both allow it."""
@@ -257,18 +213,18 @@ class IterableClient:
         if self._pacer and self._pacer.knows(endpoint_name):
             ticket = self._pacer.acquire(endpoint_name)
             if ticket is None:
-                return _interrupted(), 0.0
+                return interrupted(), 0.0
         try:
             response = self._send(method, url, message)
             body = response.content  # read here: a connection that breaks inside the body breaks here
         except (requests.RequestException, HTTPError, OSError) as error:
-            return _no_answer(error), 0.0
+            return no_answer(error), 0.0
         answer = self._read(response.status_code, body, endpoint_name, method)
         asked = retry_after(response.headers.get("Retry-After"))
         if self._pacer and ticket:
             self._tell_pacer(self._pacer, endpoint_name, ticket, answer, asked)
         if answer.verdict in SPENT and asked > MAX_RETRY_AFTER:
-            answer = _wait_too_long(answer, asked)
+            answer = wait_too_long(answer, asked)
         return answer, asked
 
     @staticmethod
@@ -319,49 +275,17 @@ class IterableClient:
         return headers
 
     def _token_of(self, identity: Mapping[str, str]) -> str:
-        """The token of the user whose call this thread makes: one serves a user's two calls while it is young."""
-        token: _Token | None = getattr(self._minted, "token", None)
-        now = self._clock()
-        ours = token and token.identity == identity and token.secret == self.jwt_secret
-        if not (token and ours and token.issued <= now < token.expires):
-            margin = min(TOKEN_MARGIN, self.jwt_lifetime // 2)
-            text = self._generate_jwt_token(identity)
-            token = _Token(dict(identity), self.jwt_secret, text, int(now), int(now) + self.jwt_lifetime - margin)
-            self._minted.token = token
-        return token.text
+        """The token of the user whose call this thread makes."""
+        made = self._tokens.young(identity, self._secret(), int(self._clock()))
+        return made or self._tokens.keep(
+            identity, self._secret(), self._generate_jwt_token(identity), int(self._clock())
+        )
 
     def _generate_jwt_token(self, identity: Mapping[str, str] | None = None) -> str:
-        """A fresh HS256 token for `identity` (`{"email": ...}` or `{"userId": ...}`).
-
-        `iat` and `exp` are integers in Unix seconds, the secret is used as its UTF-8 text and the claim is the very
-        user of the body, all as Iterable's JWT documentation says; whether it welcomes `iss` is not documented.
-        """
-        import jwt  # only a JWT run pays for loading it
-
-        secret = self._secret()
-        if len(secret.encode()) < SHORT_SECRET:
-            self._warn_of_short_secret()
-        now = int(self._clock())
-        claims: dict[str, Any] = {**(identity or {}), "iat": now, "exp": now + self.jwt_lifetime}
-        if self.jwt_issuer:
-            claims["iss"] = self.jwt_issuer
-        token = jwt.encode(claims, secret, algorithm="HS256")
-        logger.debug("JWT token generated successfully%s", _who(Message(identity, None)))
+        """A fresh HS256 token for `identity` (`{"email": ...}` or `{"userId": ...}`); without one, the claims alone."""
+        token = self._tokens.mint(identity, self._secret(), int(self._clock()))
+        logger.debug("JWT token generated successfully%s", who(Message(identity, None)))
         return token
-
-    def _warn_of_short_secret(self) -> None:
-        """Once, in our words; the library's own warning would come with each token."""
-        import warnings
-
-        from jwt.warnings import InsecureKeyLengthWarning
-
-        with self._warning:  # no thread signs before the library is silent
-            if self._warned_of_short_secret:
-                return
-            warnings.filterwarnings("ignore", category=InsecureKeyLengthWarning)
-            told = "The JWT secret has fewer than %d bytes, and Iterable's have %d: check ITERABLE_JWT_SECRET"
-            logger.warning(told, SHORT_SECRET, SHORT_SECRET)
-            self._warned_of_short_secret = True
 
     def _handle_response(self, response: requests.Response, endpoint_name: str) -> ApiResult:
         """Say what `response` means: a pair `success, data`, with verdict, reason, status and code."""
@@ -383,8 +307,7 @@ class IterableClient:
 
     def _without_secrets(self, body: bytes) -> bytes:
         """The body, where a server or a proxy that repeats the request repeats no credential of ours."""
-        token: _Token | None = getattr(self._minted, "token", None)
-        for secret in (self.api_key, self.jwt_secret, token and token.text):
+        for secret in (self.api_key, self.jwt_secret, self._tokens.last):
             if secret and len(secret) >= SHORTEST_KEY and (encoded := secret.encode()) in body:
                 body = body.replace(encoded, b"***")
         return body
@@ -404,88 +327,24 @@ class IterableClient:
     def _announce_retry(self, answer: ApiResponse, message: Message, endpoint: str, wait: float, attempt: int) -> None:
         logger.warning(
             "Retryable error %s from %s. Retrying in %.2fs (attempt %d/%d)%s reason=%r",
-            _label(answer),
+            label(answer),
             endpoint,
             wait,
             attempt,
             self.max_retries,
-            _who(message),
+            who(message),
             answer.reason,
         )
 
     def _log_end(self, result: ApiResult, message: Message, endpoint: str) -> None:
         """Log how the call ended, in one line."""
-        who, evidence = _who(message), f"status={result.status} code={result.code} attempt={result.attempts}"
+        user, evidence = who(message), f"status={result.status} code={result.code} attempt={result.attempts}"
         if result.verdict is Verdict.ACCEPTED:
-            logger.info("%s call successful: Success%s %s", endpoint, who, evidence)
+            logger.info("%s call successful: Success%s %s", endpoint, user, evidence)
         elif result.verdict is Verdict.INTERRUPTED:
-            logger.info("%s call given up: the run is stopping%s", endpoint, who)
+            logger.info("%s call given up: the run is stopping%s", endpoint, user)
         elif result.verdict in SPENT:
-            logger.error("Max retries exceeded for %s%s %s reason=%r", endpoint, who, evidence, result.reason)
+            logger.error("Max retries exceeded for %s%s %s reason=%r", endpoint, user, evidence, result.reason)
         else:
             log = logger.warning if endpoint in BULK else logger.error  # a refused batch is halved, not lost
-            log("%s call failed (%s): %s%s %s", endpoint, result.verdict.value, result.reason, who, evidence)
-
-
-def _encode(payload: Mapping[str, Any]) -> Message:
-    """The body of `payload` and the identity in it; raises ValueError or TypeError for what is not JSON."""
-    if is_deeper(payload, DEEPEST):
-        raise ValueError(f"it is nested deeper than {DEEPEST} levels")
-    text = json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
-    return Message(_identity_in(payload), text.encode())
-
-
-def _identity_in(payload: object) -> Mapping[str, str] | None:
-    if not isinstance(payload, Mapping):
-        return None
-    return {key: str(payload[key]) for key in ("email", "userId") if key in payload} or None
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} has no JSON form; give text or a number")
-
-
-def _who(message: Message) -> str:
-    """The field that names the user, for the end of a log sentence."""
-    identity = message.identity
-    if not identity:
-        return ""
-    key, name = ("email", "email") if "email" in identity else ("userId", "user_id")
-    return f" {name}={excerpt(identity.get(key))}"
-
-
-def _label(answer: ApiResponse) -> str:
-    """What a retried attempt met: a status, "timeout" or "connection"."""
-    return str(answer.status) if answer.status else answer.reason.partition(":")[0]
-
-
-def _interrupted() -> ApiResponse:
-    return ApiResponse(Verdict.INTERRUPTED, "the run was stopped")
-
-
-def _wait_too_long(answer: ApiResponse, wait: float) -> ApiResponse:
-    told = f"Iterable asks to wait {wait:.0f} s, more than {MAX_RETRY_AFTER:.0f} s: {answer.reason}"
-    return replace(answer, verdict=Verdict.WAIT_TOO_LONG, reason=told)
-
-
-def _no_answer(error: Exception) -> ApiResponse:
-    """A URL that is none and a certificate that is not accepted stay so; everything else may pass."""
-    if isinstance(error, (InvalidURL, InvalidSchema, MissingSchema)):  # in whose text a proxy's password may be
-        return ApiResponse(Verdict.WRONG_URL, f"the base URL or a proxy's cannot be used: {type(error).__name__}")
-    if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return ApiResponse(Verdict.WRONG_URL, f"the certificate was not accepted, so nothing was sent: {_cause(error)}")
-    if isinstance(error, requests.Timeout) or (error.args and isinstance(error.args[0], ReadTimeoutError)):
-        return ApiResponse(Verdict.RETRYABLE, f"timeout: {_cause(error)}")
-    return ApiResponse(Verdict.RETRYABLE, f"connection: {_cause(error)}")
-
-
-def _cause(error: BaseException) -> str:
-    """The innermost sentence of a chain of network errors, without object addresses."""
-    reason = getattr(error, "reason", None)
-    inner = error.args[0] if error.args and isinstance(error.args[0], BaseException) else reason
-    if isinstance(inner, BaseException):
-        return _cause(inner)
-    text = str(error.args[-1]) if error.args else ""
-    return excerpt(f"{type(error).__name__} {text}".strip())[:200]
+            log("%s call failed (%s): %s%s %s", endpoint, result.verdict.value, result.reason, user, evidence)

@@ -14,8 +14,8 @@ from sync.console.options import parse_options
 from sync.run.exit_codes import ExitCode
 
 if TYPE_CHECKING:
+    from sync.run.job import Job
     from sync.run.settings import Settings
-    from sync.run.steps import Job
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,8 +58,8 @@ def load(options: argparse.Namespace) -> Settings:
 def check_everything(options: argparse.Namespace) -> int:
     """Look at all that a run needs; settings that cannot be used are findings among the others."""
     from sync.console.check import check
+    from sync.run.job import Job
     from sync.run.settings import read_settings
-    from sync.run.steps import Job
 
     settings, problems = read_settings(options.env_file, environment(options))
     return check(Job(settings, since=options.since), problems)
@@ -68,7 +68,7 @@ def check_everything(options: argparse.Namespace) -> int:
 def job_of(options: argparse.Namespace) -> AbstractContextManager[Job]:
     """What this call works on; for --demo, with the sample database and the stand-in running."""
     from sync.console.screen import ScreenHandler, progress_bar
-    from sync.run.steps import Job, no_progress
+    from sync.run.job import Job, no_progress
 
     switches = {
         name: getattr(options, name) for name in ("since", "limit", "full", "retry_rejected", "allow_mass_exit", "csv")

@@ -21,7 +21,9 @@ from iterable_client import IterableClient
 from sync.api.answers import Verdict
 from sync.rows.export import export_results_to_csv
 from sync.run.settings import HOME, load_settings
-from sync.sandbox.stand_in import EVERY_FAULT, EVERY_JWT_FAULT, EVERY_REFUSAL, StandIn, at_random
+from sync.sandbox.faults import at_random
+from sync.sandbox.stand_in import StandIn
+from tests.faults import EVERY_FAULT, EVERY_JWT_FAULT, EVERY_REFUSAL
 from tests.mariadb import Server
 
 FAULT_SHARE = 0.3

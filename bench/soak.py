@@ -28,8 +28,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sync.sandbox import stand_in
-from sync.sandbox.stand_in import StandIn, at_random
+from sync.sandbox.faults import at_random
+from sync.sandbox.stand_in import StandIn
+from tests import faults as catalogue
 from tests.harness import KEY, PROJECT, TRACK, UPDATE, environment, identity, params_environ, start
 from tests.mariadb import Server
 
@@ -38,8 +39,13 @@ CHANGED, VIEWED, LEFT, JOINED = 20, 12, 2, 5
 """Customers whose name changes, who look at a page, and who leave and join the plan, before each run."""
 
 LATENCY = 0.01
-FAULTS_OF_A_CRASH = (stand_in.LOST_ANSWER, stand_in.GATEWAY_TIMEOUT_APPLIED, stand_in.CUT_SHORT, stand_in.UNAVAILABLE)
-FAULTS_OF_A_SIGNAL = (stand_in.slow(0.15),)
+FAULTS_OF_A_CRASH = (
+    catalogue.LOST_ANSWER,
+    catalogue.GATEWAY_TIMEOUT_APPLIED,
+    catalogue.CUT_SHORT,
+    catalogue.UNAVAILABLE,
+)
+FAULTS_OF_A_SIGNAL = (catalogue.slow(0.15),)
 FAULT_SHARE = 0.06
 FINISHING_RUNS = 8
 RUN_SECONDS = 60.0

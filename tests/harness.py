@@ -28,15 +28,20 @@ import requests
 from requests.adapters import BaseAdapter
 
 import main
-from db import MySQLParams, ResultSet, SourceError
+from db import MySQLParams
 from iterable_client import IterableClient
-from sync.delivery.dispatcher import Stop
+from sync.delivery.stop import Stop
 from sync.rows.columns import Column, Kind, Row
+from sync.rows.source import ResultSet, SourceError
+from sync.run import job as job_module
 from sync.run import steps as sync
+from sync.run.job import Job, make_client
 from sync.run.settings import Settings, load_settings
 from sync.run.summary import Summary
-from sync.sandbox.project import Project, ProjectRules
-from sync.sandbox.stand_in import Ending, Fault, Faults, Request
+from sync.sandbox.answers import Request
+from sync.sandbox.faults import Ending, Fault, Faults
+from sync.sandbox.project import Project
+from sync.sandbox.rules import ProjectRules
 
 PROJECT = Path(__file__).resolve().parent.parent
 T0 = datetime(2026, 1, 6, 12, 0, 0)
@@ -153,9 +158,9 @@ class World:
         self.iterable = Wire()
         self.waits: list[float] = []
         self.environ = {**environment(folder), "ITERABLE_API_BASE_URL": "https://api.iterable.com", **environ}
-        self._make_client = sync.make_client
+        self._make_client = make_client
         monkeypatch.setattr(sync, "make_client", self.client)
-        monkeypatch.setattr(sync, "connect", lambda _params: self.source())
+        monkeypatch.setattr(job_module, "connect", lambda _params: self.source())
 
     @property
     def settings(self) -> Settings:
@@ -183,7 +188,7 @@ class World:
     def run(self, **switches: Any) -> Summary:
         """One run; `sent` is about this one."""
         self.iterable.requests.clear()
-        return sync.run(sync.Job(self.settings, source=self.source, source_name="memory://rows", **switches))
+        return sync.run(Job(self.settings, source=self.source, source_name="memory://rows", **switches))
 
     def main(self, *flags: str) -> int:
         """One run by the command line."""
@@ -324,5 +329,5 @@ def _rows_of(path: str) -> Iterable[Row]:
 
 if __name__ == "__main__":
     read = list(_rows_of(sys.argv[1]))
-    vars(sync)["connect"] = lambda _params: Rows(read)
+    vars(job_module)["connect"] = lambda _params: Rows(read)
     raise SystemExit(main.main(sys.argv[2:]))

@@ -22,8 +22,10 @@ from pymysql.connections import Connection
 from pymysql.constants import CLIENT
 
 import db
-from db import MySQLParams, SourceError
+from db import MySQLParams
 from sync.rows.columns import Kind, Row
+from sync.rows.source import Source, SourceError
+from sync.rows.statement import bound_values, parse
 from tests.mariadb import Server, make_certificates, numbers
 
 SINCE = datetime(2026, 1, 6, 12, 30, 15, tzinfo=UTC)
@@ -38,7 +40,7 @@ def sample(mariadb: Server) -> MySQLParams:
 
 
 @pytest.fixture
-def source(sample: MySQLParams) -> Iterator[db.Source]:
+def source(sample: MySQLParams) -> Iterator[Source]:
     """Connected to the sample rows."""
     connected = db.connect(sample)
     yield connected
@@ -52,7 +54,7 @@ def spare() -> Iterator[Server]:
         yield server
 
 
-def run(source: db.Source, sql: str, limit: int | None = None) -> list[Row]:
+def run(source: Source, sql: str, limit: int | None = None) -> list[Row]:
     """All rows of a query."""
     return list(source.query(sql, SINCE, SINCE_LOCAL, limit))
 
@@ -377,7 +379,7 @@ class TestTLS:
         assert source.server.endswith(", verified)")
         source.close()
 
-    def test_unverified(self, source: db.Source) -> None:
+    def test_unverified(self, source: Source) -> None:
         """Without an authority TLS is used when it is offered, and called what it is."""
         assert "TLS (TLS_" in source.server
         assert source.server.endswith(", not verified)")
@@ -390,11 +392,11 @@ class TestTLS:
 class TestSession:
     """What the query finds around it."""
 
-    def test_description(self, source: db.Source, sample: MySQLParams) -> None:
+    def test_description(self, source: Source, sample: MySQLParams) -> None:
         """The description names everything but the password."""
         assert source.description == f"mysql://app@127.0.0.1:{sample.port}/{sample.database}"
 
-    def test_utc_and_utf8(self, source: db.Source) -> None:
+    def test_utc_and_utf8(self, source: Source) -> None:
         """The session's time is UTC, its text UTF-8, and its sql_mode the server's own."""
         (row,) = run(
             source,
@@ -469,7 +471,7 @@ def test_parameters_are_found_in_code_only(pieces: list[tuple[bool, str]]) -> No
     sql = "SELECT" + "".join(text for _, text in spaced)
     values = {"since": "'S'", "since_local": "'L'"}
 
-    statement = db.parse(sql)
+    statement = parse(sql)
     sent = statement.render(db._double_percent, db._placeholder) % values
 
     assert sent == "SELECT" + "".join(f" {values[text.strip()[1:]]} " if bound else text for bound, text in spaced)
@@ -480,7 +482,7 @@ def test_parameters_are_found_in_code_only(pieces: list[tuple[bool, str]]) -> No
 def test_any_text_parses_or_is_refused(sql: str, backslash_escapes: bool) -> None:
     """No text whatever makes the search for parameters fail or lose a character."""
     try:
-        statement = db.parse(sql, backslash_escapes=backslash_escapes)
+        statement = parse(sql, backslash_escapes=backslash_escapes)
     except SourceError:
         return
 
@@ -491,27 +493,27 @@ def test_any_text_parses_or_is_refused(sql: str, backslash_escapes: bool) -> Non
 @pytest.mark.parametrize("ending", ["'", '"', "`", "/*", "'a\\", "/* *", "--", "#"])
 def test_what_is_never_closed_reaches_to_the_end(ending: str) -> None:
     """Quotes and comments that are never closed hide what follows, and the server says what is wrong."""
-    assert db.parse(f"SELECT :since {ending} :since").parameters == {"since"}
-    assert db.parse(f"SELECT {ending}").parameters == set()
+    assert parse(f"SELECT :since {ending} :since").parameters == {"since"}
+    assert parse(f"SELECT {ending}").parameters == set()
 
 
 @pytest.mark.parametrize("sql", ["SELECT 1;", "SELECT 1 ;; \n", "SELECT 1; -- done", "SELECT 1 /* ; */", "SELECT ';'"])
 def test_one_statement_may_end_in_a_semicolon(sql: str) -> None:
     """A semicolon that ends the statement, or that is text, is no second statement."""
-    assert db.parse(sql).parameters == set()
+    assert parse(sql).parameters == set()
 
 
 def test_times_are_bound_in_their_zones() -> None:
     """An aware time is bound in UTC, a wall clock as it is, both in whole seconds."""
     since = datetime(2026, 1, 6, 1, 0, 0, 999999, timezone(timedelta(hours=2)))
 
-    assert db.bound_values(since, datetime(2026, 1, 6, 1)) == {
+    assert bound_values(since, datetime(2026, 1, 6, 1)) == {
         "since": "2026-01-05 23:00:00",
         "since_local": "2026-01-06 01:00:00",
     }
     for wrong in ((SINCE_LOCAL, SINCE_LOCAL), (SINCE, SINCE)):
         with pytest.raises(ValueError, match="since is an aware time"):
-            db.bound_values(*wrong)
+            bound_values(*wrong)
 
 
 @pytest.mark.database
@@ -541,7 +543,7 @@ class TestParameters:
             ("CONCAT(:since,':since',:since_local)", "2026-01-06 12:30:15:since2026-01-06 13:30:15"),
         ],
     )
-    def test_bound(self, source: db.Source, expression: str, value: object) -> None:
+    def test_bound(self, source: Source, expression: str, value: object) -> None:
         """The server gets a value where it reads code, and the very text elsewhere."""
         assert run(source, f"SELECT {expression} AS `x:since`;") == [{"x:since": value}]
 
@@ -566,7 +568,7 @@ class TestParameters:
             ("SELECT ':since' -- :since", False),
         ],
     )
-    def test_uses_since(self, source: db.Source, sql: str, used: bool) -> None:
+    def test_uses_since(self, source: Source, sql: str, used: bool) -> None:
         """A query that does not look at the window can be told from one that does."""
         with source.query(sql, SINCE, SINCE_LOCAL) as result:
             assert result.uses_since is used
@@ -593,7 +595,7 @@ class TestRows:
         return read
 
     @pytest.mark.parametrize("limit", [0, 1, 1000])
-    def test_limit(self, source: db.Source, packets: list[int], limit: int, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_limit(self, source: Source, packets: list[int], limit: int, capfd: pytest.CaptureFixture[str]) -> None:
         """Of a hundred million rows the limit is read and no more, without a word on the screen."""
         rows = run(source, LARGE, limit)
         source.close()
@@ -604,7 +606,7 @@ class TestRows:
         assert capfd.readouterr() == ("", "")
 
     def test_reading_stops_half_way(
-        self, source: db.Source, packets: list[int], capfd: pytest.CaptureFixture[str]
+        self, source: Source, packets: list[int], capfd: pytest.CaptureFixture[str]
     ) -> None:
         """A result that is closed, or left behind by the next query, is not read to its end."""
         result = source.query(LARGE, SINCE, SINCE_LOCAL)
@@ -623,7 +625,7 @@ class TestRows:
         assert len(packets) < 100
         assert capfd.readouterr() == ("", "")
 
-    def test_closed_result_does_not_look_complete(self, source: db.Source) -> None:
+    def test_closed_result_does_not_look_complete(self, source: Source) -> None:
         """Reading on after the result was closed is an error: no row is lost in silence."""
         rows = iter(source.query(LARGE, SINCE, SINCE_LOCAL))
         next(rows)
@@ -632,19 +634,19 @@ class TestRows:
         with pytest.raises(RuntimeError, match="closed before all of it was read"):
             next(rows)
 
-    def test_whole_result_keeps_the_connection(self, source: db.Source) -> None:
+    def test_whole_result_keeps_the_connection(self, source: Source) -> None:
         """A result that was read to its end costs no new connection."""
         first = run(source, "SELECT CONNECTION_ID() AS id")
 
         assert run(source, "SELECT CONNECTION_ID() AS id", limit=None) == first
 
-    def test_no_rows(self, source: db.Source) -> None:
+    def test_no_rows(self, source: Source) -> None:
         """A result without rows still has its columns."""
         with source.query("SELECT id, email FROM customers WHERE FALSE", SINCE, SINCE_LOCAL) as result:
             assert [column.name for column in result.columns] == ["id", "email"]
             assert list(result) == []
 
-    def test_repeated_names_can_be_seen(self, source: db.Source) -> None:
+    def test_repeated_names_can_be_seen(self, source: Source) -> None:
         """Two columns of one name both stand in the columns."""
         with source.query("SELECT 1 AS a, 2 AS a", SINCE, SINCE_LOCAL) as result:
             assert [column.name for column in result.columns] == ["a", "a"]
@@ -706,7 +708,7 @@ def test_kinds_and_values(mariadb: Server) -> None:
 
 
 @pytest.mark.database
-def test_kinds_of_expressions(source: db.Source) -> None:
+def test_kinds_of_expressions(source: Source) -> None:
     """What has no type of its own is unknown, a comparison is a number, and a derived time stays a time."""
     sql = """WITH x AS (SELECT event_time, ROW_NUMBER() OVER () AS n FROM page_views)
              SELECT NULL, 1 = 1, MAX(event_time), MAX(n), COUNT(*) FROM x"""

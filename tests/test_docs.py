@@ -19,15 +19,15 @@ from typing import NamedTuple
 
 import pytest
 
-from db import parse
 from main import main
 from sync.console.options import VERSION, _parser
 from sync.rows.columns import Column, Kind
 from sync.rows.mapping import mapping_problems
 from sync.rows.payloads import Event, Payload, PayloadBuilder
+from sync.rows.statement import parse
 from sync.run.exit_codes import ExitCode
+from sync.run.job import Job
 from sync.run.settings import defaults, load_settings
-from sync.run.steps import Job
 from sync.sandbox import demo
 
 HOME = Path(__file__).resolve().parent.parent

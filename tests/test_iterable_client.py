@@ -25,36 +25,22 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from iterable_client import (
-    DEEPEST,
-    EVENTS_TRACK_BULK,
-    MAX_BACKOFF,
-    USERS_BULK_UPDATE,
-    USERS_UPDATE,
-    IterableClient,
-    Message,
-)
+from iterable_client import MAX_BACKOFF, IterableClient
 from sync.api.answers import RETRYABLE_STATUSES, ApiResult, Verdict
+from sync.api.endpoints import EVENTS_TRACK_BULK, USERS_BULK_UPDATE, USERS_UPDATE
+from sync.api.messages import DEEPEST, Message
 from sync.api.pacing import Pacer, Ticket
-from sync.sandbox import stand_in
-from sync.sandbox.project import Answer
-from sync.sandbox.stand_in import (
-    EVERY_FAULT,
-    EVERY_GARBLED_FAULT,
-    EVERY_JWT_FAULT,
-    EVERY_REFUSAL,
-    EVERY_TRANSIENT_FAULT,
-    Ending,
-    Fault,
-    StandIn,
-    scripted,
-)
+from sync.sandbox.answers import Answer, Request
+from sync.sandbox.faults import Ending, Fault, scripted
+from sync.sandbox.stand_in import StandIn
+from tests import faults as catalogue
+from tests.faults import EVERY_FAULT, EVERY_GARBLED_FAULT, EVERY_JWT_FAULT, EVERY_REFUSAL, EVERY_TRANSIENT_FAULT
 
 ANN = "ann@example.com"
 JWT_KEY, JWT_SECRET = "jwt-enabled-key-0123456789", "2EB6A2F34691492F81A819AEDA32427F"
 NOW = 1_768_000_000.0
 LADDER = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, MAX_BACKOFF, MAX_BACKOFF]
-OK = stand_in.raw("ok", 200, b'{"msg":"","code":"Success","params":null}')
+OK = catalogue.raw("ok", 200, b'{"msg":"","code":"Success","params":null}')
 
 
 class Waits(list[float]):
@@ -132,7 +118,7 @@ def update(client: IterableClient, email: str = ANN) -> ApiResult:
     return client.update_user(email, {"plan": "pro"})
 
 
-def claims_of(request: stand_in.Request) -> dict[str, Any]:
+def claims_of(request: Request) -> dict[str, Any]:
     """What the bearer token of this request claims."""
     payload = request.headers["authorization"].removeprefix("Bearer ").split(".")[1]
     claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
@@ -162,7 +148,7 @@ def test_retry_table(status: int) -> None:
 def test_loop_follows_the_table(iterable: StandIn, status: int) -> None:
     """Three requests for a status of the table, one for any other."""
     body = b"" if status == 204 else b"busy"
-    iterable.faults = lambda _: stand_in.raw(str(status), status, body, "text/plain")
+    iterable.faults = lambda _: catalogue.raw(str(status), status, body, "text/plain")
     waits = Waits()
 
     result = update(client_of(iterable, waits))
@@ -175,7 +161,7 @@ def test_is_retryable_decides_in_the_loop(iterable: StandIn, monkeypatch: pytest
     """The table that `_is_retryable` tells is the one that the loop follows."""
     client = client_of(iterable)
     monkeypatch.setattr(client, "_is_retryable", lambda _: False)
-    iterable.faults = scripted([stand_in.SERVER_ERROR])
+    iterable.faults = scripted([catalogue.SERVER_ERROR])
 
     assert update(client).attempts == 1
 
@@ -241,7 +227,7 @@ def test_retry_after_counts_when_it_is_longer(iterable: StandIn, header: str, wa
 def test_retry_after_can_be_a_date(iterable: StandIn) -> None:
     """An HTTP date is the time until then."""
     moment = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
-    iterable.faults = scripted([stand_in.rate_limited(moment)])
+    iterable.faults = scripted([catalogue.rate_limited(moment)])
     waits = Waits()
 
     assert update(client_of(iterable, waits)).verdict is Verdict.ACCEPTED
@@ -252,7 +238,7 @@ def test_retry_after_can_be_a_date(iterable: StandIn) -> None:
 @pytest.mark.parametrize("max_retries", [1, 3])
 def test_wait_of_more_than_two_minutes_is_not_waited(iterable: StandIn, header: str, max_retries: int) -> None:
     """A longer Retry-After stops the run: its own verdict after one request, and no wait."""
-    iterable.faults = scripted([stand_in.rate_limited(header)] * 3)
+    iterable.faults = scripted([catalogue.rate_limited(header)] * 3)
     waits = Waits()
 
     success, data = result = update(client_of(iterable, waits, max_retries=max_retries))
@@ -264,7 +250,7 @@ def test_wait_of_more_than_two_minutes_is_not_waited(iterable: StandIn, header: 
 
 def test_retry_after_of_a_refusal_is_ignored(iterable: StandIn) -> None:
     """Only what may pass is waited for."""
-    answer = stand_in.BAD_PARAMS.answer
+    answer = catalogue.BAD_PARAMS.answer
     assert answer
     iterable.faults = scripted([Fault("refused", answer._replace(headers=(("Retry-After", "3600"),)))])
 
@@ -285,7 +271,7 @@ def test_one_call_when_it_is_answered(iterable: StandIn) -> None:
 @pytest.mark.parametrize("failures", [1, 2, 3, 4])
 def test_recovers_after_some_failures(iterable: StandIn, failures: int) -> None:
     """The attempt that is accepted is the last; what the others met is told."""
-    iterable.faults = scripted([stand_in.UNAVAILABLE] * failures)
+    iterable.faults = scripted([catalogue.UNAVAILABLE] * failures)
     waits = Waits()
 
     result = update(client_of(iterable, waits, max_retries=5))
@@ -298,7 +284,7 @@ def test_recovers_after_some_failures(iterable: StandIn, failures: int) -> None:
 @pytest.mark.parametrize("max_retries", [0, 1, 2, 3, 7])
 def test_gives_up_after_max_retries(iterable: StandIn, max_retries: int) -> None:
     """`max_retries` counts attempts, at least one is made, and nobody waits after the last."""
-    iterable.faults = lambda _: stand_in.UNAVAILABLE
+    iterable.faults = lambda _: catalogue.UNAVAILABLE
     waits = Waits()
 
     success, data = result = update(client_of(iterable, waits, max_retries=max_retries))
@@ -311,7 +297,7 @@ def test_gives_up_after_max_retries(iterable: StandIn, max_retries: int) -> None
 
 def test_settings_count_when_assigned_later(iterable: StandIn) -> None:
     """`max_retries`, `initial_backoff` and `backoff_factor` may be assigned after construction."""
-    iterable.faults = lambda _: stand_in.UNAVAILABLE
+    iterable.faults = lambda _: catalogue.UNAVAILABLE
     waits = Waits()
     client = client_of(iterable, waits)
 
@@ -323,7 +309,7 @@ def test_settings_count_when_assigned_later(iterable: StandIn) -> None:
 
 def test_wait_can_be_interrupted(iterable: StandIn, caplog: pytest.LogCaptureFixture) -> None:
     """A run that is told to stop while a client waits: no further request, and nothing is counted as repeated."""
-    iterable.faults = lambda _: stand_in.UNAVAILABLE
+    iterable.faults = lambda _: catalogue.UNAVAILABLE
     caplog.set_level(logging.DEBUG)
 
     success, data = result = update(client_of(iterable, Waits(interrupted=True)))
@@ -337,27 +323,27 @@ def test_wait_can_be_interrupted(iterable: StandIn, caplog: pytest.LogCaptureFix
 # Every fault
 
 EXPECTED_OF_REFUSALS = {
-    stand_in.DISALLOWED_EVENT: Verdict.REJECTED_BY_PROJECT,
-    stand_in.DISALLOWED_SUCCESS: Verdict.REJECTED_BY_PROJECT,
-    stand_in.OTHER_CODE: Verdict.REJECTED,
-    stand_in.SUCCESS_ON_400: Verdict.UNREADABLE,
-    stand_in.SUCCESS_ON_401: Verdict.CREDENTIALS_REFUSED,
-    stand_in.MOVED: Verdict.WRONG_URL,
-    stand_in.FOUND: Verdict.WRONG_URL,
-    stand_in.TEMPORARY_REDIRECT: Verdict.WRONG_URL,
-    stand_in.ACTION_NOT_FOUND: Verdict.WRONG_URL,
-    stand_in.NOT_ALLOWED: Verdict.WRONG_URL,
-    stand_in.BAD_API_KEY: Verdict.CREDENTIALS_REFUSED,
-    stand_in.FORBIDDEN: Verdict.CREDENTIALS_REFUSED,
-    stand_in.FORGOTTEN: Verdict.REJECTED,
-    stand_in.CONFLICT: Verdict.REJECTED,
-    stand_in.TOO_LARGE: Verdict.TOO_LARGE,
-    stand_in.BATCH_TOO_LARGE: Verdict.TOO_LARGE,
-    stand_in.INVALID_EMAIL: Verdict.REJECTED,
-    stand_in.BAD_PARAMS: Verdict.REJECTED,
-    stand_in.TYPES_MISMATCHED: Verdict.REJECTED_BY_PROJECT,
-    stand_in.TYPES_MISMATCHED_500: Verdict.REJECTED_BY_PROJECT,
-    stand_in.UNKNOWN_CODE: Verdict.UNREADABLE,
+    catalogue.DISALLOWED_EVENT: Verdict.REJECTED_BY_PROJECT,
+    catalogue.DISALLOWED_SUCCESS: Verdict.REJECTED_BY_PROJECT,
+    catalogue.OTHER_CODE: Verdict.REJECTED,
+    catalogue.SUCCESS_ON_400: Verdict.UNREADABLE,
+    catalogue.SUCCESS_ON_401: Verdict.CREDENTIALS_REFUSED,
+    catalogue.MOVED: Verdict.WRONG_URL,
+    catalogue.FOUND: Verdict.WRONG_URL,
+    catalogue.TEMPORARY_REDIRECT: Verdict.WRONG_URL,
+    catalogue.ACTION_NOT_FOUND: Verdict.WRONG_URL,
+    catalogue.NOT_ALLOWED: Verdict.WRONG_URL,
+    catalogue.BAD_API_KEY: Verdict.CREDENTIALS_REFUSED,
+    catalogue.FORBIDDEN: Verdict.CREDENTIALS_REFUSED,
+    catalogue.FORGOTTEN: Verdict.REJECTED,
+    catalogue.CONFLICT: Verdict.REJECTED,
+    catalogue.TOO_LARGE: Verdict.TOO_LARGE,
+    catalogue.BATCH_TOO_LARGE: Verdict.TOO_LARGE,
+    catalogue.INVALID_EMAIL: Verdict.REJECTED,
+    catalogue.BAD_PARAMS: Verdict.REJECTED,
+    catalogue.TYPES_MISMATCHED: Verdict.REJECTED_BY_PROJECT,
+    catalogue.TYPES_MISMATCHED_500: Verdict.REJECTED_BY_PROJECT,
+    catalogue.UNKNOWN_CODE: Verdict.UNREADABLE,
 }
 EXPECTED: Mapping[Fault, Verdict] = {
     **{fault: Verdict.RETRYABLE for fault in EVERY_TRANSIENT_FAULT},
@@ -425,7 +411,7 @@ def test_jwt_fault_ends_as_refused_token(iterable: StandIn, fault: Fault) -> Non
 def test_random_faults_leave_every_user_one_outcome(iterable: StandIn) -> None:
     """Of 200 calls with faults of every kind each has one result, and what was accepted is there."""
     answered = [fault for fault in EVERY_FAULT if fault.ending is not Ending.HOLD]
-    iterable.faults = stand_in.at_random(7, 0.3, answered)
+    iterable.faults = catalogue.at_random(7, 0.3, answered)
     client = client_of(iterable)
     results = {f"user{n}@example.com": update(client, f"user{n}@example.com") for n in range(200)}
 
@@ -459,7 +445,7 @@ def test_base_url_that_is_none(url: str) -> None:
 
 def test_socket_that_never_answers(iterable: StandIn) -> None:
     """Every call has a time-out: also a server that accepts and is silent ends it."""
-    iterable.faults = lambda _: stand_in.NO_ANSWER
+    iterable.faults = lambda _: catalogue.NO_ANSWER
     result = update(client_of(iterable, timeout=0.05))
 
     assert (result.attempts, result.retried) == (3, ("timeout", "timeout"))
@@ -602,7 +588,7 @@ def test_get(iterable: StandIn) -> None:
     update(client, "a+b@example.com")
 
     assert client.get("users/getByEmail", email="a+b@example.com")[1]["user"]["email"] == "a+b@example.com"
-    iterable.faults = scripted([stand_in.PAGE])
+    iterable.faults = scripted([catalogue.PAGE])
     assert client.get("channels").verdict is Verdict.UNREADABLE
 
 
@@ -629,7 +615,7 @@ def test_request_path_takes_a_plain_dict(iterable: StandIn) -> None:
 def test_one_connection_is_reused(iterable: StandIn) -> None:
     """One Session: twenty calls and a refusal share one connection."""
     client = client_of(iterable)
-    iterable.faults = scripted([None, stand_in.BAD_PARAMS, stand_in.UNAVAILABLE])
+    iterable.faults = scripted([None, catalogue.BAD_PARAMS, catalogue.UNAVAILABLE])
     for n in range(10):
         update(client)
         client.track_event(ANN, "page_view", {"n": n})
@@ -655,7 +641,7 @@ def test_connections_of_many_threads_are_pooled(iterable: StandIn) -> None:
 def test_redirects_are_not_followed(iterable: StandIn, status: int) -> None:
     """The key never reaches another server: a redirect is a wrong URL and ends the call."""
     with StandIn() as elsewhere:
-        iterable.faults = lambda _: stand_in.redirect(status, f"{elsewhere.url}/api/users/update")
+        iterable.faults = lambda _: catalogue.redirect(status, f"{elsewhere.url}/api/users/update")
         result = update(client_of(iterable))
 
         assert (result.verdict, result.attempts) == (Verdict.WRONG_URL, 1)
@@ -818,7 +804,9 @@ def test_sentences_of_jwt(iterable: StandIn, caplog: pytest.LogCaptureFixture) -
 
 def test_sentences_of_retries(iterable: StandIn, caplog: pytest.LogCaptureFixture) -> None:
     """Each retry is announced before its wait with cause, seconds and attempt; the end says that they are spent."""
-    iterable.faults = scripted([stand_in.UNAVAILABLE, stand_in.NO_ANSWER, stand_in.CLOSED, stand_in.RATE_LIMITED_TEXT])
+    iterable.faults = scripted(
+        [catalogue.UNAVAILABLE, catalogue.NO_ANSWER, catalogue.CLOSED, catalogue.RATE_LIMITED_TEXT]
+    )
     waits = Waits(during=lambda _: announced.append(len(lines(caplog, logging.WARNING))))
     announced: list[int] = []
     update(client_of(iterable, waits, max_retries=4, timeout=0.05, initial_backoff=1.05))
@@ -842,7 +830,7 @@ def test_sentences_of_retries(iterable: StandIn, caplog: pytest.LogCaptureFixtur
 @pytest.mark.parametrize(("endpoint", "level"), [(USERS_UPDATE, "ERROR"), (USERS_BULK_UPDATE, "WARNING")])
 def test_sentence_of_a_refusal(iterable: StandIn, caplog: pytest.LogCaptureFixture, endpoint: str, level: str) -> None:
     """A refused call tells verdict, status, code and the server's words; a refused batch is no error yet."""
-    iterable.faults = scripted([stand_in.INVALID_EMAIL])
+    iterable.faults = scripted([catalogue.INVALID_EMAIL])
     client_of(iterable).send(endpoint, Message({"userId": "u1"}, b"{}"))
 
     told = f"{endpoint} call failed (rejected): 400 InvalidEmailAddressError: Invalid email: 000 user_id=u1"
@@ -857,7 +845,7 @@ def test_one_event_is_one_line_whatever_the_server_sent(
     """Line breaks and control characters in message, code or address stay out of the log."""
     nasty = "a\r\n2026-01-13 - forged line\x00\x1b[31m\u2028\ud800"
     body = json.dumps({"msg": nasty, "code": nasty}).encode()
-    iterable.faults = lambda _: stand_in.raw("nasty", status, body)
+    iterable.faults = lambda _: catalogue.raw("nasty", status, body)
     caplog.set_level(logging.DEBUG)
 
     result = update(client_of(iterable), "ann@example.com\nforged")
@@ -870,10 +858,10 @@ def test_one_event_is_one_line_whatever_the_server_sent(
 def test_no_credential_anywhere(iterable: StandIn, caplog: pytest.LogCaptureFixture) -> None:
     """Neither key nor secret nor token is in the log at DEBUG, in a result, an error or a repr, even if echoed."""
 
-    def echo(request: stand_in.Request) -> Fault:
+    def echo(request: Request) -> Fault:
         told = f"{request.headers} {JWT_SECRET}"
         status = next(statuses)
-        return stand_in.refused(status, request.headers["api-key"] if status == 400 else "InvalidJwtPayload", told)
+        return catalogue.refused(status, request.headers["api-key"] if status == 400 else "InvalidJwtPayload", told)
 
     statuses = itertools.cycle([401, 500, 400, 200])
     iterable.faults = echo
@@ -991,7 +979,7 @@ def test_one_token_serves_a_users_two_calls(iterable: StandIn) -> None:
 def test_age_is_checked_before_every_attempt(iterable: StandIn, jump: float, new: bool) -> None:
     """A wait may outlast a token: the next attempt of the same call has one that holds."""
     clock = Clock()
-    iterable.faults = scripted([stand_in.UNAVAILABLE])
+    iterable.faults = scripted([catalogue.UNAVAILABLE])
     result = update(jwt_client_of(iterable, clock, Waits(during=lambda _: clock.move(jump))))
 
     first, second = (claims_of(request) for request in iterable.requests)
@@ -1018,9 +1006,9 @@ def test_token_is_made_anew_once(iterable: StandIn, caplog: pytest.LogCaptureFix
     """After InvalidJwtPayload a new token is made, and nobody waits for it."""
     clock, waits = Clock(), Waits()
 
-    def expired(_: stand_in.Request) -> Fault | None:
+    def expired(_: Request) -> Fault | None:
         clock.move(1)
-        return stand_in.JWT_EXPIRED if len(iterable.requests) == 1 else None
+        return catalogue.JWT_EXPIRED if len(iterable.requests) == 1 else None
 
     iterable.faults = expired
     result = update(jwt_client_of(iterable, clock, waits))
@@ -1035,7 +1023,7 @@ def test_token_is_made_anew_once(iterable: StandIn, caplog: pytest.LogCaptureFix
 
 def test_token_is_not_made_anew_twice(iterable: StandIn) -> None:
     """A second InvalidJwtPayload is the answer, also when something else came between."""
-    iterable.faults = scripted([stand_in.JWT_SIGNATURE, stand_in.UNAVAILABLE, stand_in.JWT_SIGNATURE])
+    iterable.faults = scripted([catalogue.JWT_SIGNATURE, catalogue.UNAVAILABLE, catalogue.JWT_SIGNATURE])
     result = update(jwt_client_of(iterable, Clock()))
 
     assert (result.verdict, result.code, result.attempts) == (Verdict.JWT_REFUSED, "InvalidJwtPayload", 3)
@@ -1044,13 +1032,13 @@ def test_token_is_not_made_anew_twice(iterable: StandIn) -> None:
 
 def test_new_token_costs_no_attempt(iterable: StandIn) -> None:
     """The request that showed the token to be old does not count towards `max_retries`."""
-    iterable.faults = scripted([stand_in.JWT_EXPIRED, stand_in.UNAVAILABLE, stand_in.UNAVAILABLE])
+    iterable.faults = scripted([catalogue.JWT_EXPIRED, catalogue.UNAVAILABLE, catalogue.UNAVAILABLE])
     result = update(jwt_client_of(iterable, Clock()))
 
     assert (result.verdict, result.attempts, result.retried) == (Verdict.ACCEPTED, 4, ("503", "503"))
 
 
-@pytest.mark.parametrize("fault", [stand_in.JWT_MISMATCH, stand_in.JWT_MISMATCH_400, stand_in.JWT_MISSING], ids=str)
+@pytest.mark.parametrize("fault", [catalogue.JWT_MISMATCH, catalogue.JWT_MISMATCH_400, catalogue.JWT_MISSING], ids=str)
 def test_other_refusals_of_a_token_are_final(iterable: StandIn, fault: Fault) -> None:
     """A token of another user, or none, does not become right by being made anew."""
     iterable.faults = scripted([fault])
@@ -1063,7 +1051,7 @@ def test_invalid_payload_names_the_issuer(
     iterable: StandIn, caplog: pytest.LogCaptureFixture, issuer: str, named: bool
 ) -> None:
     """Whether Iterable welcomes `iss` is not known: the refusal it would cause says which setting to look at."""
-    iterable.faults = lambda _: stand_in.JWT_PAYLOAD
+    iterable.faults = lambda _: catalogue.JWT_PAYLOAD
     result = update(jwt_client_of(iterable, Clock(), jwt_issuer=issuer))
 
     assert ("JWT_ISSUER" in result.reason) is named
@@ -1072,7 +1060,7 @@ def test_invalid_payload_names_the_issuer(
 
 def test_expired_token_does_not_name_the_issuer(iterable: StandIn) -> None:
     """Other refusals are not blamed on it."""
-    iterable.faults = lambda _: stand_in.JWT_EXPIRED
+    iterable.faults = lambda _: catalogue.JWT_EXPIRED
 
     assert "JWT_ISSUER" not in update(jwt_client_of(iterable, Clock())).reason
 
@@ -1170,7 +1158,7 @@ class Recorder(Pacer):
 
 def test_each_attempt_takes_a_ticket_and_tells_the_pacer(iterable: StandIn) -> None:
     """Every attempt waits its turn; only a 429 and an acceptance say something about the quota."""
-    iterable.faults = scripted([stand_in.rate_limited("7"), stand_in.UNAVAILABLE, None, stand_in.BAD_PARAMS])
+    iterable.faults = scripted([catalogue.rate_limited("7"), catalogue.UNAVAILABLE, None, catalogue.BAD_PARAMS])
     pacer = Recorder()
     client = client_of(iterable, pacer=pacer)
     update(client)
@@ -1182,7 +1170,7 @@ def test_each_attempt_takes_a_ticket_and_tells_the_pacer(iterable: StandIn) -> N
 
 def test_wait_that_stops_the_run_pauses_the_others_for_two_minutes(iterable: StandIn) -> None:
     """A Retry-After of days must not keep the other workers asleep for days."""
-    iterable.faults = scripted([stand_in.rate_limited("86400")])
+    iterable.faults = scripted([catalogue.rate_limited("86400")])
     pacer = Recorder()
 
     assert update(client_of(iterable, pacer=pacer)).verdict is Verdict.WAIT_TOO_LONG

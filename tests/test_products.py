@@ -12,8 +12,9 @@ from typing import Any, cast
 import pytest
 
 import db
+from sync.rows import wire_types
 from sync.rows.columns import Kind, Row
-from sync.run import steps as sync
+from sync.run import job as job_module
 from sync.run.exit_codes import ExitCode
 from tests import mariadb as servers
 from tests.harness import PROJECT, World, params_environ
@@ -101,24 +102,24 @@ JUNK = (b"", b"\xff\xfe\0", b"12", b"-", b"NaN", b"2026-02-31", b"0000-00-00 00:
 def test_no_type_and_no_bytes_break_the_reading(code: int, charset: int) -> None:
     """Whatever type a server names and whatever bytes it sends, a value comes of it."""
     field = Field(code, charset)
-    reader = db._reader(field) or bytes
+    reader = wire_types.reader(field) or bytes
 
     for data in JUNK:
         assert type(reader(data)).__module__ in ("builtins", "datetime", "decimal")
-    assert db._kind(field) in Kind
+    assert wire_types.column_kind(field) in Kind
 
 
 @pytest.mark.parametrize("code", [17, 20, 128, 242, 243, 244])
 def test_unknown_type_is_binary(code: int) -> None:
     """A type that is not known here is not guessed: its column holds bytes, as they came."""
-    assert db._kind(Field(code)) is Kind.BINARY
-    assert db._reader(Field(code)) is None
+    assert wire_types.column_kind(Field(code)) is Kind.BINARY
+    assert wire_types.reader(Field(code)) is None
 
 
 def test_text_that_is_none_stays_bytes() -> None:
     """A text that is not UTF-8 is handed on; whoever maps the column has it refused."""
     for code in (253, 245):
-        reader = cast(Callable[[bytes], Any], db._reader(Field(code, 45)))
+        reader = cast(Callable[[bytes], Any], wire_types.reader(Field(code, 45)))
 
         assert (reader("é".encode()), reader(b"\xe9")) == ("é", b"\xe9")
 
@@ -167,7 +168,7 @@ class TestColumnThatIsNotKnown:
         query.write_text(f"SELECT seen.*, x'ff00' AS novel FROM ({inner}) AS seen", "utf-8")
         environ = {**params_environ(mariadb.sample()), "QUERY_FILE": str(query), "USER_FIELDS": fields}
         world = World(tmp_path, monkeypatch, **environ)
-        monkeypatch.setattr(sync, "connect", db.connect)
+        monkeypatch.setattr(job_module, "connect", db.connect)
 
         assert world.main() == code
         assert told in world.log()

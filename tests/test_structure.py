@@ -108,26 +108,18 @@ def test_every_file_stands_in_a_room() -> None:
 
 
 def test_files_are_short_enough_to_read() -> None:
-    """No file of the program is longer than 350 lines, but for those that are still to be cut."""
+    """No file of the program is longer than 350 lines, but for the one that is still to be cut."""
     crowded = {str(path.relative_to(HOME)) for path in PROGRAM if len(path.read_text().splitlines()) > CROWDED}
-    assert crowded == {
-        "db.py",
-        "iterable_client.py",
-        "sync/delivery/dispatcher.py",
-        "sync/run/steps.py",
-        "sync/sandbox/project.py",
-        "sync/sandbox/stand_in.py",
-        "sync/state/outbox.py",
-    }
+    assert crowded == {"sync/state/outbox.py"}
 
 
 @pytest.mark.parametrize(
     ("module", "knowing"),
     [
-        ("pymysql", {"db.py"}),
-        ("requests", {"iterable_client.py"}),
-        ("urllib3", {"iterable_client.py"}),
-        ("jwt", {"iterable_client.py"}),
+        ("pymysql", {"db.py", "sync/rows/wire_types.py"}),
+        ("requests", {"iterable_client.py", "sync/api/network.py"}),
+        ("urllib3", {"iterable_client.py", "sync/api/network.py"}),
+        ("jwt", {"sync/api/tokens.py"}),
         ("dotenv", {"sync/run/settings.py"}),
         ("tqdm", {"sync/console/screen.py"}),
         ("sqlite3", {"sync/state/file.py", "sync/sandbox/sample_database.py"}),

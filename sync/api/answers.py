@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from sync.api.text import excerpt
 from sync.rows.depth import is_deeper
 
 RETRYABLE_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
@@ -48,7 +49,6 @@ CREDENTIAL_CODES = frozenset({"BadApiKey"})
 DISALLOWED_EVENT = "is disallowed from tracking"
 DEEPEST = 100
 """How many levels an answer may have; Iterable's have five."""
-EXCERPT = 500
 
 
 class Verdict(enum.Enum):
@@ -70,6 +70,9 @@ class Verdict(enum.Enum):
 
 
 STOPPING = frozenset({Verdict.CREDENTIALS_REFUSED, Verdict.WRONG_URL, Verdict.WAIT_TOO_LONG})
+SPENT = frozenset({Verdict.RETRYABLE, Verdict.THROTTLED, Verdict.NOT_YET})
+"""What another attempt may change; the verdict of a call whose attempts are all spent."""
+
 REJECTIONS = frozenset({Verdict.REJECTED, Verdict.REJECTED_BY_PROJECT})
 
 
@@ -193,13 +196,3 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) and not is_deeper(value, DEEPEST) else None
-
-
-def excerpt(text: object) -> str:
-    """Foreign text for one line of a log: white space folded, nothing unprintable, cut, HTML named as such."""
-    words = " ".join(str(text).split())
-    if not words.isprintable():
-        words = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in words)
-    if words[:1] == "<" and ("<html" in words.lower() or "<!doctype" in words.lower()):
-        words = f"an HTML page of {len(str(text))} characters: {words}"
-    return words if len(words) <= EXCERPT else words[:EXCERPT] + "..."

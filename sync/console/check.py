@@ -14,14 +14,14 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from db import SourceError
 from sync.api.answers import ApiResult, Verdict
-from sync.delivery.dispatcher import Stop
+from sync.delivery.stop import Stop
 from sync.rows.identity import address_of, identity_fields, is_usable
 from sync.rows.payloads import Payload, PayloadBuilder, RejectedEvent, Rejection, RowPayloads
+from sync.rows.source import SourceError
 from sync.run.exit_codes import ExitCode
+from sync.run.job import ColumnsError, Job, csv_folder, make_client
 from sync.run.log import LineFormatter
-from sync.run.steps import ColumnsError, Job, csv_folder, make_client
 from sync.state.file import State, StateError
 
 REGIONS = {

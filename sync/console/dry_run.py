@@ -12,12 +12,14 @@ from io import TextIOWrapper
 from itertools import groupby, islice
 from typing import TextIO
 
-from iterable_client import EVENTS_TRACK, EVENTS_TRACK_BULK, USERS_BULK_UPDATE, USERS_UPDATE
+from sync.api.endpoints import EVENTS_TRACK, EVENTS_TRACK_BULK, USERS_BULK_UPDATE, USERS_UPDATE
 from sync.api.pacing import DOCUMENTED_CEILINGS, target_rate
 from sync.delivery.bulk import MAX_ITEMS, batches, event_rounds, profile_items
 from sync.rows.identity import address_of
+from sync.run.errors import exit_of
 from sync.run.exit_codes import ExitCode
-from sync.run.steps import Job, collect, explain
+from sync.run.job import Job
+from sync.run.steps import load_rows
 from sync.state.file import State
 from sync.state.outbox import Outbox, OwedUser, Plan
 
@@ -36,14 +38,14 @@ def dry_run(job: Job, out: TextIO | None = None) -> int:
                 settings.iterable_api_base_url, settings.iterable_api_key, settings.destination
             )
             outbox = Outbox(state, destination, job.policy(), int(time.time() // 86400))
-            rows = collect(job, outbox, None)
+            rows = load_rows(job, outbox, None)
             plan = outbox.plan()
             made = _print(_requests(outbox, bulk=settings.iterable_bulk), out or _standard_output())
             _tell(job, rows, plan, outbox, made)
     except BrokenPipeError:
         raise
     except Exception as error:
-        code, sentence = explain(error)
+        code, sentence = exit_of(error)
         print(sentence, file=sys.stderr)
         return code
     return ExitCode.DONE

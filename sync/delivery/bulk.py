@@ -14,9 +14,11 @@ from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
-from iterable_client import EVENTS_TRACK_BULK, USERS_BULK_UPDATE, IterableClient
+from iterable_client import IterableClient
 from sync.api.answers import REJECTIONS, ApiResult, Verdict
-from sync.delivery.dispatcher import NOT_SENT, Result, Stop, outcome_of, with_profile_outcome
+from sync.api.endpoints import EVENTS_TRACK_BULK, USERS_BULK_UPDATE
+from sync.delivery.outcome import NOT_SENT, Result, outcome_of, with_profile_outcome
+from sync.delivery.stop import Stop
 from sync.rows.identity import log_field
 from sync.state.outbox import Outcome, OwedUser, PayloadResult, UserOutcome
 

@@ -13,12 +13,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol
+from dataclasses import replace
 
-from iterable_client import EVENTS_TRACK, USERS_UPDATE, IterableClient, Message
-from sync.api.answers import REJECTIONS, STOPPING, ApiResponse, ApiResult, Verdict
-from sync.rows.identity import identity_fields, log_field
+from sync.api.answers import REJECTIONS, STOPPING, Verdict
+from sync.delivery.outcome import NOT_SENT, Result, Sender, outcome_of, with_profile_outcome
+from sync.delivery.stop import GRACE, Stop
+from sync.delivery.tally import Tally
+from sync.rows.identity import log_field
 from sync.state.outbox import Counts, Outbox, Outcome, OwedUser, PayloadResult, Plan, UserOutcome
 
 logger = logging.getLogger("delivery")
@@ -36,8 +37,6 @@ PROJECT_REFUSALS = 3
 NOTHING_ACCEPTED_FOR = 600.0
 """Seconds: as long as the API accepted anything within them, a throttled user is queued again."""
 
-GRACE = 5.0
-"""Seconds that requests in flight have to finish after a signal."""
 
 FAILURES = frozenset({Verdict.RETRYABLE, Verdict.UNREADABLE, Verdict.JWT_REFUSED})
 ALARMING = STOPPING | FAILURES
@@ -48,129 +47,6 @@ RECORD_EVERY = 0.2
 """Users and seconds: outcomes are recorded when either is reached."""
 
 TICK = 0.1
-
-NOT_SENT = ApiResult(ApiResponse(Verdict.INTERRUPTED, "the run was stopped before it"), 0)
-
-
-class Result(NamedTuple):
-    """What a sender did for one user.
-
-    `outcome` covers what was answered for good, `rest` what has to be queued again because of the quota, `calls` the
-    requests; `last` is what the run judges the API by.
-    """
-
-    outcome: UserOutcome
-    rest: OwedUser | None
-    last: Verdict
-    reason: str
-    calls: Sequence[ApiResult] = ()
-
-
-class Sender(Protocol):
-    """Makes the requests for a few users; called from many threads."""
-
-    batch_size: int
-
-    def send(self, users: Sequence[OwedUser]) -> list[Result]:
-        """Return one result for each of `users`."""
-        ...
-
-
-def outcome_of(result: ApiResult) -> PayloadResult:
-    """The outcome of one answered payload."""
-    if result.verdict is Verdict.ACCEPTED:
-        return PayloadResult(Outcome.DELIVERED)
-    if result.verdict in REJECTIONS or result.verdict is Verdict.TOO_LARGE:
-        return PayloadResult(Outcome.REJECTED, result.reason)
-    return PayloadResult(Outcome.FAILED, result.reason, sent=result.attempts > 0)
-
-
-def with_profile_outcome(user: OwedUser, told: PayloadResult) -> UserOutcome:
-    """A user whose profile was not accepted: the events have its outcome."""
-    return UserOutcome(user, told if user.profile is not None else None, (told,) * len(user.events), derived=True)
-
-
-class Stop:
-    """Tells everybody to stop. `wait(seconds)` sleeps and returns True as soon as the run is to stop."""
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-        self.reason: str | None = None
-        self.deadline: float | None = None
-
-    def set(self, reason: str, grace: float | None = None) -> None:
-        """Stop the run; the first reason counts. `grace` limits the wait for requests in flight, in seconds."""
-        self.reason = self.reason or reason
-        if grace is not None and self.deadline is None:
-            self.deadline = time.monotonic() + grace
-        self._event.set()
-
-    def is_set(self) -> bool:
-        """Whether the run is to stop."""
-        return self._event.is_set()
-
-    def wait(self, seconds: float) -> bool:
-        """Sleep, unless the run is to stop: then return True at once."""
-        return self._event.wait(seconds)
-
-
-class SingleSender:
-    """One user at a time: users/update, then events/track for each event once the profile is accepted."""
-
-    batch_size = 1
-
-    def __init__(self, client: IterableClient, stop: Stop) -> None:
-        self._client, self._stop = client, stop
-
-    def send(self, users: Sequence[OwedUser]) -> list[Result]:
-        """Return one result for each of `users`."""
-        return [self._send_one(user) for user in users]
-
-    def _call(self, endpoint: str, message: Message) -> ApiResult:
-        return NOT_SENT if self._stop.is_set() else self._client.send(endpoint, message)
-
-    def _send_one(self, user: OwedUser) -> Result:
-        identity = identity_fields(user.identity)
-        calls: list[ApiResult] = []
-        profile: PayloadResult | None = None
-        if user.profile is not None:
-            calls.append(self._call(USERS_UPDATE, Message(identity, user.profile.encode())))
-            if calls[-1].verdict is Verdict.THROTTLED:
-                return self._result(UserOutcome(replace(user, profile=None, events=()), None, ()), user, calls)
-            profile = outcome_of(calls[-1])
-            if profile.outcome is not Outcome.DELIVERED:
-                return self._result(with_profile_outcome(user, profile), None, calls)
-        told: list[PayloadResult] = []
-        for event in user.events:
-            calls.append(self._call(EVENTS_TRACK, Message(identity, event.body.encode())))
-            if calls[-1].verdict is Verdict.THROTTLED:
-                break
-            told.append(outcome_of(calls[-1]))
-        done, waiting = user.events[: len(told)], user.events[len(told) :]
-        rest = replace(user, profile=None, events=waiting) if waiting else None
-        return self._result(UserOutcome(replace(user, events=done), profile, tuple(told)), rest, calls)
-
-    @staticmethod
-    def _result(outcome: UserOutcome, rest: OwedUser | None, calls: Sequence[ApiResult]) -> Result:
-        """Judge the API by the worst of the user's calls: an event may fail after its profile was accepted."""
-        last = next(
-            (call for call in reversed(calls) if call.verdict is not Verdict.ACCEPTED), calls[-1] if calls else None
-        )
-        if last is None:
-            return Result(outcome, rest, Verdict.ACCEPTED, "")
-        return Result(outcome, rest, last.verdict, last.reason, calls)
-
-
-@dataclass
-class Tally:
-    """What a run did, counted: payloads by outcome, requests, and retries by what each met."""
-
-    users: Counts = field(default_factory=Counts)
-    events: Counts = field(default_factory=Counts)
-    left_segment: int = 0
-    requests: int = 0
-    retries: Counter[str] = field(default_factory=Counter)
-    stopped_because: str | None = None
 
 
 class Delivery:

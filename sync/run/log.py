@@ -98,6 +98,13 @@ def add_handler(handler: logging.Handler, formatter: LineFormatter) -> None:
     logging.getLogger().addHandler(handler)
 
 
+def rotate_when_large() -> None:
+    """Start a new log file when the present one is too large; for a run that holds the lock."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, PrivateFile):
+            handler.rotate_when_large()
+
+
 def stop_logging() -> None:
     """Close the handlers that this module added."""
     root = logging.getLogger()

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from sync.api.endpoints import LOOPBACK
 from sync.rows.mapping import Field, parse_fields
 
 HOME = Path(__file__).resolve().parents[2]
@@ -23,8 +24,6 @@ HOME = Path(__file__).resolve().parents[2]
 
 MAX_JWT_LIFETIME = 31_536_000
 """One year in seconds: "exp must be less than 1 year from iat" (Iterable's JWT documentation)."""
-
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class SettingsError(Exception):

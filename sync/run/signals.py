@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from sync.delivery.dispatcher import GRACE, Stop
+from sync.delivery.stop import GRACE, Stop
 
 HEARD = frozenset({signal.SIGINT, signal.SIGTERM})
 

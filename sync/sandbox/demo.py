@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sync.run.job import Job
 from sync.run.settings import HOME, load_settings
-from sync.run.steps import Job
 from sync.sandbox import stand_in
+from sync.sandbox.faults import UNAVAILABLE, scripted
 from sync.sandbox.sample_database import sample_database
 
 OUTPUT = HOME / "demo_output"
@@ -29,7 +30,7 @@ def demonstration(*, bulk: bool, **switches: Any) -> Iterator[Job]:
         f"{OUTPUT.name}/.",
         file=sys.stderr,
     )
-    with stand_in.StandIn(faults=stand_in.scripted([None, None, stand_in.UNAVAILABLE])) as iterable:
+    with stand_in.StandIn(faults=scripted([None, None, UNAVAILABLE])) as iterable:
         settings = load_settings(
             Path(os.devnull),
             {

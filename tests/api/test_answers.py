@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sync.api.answers import (
-    EXCERPT,
     JWT_CODES,
     PROJECT_CODES,
     REJECTIONS,
@@ -24,6 +23,7 @@ from sync.api.answers import (
     read_answer,
     retry_after,
 )
+from sync.api.text import EXCERPT
 
 NOW = datetime(2026, 1, 13, 14, 31, 22, tzinfo=UTC)
 EVERY_STATUS = range(100, 600)

@@ -13,11 +13,11 @@ import pytest
 from db import connect
 from sync.console import check as checks
 from sync.rows.columns import Column, Kind
-from sync.run import steps as sync
-from sync.sandbox import stand_in
-from sync.sandbox.project import html_answer
-from sync.sandbox.stand_in import Request, StandIn
+from sync.run import job as job_module
+from sync.sandbox.answers import Request, html_answer
+from sync.sandbox.stand_in import StandIn
 from sync.state.file import State
+from tests import faults as catalogue
 from tests.harness import COLUMNS, World, address, params_environ, people, person
 from tests.mariadb import Server
 
@@ -104,7 +104,7 @@ def test_everything_wrong_at_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -
         "DB_HOST": "127.0.0.1",
         "MAX_RETRIES": "1",
     }
-    monkeypatch.setattr(sync, "connect", connect)
+    monkeypatch.setattr(job_module, "connect", connect)
     desk.iterable.close()
     wrong = desk.check()
 
@@ -269,7 +269,7 @@ def test_one_line_each_whatever_the_columns_are_called(desk: Desk) -> None:
 @pytest.mark.database
 def test_on_a_real_server(desk: Desk, mariadb: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Version and TLS of the server, the types of its columns, and a query without :since is worth a note."""
-    monkeypatch.setattr(sync, "connect", connect)
+    monkeypatch.setattr(job_module, "connect", connect)
     query = desk.world.folder / "all.sql"
     query.write_text(
         "SELECT c.*, v.page, v.device, v.browser, v.location, v.event_time FROM customers c JOIN "
@@ -302,7 +302,7 @@ def test_what_a_real_server_refuses(
     desk: Desk, mariadb: Server, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], query: str, wrong: str
 ) -> None:
     """A wrong database or query is one line; credentials and files are looked at all the same."""
-    monkeypatch.setattr(sync, "connect", connect)
+    monkeypatch.setattr(job_module, "connect", connect)
     desk.world.environ |= params_environ(mariadb.sample()) | environ
     if query:
         (desk.world.folder / "mine.sql").write_text(query)
@@ -348,16 +348,16 @@ def test_the_regions_are_iterables_own() -> None:
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
-        (stand_in.ACTION_NOT_FOUND, "404"),
-        (stand_in.MOVED, "301"),
-        (stand_in.UNAVAILABLE, "503"),
-        (stand_in.RATE_LIMITED, "429"),
-        (stand_in.CLOSED, "connection"),
-        (stand_in.PAGE, "200 without a JSON object"),
+        (catalogue.ACTION_NOT_FOUND, "404"),
+        (catalogue.MOVED, "301"),
+        (catalogue.UNAVAILABLE, "503"),
+        (catalogue.RATE_LIMITED, "429"),
+        (catalogue.CLOSED, "connection"),
+        (catalogue.PAGE, "200 without a JSON object"),
     ],
     ids=str,
 )
-def test_what_is_not_iterable(desk: Desk, fault: stand_in.Fault, told: str) -> None:
+def test_what_is_not_iterable(desk: Desk, fault: catalogue.Fault, told: str) -> None:
     """Any other answer is told as it is, with the setting to look at; it is not called a bad key."""
     desk.iterable.faults = lambda _request: fault
     (wrong,) = desk.check()
@@ -428,7 +428,7 @@ def test_a_javascript_key_cannot_be_tried(desk: Desk) -> None:
     """A JavaScript key may read nothing: that the token was made is all that can be said."""
     with_jwt(desk)
     params = {"ip": "127.0.0.1", "apiKeyType": "JavaScript"}
-    refusal = stand_in.refused(401, "BadApiKey", "Disabled API key or insufficient privileges", params)
+    refusal = catalogue.refused(401, "BadApiKey", "Disabled API key or insufficient privileges", params)
     desk.iterable.faults = lambda _request: refusal
     assert desk.check() == []
     assert any("a JavaScript key may not try it without writing" in note for note in desk.told("note"))
@@ -526,7 +526,7 @@ def test_new_fields_are_named(desk: Desk) -> None:
 
 def test_fields_that_cannot_be_read(desk: Desk) -> None:
     """A project that does not tell its fields is worth a note, and no error."""
-    desk.iterable.faults = stand_in.on("/api/users/getFields", lambda _request: stand_in.FORBIDDEN)
+    desk.iterable.faults = catalogue.on("/api/users/getFields", lambda _request: catalogue.FORBIDDEN)
     assert desk.check() == []
     assert any("the project's fields could not be read: 403" in note for note in desk.told("note"))
 
@@ -542,8 +542,8 @@ def test_no_secret_is_printed(desk: Desk, jwt: bool) -> None:
     if jwt:
         with_jwt(desk)
 
-    def echo(request: Request) -> stand_in.Fault:
-        return stand_in.Fault("echo", html_answer(401, f"refused: {request.headers}, the-database-password"))
+    def echo(request: Request) -> catalogue.Fault:
+        return catalogue.Fault("echo", html_answer(401, f"refused: {request.headers}, the-database-password"))
 
     desk.iterable.faults = echo
     (wrong,) = desk.check()

@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 
 from sync.console.dry_run import dry_run
-from sync.run import steps as sync
 from sync.run.exit_codes import ExitCode
+from sync.run.job import Job
 from sync.run.lock import RunLock
-from sync.sandbox import stand_in
+from sync.sandbox.answers import Request as Asked
 from sync.state import outbox
+from tests import faults as catalogue
 from tests.harness import PROJECT, World, address, environment, people, person, started, write_env
 
 Request = tuple[str, str, Any]
@@ -110,7 +111,7 @@ def test_with_an_existing_state(desk: Desk) -> None:
 def test_what_is_still_owed(desk: Desk) -> None:
     """Debts of a run that failed are printed too, also of users who have left the result."""
     desk.world.rows = people(6)
-    desk.world.iterable.faults = stand_in.on("/api/events/track", lambda _request: stand_in.UNAVAILABLE)
+    desk.world.iterable.faults = catalogue.on("/api/events/track", lambda _request: catalogue.UNAVAILABLE)
     desk.world.run()
     desk.world.iterable.faults = None
     desk.world.rows = people(6)[2:]
@@ -217,10 +218,10 @@ def test_a_dry_run_while_a_run_is_under_way(desk: Desk) -> None:
     desk.world.rows = people(3)
     printed: list[str] = []
 
-    def look(_request: stand_in.Request) -> None:
+    def look(_request: Asked) -> None:
         if not printed:
             out = io.StringIO()
-            job = sync.Job(desk.world.settings, source=desk.world.source)
+            job = Job(desk.world.settings, source=desk.world.source)
             assert dry_run(job, out) == ExitCode.DONE
             printed.append(out.getvalue())
 

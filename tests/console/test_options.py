@@ -11,7 +11,7 @@ import pytest
 
 from sync.console.options import EPILOG, USELESS, VERSION, parse_options
 from sync.run.exit_codes import ExitCode
-from sync.run.steps import window_start
+from sync.run.job import window_start
 
 MODES = (["--demo"], ["--check"], ["--dry-run"], ["--history"])
 

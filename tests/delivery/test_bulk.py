@@ -13,18 +13,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sync.delivery.bulk import MAX_BYTES, BulkSender, Item, batches
-from sync.delivery.dispatcher import Stop
+from sync.delivery.stop import Stop
 from sync.run.exit_codes import ExitCode
 from sync.run.settings import SettingsError, load_settings
-from sync.sandbox import stand_in
-from sync.sandbox.project import json_answer
-from sync.sandbox.stand_in import Fault, Request, bulk_result, on, scripted
+from sync.sandbox.answers import Request, json_answer
+from sync.sandbox.faults import Fault, bulk_result, on, scripted
 from sync.state.outbox import OwedEvent, OwedUser
+from tests import faults as catalogue
 from tests.harness import World, address, counts, people, person
 
 USERS, EVENTS = "/api/users/bulkUpdate", "/api/events/trackBulk"
 BULK = {USERS, EVENTS}
-TYPES = stand_in.TYPES_MISMATCHED
+TYPES = catalogue.TYPES_MISMATCHED
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def sent(world: World, path: str) -> list[list[str]]:
     return [whom(request) for request in world.iterable.requests if request.path == path]
 
 
-def holding(who: str, fault: Fault, path: str = USERS) -> stand_in.Faults:
+def holding(who: str, fault: Fault, path: str = USERS) -> catalogue.Faults:
     """*fault* for each request that holds *who*."""
     return on(path, lambda request: fault if who in whom(request) else None)
 
@@ -81,7 +81,7 @@ def naming(**lists: list[str]) -> dict[str, Any]:
     return {"failedUpdates": lists}
 
 
-def said(who: str, list_name: str, path: str = USERS, **more: object) -> stand_in.Faults:
+def said(who: str, list_name: str, path: str = USERS, **more: object) -> catalogue.Faults:
     """The answer that one of the users stands in *list_name*, and all others were accepted."""
 
     def answer(request: Request) -> Fault | None:
@@ -354,7 +354,7 @@ def test_only_the_disallowed_name_is_rejected(tmp_path: Path, monkeypatch: pytes
     """Events that are owed from before EVENT_NAME was changed have the old name, which may be disallowed alone."""
     world = bulk_world(tmp_path, monkeypatch, EVENT_NAME="old_name")
     world.rows = people(4)
-    world.iterable.faults = on(EVENTS, lambda _request: stand_in.SERVER_ERROR)
+    world.iterable.faults = on(EVENTS, lambda _request: catalogue.SERVER_ERROR)
     world.run()
     world.environ["EVENT_NAME"] = "new_name"
     world.iterable.faults = None
@@ -383,7 +383,7 @@ def test_dropped_fields_are_warned_of(world: World) -> None:
 def test_an_answer_without_counts_is_no_success(world: World) -> None:
     """A 200 that does not give both counts says nothing: everybody in it is owed again."""
     world.rows = people(3)
-    world.iterable.faults = on(USERS, scripted([None, stand_in.raw("200", 200, b'{"code":"Success","msg":""}')]))
+    world.iterable.faults = on(USERS, scripted([None, catalogue.raw("200", 200, b'{"code":"Success","msg":""}')]))
 
     assert counts(world.run())[0] == (1, 0, 0, 2)
     assert owed(world) == {address(2), address(3)}
@@ -414,12 +414,12 @@ def test_one_bad_row_among_a_thousand(world: World, path: str) -> None:
 @pytest.mark.parametrize(
     "fault",
     [
-        pytest.param(stand_in.refused(400, "BadJsonBody", "Invalid JSON body", {"obj.users[1].x": "no"}), id="400"),
-        pytest.param(stand_in.CONFLICT, id="409"),
-        pytest.param(stand_in.TYPES_MISMATCHED_500, id="types with status 500"),
-        pytest.param(stand_in.refused(200, "BadParams", "no"), id="a code of the row inside a 200"),
-        pytest.param(stand_in.BATCH_TOO_LARGE, id="BatchTooLarge"),
-        pytest.param(stand_in.TOO_LARGE, id="413"),
+        pytest.param(catalogue.refused(400, "BadJsonBody", "Invalid JSON body", {"obj.users[1].x": "no"}), id="400"),
+        pytest.param(catalogue.CONFLICT, id="409"),
+        pytest.param(catalogue.TYPES_MISMATCHED_500, id="types with status 500"),
+        pytest.param(catalogue.refused(200, "BadParams", "no"), id="a code of the row inside a 200"),
+        pytest.param(catalogue.BATCH_TOO_LARGE, id="BatchTooLarge"),
+        pytest.param(catalogue.TOO_LARGE, id="413"),
     ],
 )
 def test_every_refusal_of_a_whole_batch(world: World, fault: Fault) -> None:
@@ -434,7 +434,7 @@ def test_every_refusal_of_a_whole_batch(world: World, fault: Fault) -> None:
 def test_a_refusal_that_nobody_understands(world: World) -> None:
     """A 400 with an unknown code is halved too, and its culprit is failed, not rejected: in doubt, owed."""
     world.rows = people(65)
-    world.iterable.faults = holding(address(40), stand_in.UNKNOWN_CODE)
+    world.iterable.faults = holding(address(40), catalogue.UNKNOWN_CODE)
 
     assert counts(world.run())[0] == (64, 0, 0, 1)
     assert owed(world) == {address(40)}
@@ -467,10 +467,10 @@ def test_several_bad_rows(world: World, culprits: list[int]) -> None:
 @pytest.mark.parametrize(
     "fault",
     [
-        pytest.param(stand_in.BAD_API_KEY, id="401"),
-        pytest.param(stand_in.refused(400, "BadApiKey", "Invalid API key"), id="BadApiKey with status 400"),
-        pytest.param(stand_in.JWT_MISMATCH_400, id="a JWT-enabled key, with status 400"),
-        pytest.param(stand_in.ACTION_NOT_FOUND, id="404"),
+        pytest.param(catalogue.BAD_API_KEY, id="401"),
+        pytest.param(catalogue.refused(400, "BadApiKey", "Invalid API key"), id="BadApiKey with status 400"),
+        pytest.param(catalogue.JWT_MISMATCH_400, id="a JWT-enabled key, with status 400"),
+        pytest.param(catalogue.ACTION_NOT_FOUND, id="404"),
     ],
 )
 def test_what_concerns_the_key_is_not_halved(world: World, fault: Fault) -> None:
@@ -488,7 +488,7 @@ def test_what_concerns_the_key_is_not_halved(world: World, fault: Fault) -> None
 # -- retries, the quota, the end -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", stand_in.EVERY_TRANSIENT_FAULT, ids=str)
+@pytest.mark.parametrize("fault", catalogue.EVERY_TRANSIENT_FAULT, ids=str)
 def test_a_passing_trouble_costs_a_retry(world: World, fault: Fault) -> None:
     """Whatever passes is tried again: everybody is delivered, and each event is there once."""
     world.rows = people(50)
@@ -505,7 +505,7 @@ def test_a_passing_trouble_costs_a_retry(world: World, fault: Fault) -> None:
 def test_spent_retries_leave_everybody_owed(world: World) -> None:
     """All attempts of a batch failed: its users are failed and owed, and the next run delivers them."""
     world.rows = people(20)
-    world.iterable.faults = on(USERS, scripted([None, *[stand_in.UNAVAILABLE] * 3]))
+    world.iterable.faults = on(USERS, scripted([None, *[catalogue.UNAVAILABLE] * 3]))
 
     summary = world.run()
     assert counts(summary) == ((1, 0, 0, 19), (1, 0, 0, 19))
@@ -517,7 +517,7 @@ def test_spent_retries_leave_everybody_owed(world: World) -> None:
 def test_throttled_users_are_queued_again(world: World) -> None:
     """Attempts that ended in 429 are about the quota: nobody fails for them, and nobody is called undelivered."""
     world.rows = people(30)
-    world.iterable.faults = on(USERS, scripted([None, *[stand_in.RATE_LIMITED] * 3]))
+    world.iterable.faults = on(USERS, scripted([None, *[catalogue.RATE_LIMITED] * 3]))
 
     summary = world.run()
     assert counts(summary) == ((30, 0, 0, 0), (30, 0, 0, 0))
@@ -529,7 +529,7 @@ def test_throttled_users_are_queued_again(world: World) -> None:
 def test_a_throttled_batch_stays_a_batch(world: World, path: str) -> None:
     """The quota is 5 and 10 requests a second: users who wait for it are sent together again, not one by one."""
     world.rows = people(30)
-    world.iterable.faults = on(path, scripted([None, *[stand_in.RATE_LIMITED] * 3]))
+    world.iterable.faults = on(path, scripted([None, *[catalogue.RATE_LIMITED] * 3]))
 
     assert world.run().exit_code == ExitCode.DONE
     assert [len(batch) for batch in sent(world, path)] == [1, 29, 29, 29, 29]
@@ -538,7 +538,7 @@ def test_a_throttled_batch_stays_a_batch(world: World, path: str) -> None:
 def test_a_throttled_event_is_not_overtaken(world: World) -> None:
     """A user's later events wait for the throttled one: oldest first, also through the queue."""
     world.rows = [person(n, email=address(n % 2)) for n in range(8)]
-    world.iterable.faults = on(EVENTS, scripted([None] * 4 + [None] + [stand_in.RATE_LIMITED] * 3))
+    world.iterable.faults = on(EVENTS, scripted([None] * 4 + [None] + [catalogue.RATE_LIMITED] * 3))
 
     assert counts(world.run())[1] == (8, 0, 0, 0)
     accepted = [
@@ -555,7 +555,7 @@ def test_a_throttled_event_is_not_overtaken(world: World) -> None:
 def test_a_stop_in_the_middle(world: World) -> None:
     """A run that is told to stop sends nothing more: what was answered is recorded, all else is owed."""
     world.rows = people(2_100)
-    world.iterable.faults = on(USERS, scripted([None, None, stand_in.BAD_API_KEY]))
+    world.iterable.faults = on(USERS, scripted([None, None, catalogue.BAD_API_KEY]))
     summary = world.run()
 
     delivered, _, rejections, failed = counts(summary)[0]
@@ -601,7 +601,7 @@ def test_one_line_for_each_user_not_delivered(world: World) -> None:
     """Everybody who was not delivered has a line with the address and the reason."""
     world.rows = people(300)
     world.iterable.project.rules.forgotten = {address(7), address(70)}
-    world.iterable.faults = holding(address(200), stand_in.refused(400, "BadParams", "bad\nparams"), EVENTS)
+    world.iterable.faults = holding(address(200), catalogue.refused(400, "BadParams", "bad\nparams"), EVENTS)
     world.run()
 
     for number in (7, 70):

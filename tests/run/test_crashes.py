@@ -22,10 +22,13 @@ import pytest
 from bench.soak import Figures, soak
 from sync.rows.columns import Row
 from sync.run import steps as sync
+from sync.run.job import Job
 from sync.run.lock import LockedError, RunLock
 from sync.run.settings import load_settings
-from sync.sandbox import stand_in
-from sync.sandbox.stand_in import Fault, Faults, Request, StandIn, scripted
+from sync.sandbox.answers import Request
+from sync.sandbox.faults import Fault, Faults, scripted
+from sync.sandbox.stand_in import StandIn
+from tests import faults as catalogue
 from tests import mariadb as servers
 from tests.harness import (
     KEY,
@@ -88,7 +91,7 @@ class Installation:
     def summary(self) -> dict[str, Any]:
         """The summary of a run that nobody disturbs, in this process."""
         source = None if self.rows is None else partial(Rows, self.rows)
-        return sync.run(sync.Job(load_settings(Path(os.devnull), self.environ), source=source)).as_json()
+        return sync.run(Job(load_settings(Path(os.devnull), self.environ), source=source)).as_json()
 
     def table(self, query: str) -> list[tuple[Any, ...]]:
         """What the state says."""
@@ -153,7 +156,7 @@ def background(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     folder = tmp_path_factory.mktemp("hanging")
 
     def interrupt() -> tuple[float, Installation]:
-        with StandIn(faults=lambda _: stand_in.NO_ANSWER) as iterable:
+        with StandIn(faults=lambda _: catalogue.NO_ANSWER) as iterable:
             place = Installation(folder, iterable)
             return _interrupt_hanging(place, 1), place
 
@@ -225,7 +228,7 @@ def test_an_answer_is_lost_after_iterable_took_the_request(place: Installation) 
     def faults(request: Request) -> Fault | None:
         lost = request.body not in seen
         seen.add(request.body)
-        return stand_in.LOST_ANSWER if lost else None
+        return catalogue.LOST_ANSWER if lost else None
 
     place.iterable.faults = faults
     told = place.summary()
@@ -240,7 +243,7 @@ def test_iterable_goes_away_in_mid_run(tmp_path: Path) -> None:
         place = Installation(tmp_path, first, MAX_RETRIES="1", DESTINATION="shop")
         place.rows = people(20)
 
-        first.faults = lambda _: stand_in.RESET if len(first.requests) > 10 else None
+        first.faults = lambda _: catalogue.RESET if len(first.requests) > 10 else None
         told = place.summary()
         assert (told["exit_code"], told["users"]["delivered"], told["users"]["failed"]) == (1, 5, 15)
         first.faults = None
@@ -274,8 +277,8 @@ def test_a_signal_while_requests_are_in_flight(place: Installation, number: sign
 
 
 WAITS: Mapping[str, tuple[Faults, dict[str, str]]] = {
-    "a retry that waits": (lambda _: stand_in.UNAVAILABLE, {"INITIAL_BACKOFF": "60"}),
-    "a Retry-After": (lambda _: stand_in.rate_limited("100"), {}),
+    "a retry that waits": (lambda _: catalogue.UNAVAILABLE, {"INITIAL_BACKOFF": "60"}),
+    "a Retry-After": (lambda _: catalogue.rate_limited("100"), {}),
     "the pace": (scripted([]), {"USERS_PER_SECOND": "0.1"}),
 }
 
@@ -301,7 +304,7 @@ def test_a_signal_while_the_run_waits(place: Installation, wait: str) -> None:
 
 def test_a_second_signal_quits_at_once(place: Installation) -> None:
     """Who does not want to wait for an answer that hangs sends the signal again."""
-    place.iterable.faults = lambda _: stand_in.NO_ANSWER
+    place.iterable.faults = lambda _: catalogue.NO_ANSWER
 
     assert _interrupt_hanging(place, 2) < 2
 
@@ -351,7 +354,7 @@ def test_a_signal_while_the_query_runs(mariadb: Server, place: Installation, num
 
 def test_one_run_at_a_time(place: Installation) -> None:
     """A second run exits 4 at once and names the first one's process and start; after kill -9 the lock is free."""
-    place.iterable.faults = lambda _: stand_in.NO_ANSWER
+    place.iterable.faults = lambda _: catalogue.NO_ANSWER
     with place.started() as first:
         wait_until(lambda: place.iterable.requests)
         code, out, err = place.run()

@@ -20,16 +20,22 @@ import pytest
 
 import main
 from iterable_client import IterableClient
-from sync.delivery.dispatcher import Delivery, Result, Stop
+from sync.delivery.dispatcher import Delivery
+from sync.delivery.outcome import Result
+from sync.delivery.stop import Stop
 from sync.run import steps as sync
 from sync.run.exit_codes import ExitCode
+from sync.run.job import Job
 from sync.run.settings import Settings, load_settings
 from sync.run.signals import Interrupted, Interruption
-from sync.sandbox import demo, stand_in
-from sync.sandbox.project import ProjectRules
-from sync.sandbox.stand_in import Fault, Faults, Request, StandIn, on, scripted
+from sync.sandbox import demo
+from sync.sandbox.answers import Request
+from sync.sandbox.faults import Fault, Faults, on, scripted
+from sync.sandbox.rules import ProjectRules
+from sync.sandbox.stand_in import StandIn
 from sync.state.file import State, StateError
 from sync.state.outbox import Outbox, OwedUser
+from tests import faults as catalogue
 from tests.harness import (
     TRACK,
     UPDATE,
@@ -47,7 +53,7 @@ from tests.harness import (
     wait_until,
 )
 
-DOWN = stand_in.UNAVAILABLE
+DOWN = catalogue.UNAVAILABLE
 SIGTERM = 128 + signal.SIGTERM
 BULK_UPDATE, BULK_TRACK = "/api/users/bulkUpdate", "/api/events/trackBulk"
 WAYS = pytest.mark.parametrize("bulk", [False, True], ids=["one by one", "bulk"])
@@ -101,7 +107,7 @@ def test_throttled_after_an_answer_was_lost(
     world.run()
     column = {"profile": "first_name", "event": "browser"}[kind]
     world.rows[0] = person(1, **{column: "B"})
-    world.iterable.faults = scripted([stand_in.LOST_ANSWER, stand_in.RATE_LIMITED, stand_in.RATE_LIMITED])
+    world.iterable.faults = scripted([catalogue.LOST_ANSWER, catalogue.RATE_LIMITED, catalogue.RATE_LIMITED])
     _stop_while_queued(monkeypatch)
     stopped = world.run()
     assert (stopped.exit_code, len(world.iterable.requests)) == (SIGTERM, 3)
@@ -166,7 +172,7 @@ def test_full_that_was_stopped_stays_owed(world: World, well: int) -> None:
     world.iterable.project.rules.forgotten.add(address(7))
     world.run()
     world.iterable.project.rules.forgotten.clear()
-    world.iterable.faults = scripted([None] * well + [stand_in.BAD_API_KEY] * 20)
+    world.iterable.faults = scripted([None] * well + [catalogue.BAD_API_KEY] * 20)
     assert world.run(full=True).exit_code == ExitCode.STOPPED
 
     world.iterable.faults = None
@@ -185,7 +191,7 @@ def test_a_bug_after_the_request(world: World, monkeypatch: pytest.MonkeyPatch, 
     world.environ["ITERABLE_BULK"] = str(bulk).lower()
     world.rows = people(3)
     world.run()
-    sender = "sync.delivery.bulk.BulkSender" if bulk else "sync.delivery.dispatcher.SingleSender"
+    sender = "sync.delivery.bulk.BulkSender" if bulk else "sync.delivery.single.SingleSender"
     with monkeypatch.context() as broken:
         _break_after_sending(broken, sender)
         world.rows[0] = person(1, first_name="B", browser="B")
@@ -200,12 +206,11 @@ def test_a_bug_after_the_request(world: World, monkeypatch: pytest.MonkeyPatch, 
 
 def _break_after_sending(monkeypatch: pytest.MonkeyPatch, sender: str) -> None:
     """The sender does its work and fails before it can tell."""
-    from sync.delivery import bulk
-    from sync.delivery import dispatcher as delivery
+    from sync.delivery import bulk, single
 
     kind: Any = {
         "sync.delivery.bulk.BulkSender": bulk.BulkSender,
-        "sync.delivery.dispatcher.SingleSender": delivery.SingleSender,
+        "sync.delivery.single.SingleSender": single.SingleSender,
     }[sender]
     real: Callable[[Any, Sequence[OwedUser]], list[Result]] = kind.send
 
@@ -236,7 +241,7 @@ def not_found(times: int) -> Faults:
 
     def fault(request: Request) -> Fault | None:
         seen[identity(request)] += 1
-        return stand_in.JWT_UNKNOWN_USER if seen[identity(request)] <= times else None
+        return catalogue.JWT_UNKNOWN_USER if seen[identity(request)] <= times else None
 
     return on(TRACK, fault)
 
@@ -307,7 +312,7 @@ def test_users_with_a_code_nobody_knows(world: World, many: int, bulk: bool) -> 
     world.environ["ITERABLE_BULK"] = str(bulk).lower()
     world.rows = people(20)
     odd = {address(number) for number in range(1, many + 1)}
-    world.iterable.faults = lambda request: stand_in.UNKNOWN_CODE if odd & set(whom(request)) else None
+    world.iterable.faults = lambda request: catalogue.UNKNOWN_CODE if odd & set(whom(request)) else None
     summary = world.run()
 
     assert (summary.exit_code, summary.stopped_because) == (ExitCode.INCOMPLETE, None)
@@ -317,7 +322,7 @@ def test_users_with_a_code_nobody_knows(world: World, many: int, bulk: bool) -> 
 
 
 @WAYS
-@pytest.mark.parametrize("fault", [stand_in.PAGE, stand_in.EMPTY], ids=str)
+@pytest.mark.parametrize("fault", [catalogue.PAGE, catalogue.EMPTY], ids=str)
 def test_five_answers_that_are_no_api(world: World, fault: Fault, bulk: bool) -> None:
     """A proxy's or a maintenance page, or nothing at all, five times in a row: the API is not there, the run stops."""
     world.environ["ITERABLE_BULK"] = str(bulk).lower()
@@ -340,7 +345,7 @@ def dead_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         for variable in (name, name.upper()):
             monkeypatch.setenv(variable, f"http://127.0.0.1:{free_port()}")
-    make_client = sync.make_client
+    from sync.run.job import make_client
 
     def client(settings: Settings, stop: Stop) -> IterableClient:
         made = make_client(settings, stop)
@@ -368,7 +373,7 @@ def test_a_base_url_on_this_machine_needs_no_proxy(tmp_path: Path, host: str) ->
     """A run against this machine speaks to it directly."""
     with StandIn() as iterable:
         environ = {**environment(tmp_path), "ITERABLE_API_BASE_URL": iterable.url.replace("127.0.0.1", host)}
-        job = sync.Job(load_settings(Path(os.devnull), environ), source=partial(Rows, people(3)))
+        job = Job(load_settings(Path(os.devnull), environ), source=partial(Rows, people(3)))
         summary = sync.run(job)
 
         assert (summary.exit_code, summary.retries) == (ExitCode.DONE, {})
@@ -378,7 +383,7 @@ def test_a_base_url_on_this_machine_needs_no_proxy(tmp_path: Path, host: str) ->
 # -- 8: owed, and gone from the result ------------------------------------------------------------------------
 
 CARRIED = pytest.mark.parametrize(
-    "fault", [stand_in.BAD_API_KEY, DOWN, stand_in.LOST_ANSWER], ids=["never taken", "refused", "taken and not told"]
+    "fault", [catalogue.BAD_API_KEY, DOWN, catalogue.LOST_ANSWER], ids=["never taken", "refused", "taken and not told"]
 )
 
 
@@ -450,7 +455,7 @@ def test_a_debt_while_a_mass_exit_is_held_back(world: World, fault: Fault) -> No
 def test_a_debt_and_a_renamed_segment(world: World) -> None:
     """A debt from before SEGMENT_FIELD changed says nothing of the old field, and false for the new one."""
     world.rows = people(2)
-    world.iterable.faults = lambda _: stand_in.BAD_API_KEY
+    world.iterable.faults = lambda _: catalogue.BAD_API_KEY
     world.run()
     world.iterable.faults = None
     world.rows = [person(2)]
@@ -464,7 +469,7 @@ def test_a_debt_and_a_renamed_segment(world: World) -> None:
 def test_answers_of_no_use_from_the_first_user_on(world: World) -> None:
     """When nobody's answer can be used, the run stops after 20 users instead of asking for everybody, one by one."""
     world.rows = people(30)
-    world.iterable.faults = lambda _: stand_in.refused(400, "error.unheard", "what?")
+    world.iterable.faults = lambda _: catalogue.refused(400, "error.unheard", "what?")
     summary = world.run()
 
     assert (summary.exit_code, summary.requests, summary.users.failed) == (ExitCode.STOPPED, 20, 30)
@@ -475,7 +480,7 @@ def test_an_understood_answer_breaks_the_row_of_failures(world: World) -> None:
     """Four users with all retries spent, one who is answered, four again: the API is not down."""
     world.rows = people(9)
     world.environ |= {"MAX_RETRIES": "1"}
-    down, odd = stand_in.UNAVAILABLE, stand_in.refused(400, "error.unheard", "what?")
+    down, odd = catalogue.UNAVAILABLE, catalogue.refused(400, "error.unheard", "what?")
     world.iterable.faults = scripted([down] * 4 + [odd] + [down] * 4)
     summary = world.run()
 
@@ -574,7 +579,7 @@ def test_grep_finds_a_bug_and_its_user(world: World, monkeypatch: pytest.MonkeyP
     world.environ["ITERABLE_BULK"] = str(bulk).lower()
     world.rows = people(3)
     monkeypatch.setattr(
-        "sync.delivery.bulk.BulkSender.send" if bulk else "sync.delivery.dispatcher.SingleSender.send", broken
+        "sync.delivery.bulk.BulkSender.send" if bulk else "sync.delivery.single.SingleSender.send", broken
     )
     world.run()
 

@@ -21,12 +21,14 @@ import main
 from db import connect
 from sync.rows.columns import Column, Kind
 from sync.rows.payloads import PayloadBuilder
-from sync.run import steps as sync
+from sync.run import job as job_module
 from sync.run.exit_codes import ExitCode
+from sync.run.job import Job, mysql_params
 from sync.run.settings import Settings, load_settings
-from sync.sandbox import stand_in
-from sync.sandbox.project import html_answer, json_answer
-from sync.sandbox.stand_in import Fault, Request, StandIn
+from sync.sandbox.answers import Request, html_answer, json_answer
+from sync.sandbox.faults import Fault
+from sync.sandbox.stand_in import StandIn
+from tests import faults as catalogue
 from tests.harness import COLUMNS, World, environment, params_environ, person, write_env
 from tests.mariadb import Server
 from tests.rows.payload_samples import strict
@@ -198,7 +200,7 @@ def test_ten_thousand_odd_rows(
     query = tmp_path / "odd.sql"
     query.write_text("SELECT * FROM odd ORDER BY id")
     world = World(tmp_path, monkeypatch, **ODD_ENVIRON, ITERABLE_BULK="true", QUERY_FILE=str(query), **odd_table)
-    monkeypatch.setattr(sync, "connect", connect)
+    monkeypatch.setattr(job_module, "connect", connect)
 
     assert world.main("--json", "--csv", str(tmp_path / "all.csv")) == ExitCode.INCOMPLETE
     summary = strict(capsys.readouterr().out)
@@ -298,7 +300,7 @@ def odd_person(number: int) -> dict[str, Any]:
 def test_every_row_builds() -> None:
     """No row raises: each of the odd values in each of the places gives payloads or a reason."""
     columns = [Column(name, Kind.UNKNOWN) for name, _ in COLUMNS]
-    builder = PayloadBuilder(sync.Job(settings_of()).mapping(), columns)
+    builder = PayloadBuilder(Job(settings_of()).mapping(), columns)
     found: Counter[str] = Counter()
     for value in (*UNKNOWN, *TEXTS, *TIMES, *DOCUMENTS):
         for place in ("email", "first_name", "event_time", "page", "location"):
@@ -317,7 +319,7 @@ def settings_of(**environ: str) -> Settings:
 KEY, SECRET = "0123456789abcdef0123456789abcdef", "2EB6A2F34691492F81A819AEDA32427F"
 
 
-def repeats(status: int) -> stand_in.Faults:
+def repeats(status: int) -> catalogue.Faults:
     """A server, or a proxy before it, whose error repeats the request with all its headers."""
 
     def answer(request: Request) -> Fault:
@@ -328,15 +330,15 @@ def repeats(status: int) -> stand_in.Faults:
     return answer
 
 
-MODES: dict[str, tuple[list[str], dict[str, str], stand_in.Faults | None]] = {
+MODES: dict[str, tuple[list[str], dict[str, str], catalogue.Faults | None]] = {
     "run": ([], {}, None),
     "json": (["--json"], {}, None),
     "bulk": (["--bulk"], {}, None),
     "jwt": ([], {"USE_JWT_AUTH": "true"}, None),
-    "jwt that is refused": ([], {"USE_JWT_AUTH": "true"}, lambda _request: stand_in.JWT_SIGNATURE),
-    "401": ([], {}, lambda _request: stand_in.BAD_API_KEY),
-    "retries": ([], {"MAX_RETRIES": "2"}, lambda _request: stand_in.UNAVAILABLE),
-    "no answer": ([], {}, lambda _request: stand_in.RESET),
+    "jwt that is refused": ([], {"USE_JWT_AUTH": "true"}, lambda _request: catalogue.JWT_SIGNATURE),
+    "401": ([], {}, lambda _request: catalogue.BAD_API_KEY),
+    "retries": ([], {"MAX_RETRIES": "2"}, lambda _request: catalogue.UNAVAILABLE),
+    "no answer": ([], {}, lambda _request: catalogue.RESET),
     **{f"an echo with {status}": ([], {}, repeats(status)) for status in (200, 400, 401, 500, 502)},
     "an echo with jwt": ([], {"USE_JWT_AUTH": "true"}, repeats(401)),
     "an echo in bulk": (["--bulk"], {}, repeats(400)),
@@ -417,5 +419,5 @@ def test_the_summary_says_nothing_either(tmp_path: Path) -> None:
         ITERABLE_API_KEY=KEY, ITERABLE_JWT_SECRET=SECRET, DB_PASSWORD="pa55word", CSV_DIR=str(tmp_path)
     )
     told = io.StringIO()
-    print(settings, repr(sync.Job(settings)), sync.mysql_params(settings), file=told)
+    print(settings, repr(Job(settings)), mysql_params(settings), file=told)
     assert all(secret not in told.getvalue() for secret in (KEY, SECRET, "pa55word"))

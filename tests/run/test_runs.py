@@ -20,16 +20,20 @@ from hypothesis import strategies as st
 
 import db
 from sync.api.answers import ApiResult, Verdict, read_answer
-from sync.delivery.dispatcher import TICK, Delivery, Result, Stop, outcome_of, with_profile_outcome
+from sync.delivery.dispatcher import TICK, Delivery
+from sync.delivery.outcome import Result, outcome_of, with_profile_outcome
+from sync.delivery.stop import Stop
 from sync.rows.payloads import PayloadBuilder
-from sync.run import steps as sync
+from sync.run import job as job_module
 from sync.run.exit_codes import ExitCode
+from sync.run.job import Job
 from sync.run.settings import load_settings
 from sync.run.summary import Summary
-from sync.sandbox import stand_in
-from sync.sandbox.stand_in import Fault, Faults, on, scripted
+from sync.sandbox.answers import Request
+from sync.sandbox.faults import Fault, Faults, on, scripted
 from sync.state.file import State
 from sync.state.outbox import Counts, Outbox, OwedUser, Policy, UserOutcome
+from tests import faults as catalogue
 from tests.harness import (
     COLUMNS,
     T0,
@@ -46,7 +50,7 @@ from tests.harness import (
 )
 from tests.mariadb import Server
 
-DOWN = stand_in.UNAVAILABLE
+DOWN = catalogue.UNAVAILABLE
 
 
 @pytest.fixture
@@ -300,7 +304,7 @@ def test_nobody_leaves_in_a_stopped_run(world: World) -> None:
     world.rows = people(5)
     world.run()
     world.rows = [person(number, first_name="New") for number in range(1, 5)]
-    world.iterable.faults = always(stand_in.BAD_API_KEY)
+    world.iterable.faults = always(catalogue.BAD_API_KEY)
     assert world.run().exit_code == ExitCode.STOPPED
     assert world.profiles[address(5)]["recent_page_view"] is True
 
@@ -383,7 +387,7 @@ def test_a_refused_key_costs_one_request(world: World) -> None:
     """BadApiKey stops at the canary: one request, exit 1, everything still owed and counted as failed."""
     world.environ["WORKERS"] = "16"
     world.rows = people(20)
-    world.iterable.faults = always(stand_in.BAD_API_KEY)
+    world.iterable.faults = always(catalogue.BAD_API_KEY)
     summary = world.run()
 
     assert (summary.exit_code, summary.requests) == (ExitCode.STOPPED, 1)
@@ -399,7 +403,7 @@ def test_a_refused_key_costs_one_request_when_all_leave(world: World) -> None:
     world.rows = people(8)
     world.run()
     world.rows = []
-    world.iterable.faults = always(stand_in.BAD_API_KEY)
+    world.iterable.faults = always(catalogue.BAD_API_KEY)
     summary = world.run()
 
     assert (summary.exit_code, summary.requests) == (ExitCode.STOPPED, 1)
@@ -419,7 +423,7 @@ def test_a_rejected_canary_makes_room_for_the_next(world: World) -> None:
 def test_three_canaries_refused_by_the_project(world: World) -> None:
     """Three in a row rejected for a reason that is the project's: exit 1; the three are rejected, the rest is owed."""
     world.rows = people(10)
-    world.iterable.faults = always(stand_in.TYPES_MISMATCHED)
+    world.iterable.faults = always(catalogue.TYPES_MISMATCHED)
     summary = world.run()
 
     assert (summary.exit_code, summary.requests) == (ExitCode.STOPPED, 3)
@@ -431,7 +435,7 @@ def test_two_canaries_refused_by_the_project(world: World) -> None:
     """Two are not three, and a rejection of another kind between them starts the count anew."""
     world.rows = people(10)
     world.iterable.project.rules.forgotten.add(address(3))
-    bad = stand_in.TYPES_MISMATCHED
+    bad = catalogue.TYPES_MISMATCHED
     world.iterable.faults = scripted([bad, bad, None, bad, bad])
     summary = world.run()
 
@@ -444,12 +448,12 @@ def test_two_canaries_refused_by_the_project(world: World) -> None:
 @pytest.mark.parametrize(
     ("fault", "word"),
     [
-        pytest.param(stand_in.FORBIDDEN, "ITERABLE_API_KEY", id="403"),
-        pytest.param(stand_in.ACTION_NOT_FOUND, "ITERABLE_API_BASE_URL", id="404"),
-        pytest.param(stand_in.NOT_ALLOWED, "ITERABLE_API_BASE_URL", id="405"),
-        pytest.param(stand_in.FOUND, "ITERABLE_API_BASE_URL", id="302"),
-        pytest.param(stand_in.JWT_MISSING, "USE_JWT_AUTH", id="a key that wants a JWT"),
-        pytest.param(stand_in.rate_limited("3600"), "3600 s", id="Retry-After of an hour"),
+        pytest.param(catalogue.FORBIDDEN, "ITERABLE_API_KEY", id="403"),
+        pytest.param(catalogue.ACTION_NOT_FOUND, "ITERABLE_API_BASE_URL", id="404"),
+        pytest.param(catalogue.NOT_ALLOWED, "ITERABLE_API_BASE_URL", id="405"),
+        pytest.param(catalogue.FOUND, "ITERABLE_API_BASE_URL", id="302"),
+        pytest.param(catalogue.JWT_MISSING, "USE_JWT_AUTH", id="a key that wants a JWT"),
+        pytest.param(catalogue.rate_limited("3600"), "3600 s", id="Retry-After of an hour"),
     ],
 )
 @pytest.mark.parametrize("at", [1, 8])
@@ -474,7 +478,7 @@ def test_what_a_stopped_run_did_not_send_is_not_in_doubt(world: World) -> None:
     world.rows = people(10)
     world.run()
     world.rows = [person(number, first_name="New") for number in range(1, 11)]
-    world.iterable.faults = scripted([None, stand_in.BAD_API_KEY])
+    world.iterable.faults = scripted([None, catalogue.BAD_API_KEY])
     assert world.run().requests == 2
 
     world.iterable.faults = None
@@ -510,7 +514,7 @@ def test_a_refused_jwt(world: World) -> None:
     """A JWT that is refused for three users stops the run; each was made anew once."""
     world.environ.update(USE_JWT_AUTH="true", ITERABLE_JWT_SECRET="s" * 32)
     world.rows = people(10)
-    world.iterable.faults = always(stand_in.JWT_SIGNATURE)
+    world.iterable.faults = always(catalogue.JWT_SIGNATURE)
     summary = world.run()
 
     assert (summary.exit_code, summary.requests) == (ExitCode.STOPPED, 6)
@@ -574,7 +578,7 @@ def test_columns_that_the_query_does_not_give(world: World) -> None:
 def test_a_bug_costs_the_run_and_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """An unexpected error in a worker stops the run with exit 1; the traceback is in the log, on one line."""
     world.rows = people(5)
-    monkeypatch.setattr("sync.delivery.dispatcher.SingleSender._send_one", lambda *_: 1 / 0)
+    monkeypatch.setattr("sync.delivery.single.SingleSender._send_one", lambda *_: 1 / 0)
     summary = world.run()
 
     assert (summary.exit_code, counts(summary)) == (ExitCode.STOPPED, ((0, 0, 0, 5), (0, 0, 0, 5)))
@@ -588,10 +592,10 @@ def test_a_bug_costs_the_run_and_says_so(world: World, monkeypatch: pytest.Monke
 def test_a_throttled_user_is_queued_again(world: World) -> None:
     """A user whose attempts ended in 429 goes back into the queue: delivered in the end, once, and never failed."""
     world.rows = people(6)
-    limit = stand_in.RATE_LIMITED
+    limit = catalogue.RATE_LIMITED
     asked: dict[tuple[str, str], int] = {}
 
-    def faults(request: stand_in.Request) -> Fault | None:
+    def faults(request: Request) -> Fault | None:
         key = (request.path, identity(request))
         asked[key] = asked.get(key, 0) + 1
         return limit if asked[key] <= 7 and identity(request) in {address(2), address(4)} else None
@@ -645,7 +649,7 @@ def deliver(path: Path, count: int, sender: Script | Silent, stop: Stop | None =
     """A delivery of *count* users on the sender's clock, to its end."""
     state = State(path / "state.sqlite3")
     box = Outbox(state, state.destination("https://api.iterable.com", "key"), Policy(segment_field="s"), 20_000)
-    job = sync.Job(load_settings(Path(os.devnull), {"DB_USER": "a", "DB_NAME": "b", "ITERABLE_API_KEY": "c"}))
+    job = Job(load_settings(Path(os.devnull), {"DB_USER": "a", "DB_NAME": "b", "ITERABLE_API_KEY": "c"}))
     builder = PayloadBuilder(job.mapping(), COLUMNS)
     box.load(builder.build(row) for row in people(count))
     delivery = Delivery(sender, box, stop or Stop(), workers=1, clock=sender.clock)
@@ -720,8 +724,8 @@ def test_a_signal_at_the_end_of_a_tick(tmp_path: Path) -> None:
     [
         pytest.param(None, ((1, 0, 0, 0), (10, 0, 0, 0)), id="all delivered"),
         pytest.param(on(UPDATE, always(DOWN)), ((0, 0, 0, 1), (0, 0, 0, 10)), id="profile failed"),
-        pytest.param(on(UPDATE, always(stand_in.FORGOTTEN)), ((0, 0, 1, 0), (0, 0, 10, 0)), id="profile rejected"),
-        pytest.param(on(TRACK, scripted([stand_in.NO_CODE])), ((1, 0, 0, 0), (9, 0, 0, 1)), id="one event failed"),
+        pytest.param(on(UPDATE, always(catalogue.FORGOTTEN)), ((0, 0, 1, 0), (0, 0, 10, 0)), id="profile rejected"),
+        pytest.param(on(TRACK, scripted([catalogue.NO_CODE])), ((1, 0, 0, 0), (9, 0, 0, 1)), id="one event failed"),
     ],
 )
 def test_many_events_of_one_user(
@@ -753,8 +757,8 @@ def test_cron_hears_nothing_of_success(world: World, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("fault", "code", "words"),
     [
-        pytest.param(stand_in.BAD_API_KEY, 1, ("refused the credentials", "still owed"), id="stopped"),
-        pytest.param(stand_in.FORGOTTEN, 3, ("newly rejected", "--retry-rejected"), id="rejected"),
+        pytest.param(catalogue.BAD_API_KEY, 1, ("refused the credentials", "still owed"), id="stopped"),
+        pytest.param(catalogue.FORGOTTEN, 3, ("newly rejected", "--retry-rejected"), id="rejected"),
         pytest.param(DOWN, 3, ("owed, the next run sends them", "run again"), id="failed"),
     ],
 )
@@ -862,19 +866,19 @@ def test_a_clock_that_jumps_back(world: World, monkeypatch: pytest.MonkeyPatch) 
 ANSWERS = (
     None,
     None,
-    stand_in.LOST_ANSWER,
-    stand_in.UNAVAILABLE,
-    stand_in.NO_ANSWER_APPLIED,
-    stand_in.RATE_LIMITED,
-    stand_in.FORGOTTEN,
-    stand_in.CUT_JSON,
-    stand_in.PAGE,
-    stand_in.TYPES_MISMATCHED_500,
-    stand_in.BAD_API_KEY,
-    stand_in.ACTION_NOT_FOUND,
-    stand_in.DISALLOWED_EVENT,
+    catalogue.LOST_ANSWER,
+    catalogue.UNAVAILABLE,
+    catalogue.NO_ANSWER_APPLIED,
+    catalogue.RATE_LIMITED,
+    catalogue.FORGOTTEN,
+    catalogue.CUT_JSON,
+    catalogue.PAGE,
+    catalogue.TYPES_MISMATCHED_500,
+    catalogue.BAD_API_KEY,
+    catalogue.ACTION_NOT_FOUND,
+    catalogue.DISALLOWED_EVENT,
 )
-STOPS = {stand_in.BAD_API_KEY.name, stand_in.ACTION_NOT_FOUND.name}
+STOPS = {catalogue.BAD_API_KEY.name, catalogue.ACTION_NOT_FOUND.name}
 
 
 @settings(
@@ -934,7 +938,7 @@ def test_over_a_database(mariadb: Server, tmp_path: Path, monkeypatch: pytest.Mo
     """The sample over a database: 8 users; no request in a second run; the user who left, told once."""
     params = mariadb.sample()
     world = World(tmp_path, monkeypatch, **params_environ(params))
-    monkeypatch.setattr(sync, "connect", db.connect)
+    monkeypatch.setattr(job_module, "connect", db.connect)
 
     assert world.main() == ExitCode.DONE
     assert (len(world.profiles), len(world.events)) == (8, 8)

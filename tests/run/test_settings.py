@@ -16,8 +16,8 @@ from main import main
 from sync.console.options import parse_options
 from sync.rows.mapping import Field
 from sync.run import settings as config
+from sync.run.job import Job, csv_path
 from sync.run.settings import HOME, SettingsError, defaults, load_settings, read_settings
-from sync.run.steps import Job, csv_path
 
 NEEDED = {"DB_USER": "reader", "DB_NAME": "shop", "ITERABLE_API_KEY": "k3y"}
 NO_FILE = Path(os.devnull)

@@ -11,6 +11,7 @@ import pytest
 
 import db
 from sync.rows.columns import Kind, Row
+from sync.rows.source import Source, SourceError
 from sync.sandbox import sample_database as embedded
 from tests.mariadb import Server, numbers
 
@@ -22,7 +23,7 @@ COLUMNS = [
 ]
 
 
-def ask(source: db.Source, days: float = 7, sql: str | None = None) -> list[Row]:
+def ask(source: Source, days: float = 7, sql: str | None = None) -> list[Row]:
     """All rows of a query, which is query.sql by default."""
     since = datetime.now(UTC) - timedelta(days=days)
     return list(source.query(sql or QUERY.read_text("utf-8"), since, since.replace(tzinfo=None)))
@@ -41,13 +42,13 @@ def test_broken_seed_is_a_sentence(tmp_path: Path) -> None:
     broken = tmp_path / "seed.sql"
     broken.write_text("INSERT INTO page_views (user_id, page) VALUES (99, 'pricing');")
 
-    with pytest.raises(db.SourceError, match=r"FOREIGN KEY .*: correct .*seed\.sql"):
+    with pytest.raises(SourceError, match=r"FOREIGN KEY .*: correct .*seed\.sql"):
         embedded.sample_database(SCHEMA, broken)
 
 
 def test_unreadable_schema_is_a_sentence(tmp_path: Path) -> None:
     """Files that are not there are reported with their name."""
-    with pytest.raises(db.SourceError, match=r"nowhere\.sql cannot be read"):
+    with pytest.raises(SourceError, match=r"nowhere\.sql cannot be read"):
         embedded.sample_database(tmp_path / "nowhere.sql", SEED)
 
 
@@ -62,15 +63,15 @@ def test_unreadable_schema_is_a_sentence(tmp_path: Path) -> None:
         ("SELECT * FROM nowhere", "no such table"),
     ],
 )
-def test_embedded_refuses(sqlite: db.Source, sql: str, sentence: str) -> None:
+def test_embedded_refuses(sqlite: Source, sql: str, sentence: str) -> None:
     """The embedded database answers one SELECT, and says what is wrong with anything else."""
-    with pytest.raises(db.SourceError, match=sentence):
+    with pytest.raises(SourceError, match=sentence):
         sqlite.query(sql, datetime.now(UTC), datetime(2026, 1, 1))
 
     assert len(ask(sqlite)) == 8
 
 
-def test_query_finds_the_eight(sqlite: db.Source) -> None:
+def test_query_finds_the_eight(sqlite: Source) -> None:
     """The rows in the result are those for which the seed has a reason, newest first, ties by id."""
     rows = ask(sqlite)
 
@@ -86,13 +87,13 @@ def test_query_finds_the_eight(sqlite: db.Source) -> None:
 
 
 @pytest.mark.parametrize(("days", "users"), [(0, 0), (9, 9), (60, 9)])
-def test_since_moves_the_window(sqlite: db.Source, days: int, users: int) -> None:
+def test_since_moves_the_window(sqlite: Source, days: int, users: int) -> None:
     """A longer window finds the customer whose views are older; one that starts now finds nobody."""
     assert len(ask(sqlite, days)) == users
 
 
 @pytest.mark.parametrize("clock", ["00:00:00", "12:00:00", "23:59:59"])
-def test_eight_at_any_time_of_day(sqlite: db.Source, clock: str) -> None:
+def test_eight_at_any_time_of_day(sqlite: Source, clock: str) -> None:
     """The first and the last second of a day find the same rows."""
     now = datetime.fromisoformat(f"{datetime.now(UTC):%Y-%m-%d} {clock}+00:00")
     since = now - timedelta(days=7)
@@ -103,7 +104,7 @@ def test_eight_at_any_time_of_day(sqlite: db.Source, clock: str) -> None:
     assert all(row["event_time"].replace(tzinfo=UTC) < now for row in rows)
 
 
-def test_sizes_and_addresses(sqlite: db.Source) -> None:
+def test_sizes_and_addresses(sqlite: Source) -> None:
     """16 customers on all plans, 40 views, and no address that could be somebody's."""
     customers = ask(sqlite, sql="SELECT * FROM customers")
     views = ask(sqlite, sql="SELECT * FROM page_views")
@@ -114,7 +115,7 @@ def test_sizes_and_addresses(sqlite: db.Source) -> None:
     assert all(row["event_time"].date() < datetime.now(UTC).date() for row in views), "never in the future"
 
 
-def test_embedded_kinds_are_declared(sqlite: db.Source) -> None:
+def test_embedded_kinds_are_declared(sqlite: Source) -> None:
     """Kinds come from schema.sql, through an alias too; an expression has none."""
     sql = "SELECT id, email, event_time AS seen, id + 1 AS next FROM (SELECT c.id, email, event_time\
            FROM customers c JOIN page_views v ON v.user_id = c.id) AS x"
@@ -134,7 +135,7 @@ def test_embedded_knows_every_type_of_the_schema() -> None:
     assert declared == set(embedded._KINDS)
 
 
-def test_embedded_limit_and_second_query(sqlite: db.Source) -> None:
+def test_embedded_limit_and_second_query(sqlite: Source) -> None:
     """A limit ends the rows, and the next query begins anew."""
     since = datetime(2020, 1, 1, tzinfo=UTC)
     result = sqlite.query("SELECT id FROM page_views ORDER BY id", since, since.replace(tzinfo=None), limit=3)
@@ -164,7 +165,7 @@ def test_scripts_run_twice_on_sqlite(sqlite: Any) -> None:
 class TestServer:
     """The same on a real server."""
 
-    def test_same_rows_and_kinds_as_sqlite(self, mariadb: Server, sqlite: db.Source) -> None:
+    def test_same_rows_and_kinds_as_sqlite(self, mariadb: Server, sqlite: Source) -> None:
         """Both databases give equal rows and equal kinds."""
         source = db.connect(mariadb.sample())
         since = datetime.now(UTC) - timedelta(days=7)

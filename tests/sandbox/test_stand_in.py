@@ -19,21 +19,13 @@ import jwt
 import pytest
 import requests
 
-from sync.sandbox import stand_in
-from sync.sandbox.project import Project, ProjectRules
-from sync.sandbox.stand_in import (
-    EVERY_FAULT,
-    EVERY_GARBLED_FAULT,
-    EVERY_JWT_FAULT,
-    EVERY_REFUSAL,
-    EVERY_TRANSIENT_FAULT,
-    Fault,
-    FieldTypes,
-    StandIn,
-    at_random,
-    on,
-    scripted,
-)
+from sync.sandbox.answers import Request
+from sync.sandbox.faults import Fault, at_random, on, scripted
+from sync.sandbox.project import Project
+from sync.sandbox.rules import FieldTypes, ProjectRules
+from sync.sandbox.stand_in import StandIn
+from tests import faults as catalogue
+from tests.faults import EVERY_FAULT, EVERY_GARBLED_FAULT, EVERY_JWT_FAULT, EVERY_REFUSAL, EVERY_TRANSIENT_FAULT
 
 NOW = 1_768_000_000
 ANN = "ann@example.com"
@@ -735,7 +727,7 @@ def test_limit_slides_with_the_arrivals() -> None:
     statuses = []
     for arrived in (0.5, 0.9, 1.2, 1.5, 1.6, 1.95):
         headers = {"api-key": "stand-in-key"}
-        request = stand_in.Request("GET", "/api/lists", "", headers, b"", arrived)
+        request = Request("GET", "/api/lists", "", headers, b"", arrived)
         statuses.append(project.handle(request).status)
 
     assert statuses == [200, 200, 429, 200, 429, 200]
@@ -900,7 +892,7 @@ def test_every_fault_does_what_it_says(iterable: StandIn, fault: Fault) -> None:
     whole = not fault.silent and not fault.missing
     expected = (fault.answer.status, fault.answer.body) if fault.answer and whole else None
 
-    patience = 0.03 if fault.ending is stand_in.Ending.HOLD else 2
+    patience = 0.03 if fault.ending is catalogue.Ending.HOLD else 2
     assert outcome(iterable, patience) == expected
     assert (ANN in iterable.profiles) is fault.applies
     assert iterable.requests[0].fault == fault.name
@@ -920,8 +912,8 @@ def test_fault_names_tell_them_apart() -> None:
 def test_reset_and_close_differ(iterable: StandIn) -> None:
     """One ends with RST, the other with FIN."""
     for fault, error in (
-        (stand_in.RESET, ConnectionResetError),
-        (stand_in.CLOSED, http.client.RemoteDisconnected),
+        (catalogue.RESET, ConnectionResetError),
+        (catalogue.CLOSED, http.client.RemoteDisconnected),
     ):
         iterable.faults = scripted([fault])
         connection = http.client.HTTPConnection("127.0.0.1", iterable.port, timeout=2)
@@ -935,7 +927,7 @@ def test_reset_and_close_differ(iterable: StandIn) -> None:
 def test_constructed_faults(iterable: StandIn) -> None:
     """Redirections, late answers and bulk results of any content can be made to order."""
     iterable.faults = scripted(
-        [stand_in.redirect(307, "http://elsewhere/"), stand_in.slow(0.01), stand_in.bulk_result(1, 0, x=[])]
+        [catalogue.redirect(307, "http://elsewhere/"), catalogue.slow(0.01), catalogue.bulk_result(1, 0, x=[])]
     )
     redirected, late, bulk = (update(iterable) for _ in range(3))
 
@@ -948,7 +940,7 @@ def test_constructed_faults(iterable: StandIn) -> None:
 
 def test_random_faults_repeat() -> None:
     """The same seed gives the same faults in the same order, in about the share asked for."""
-    request = stand_in.Request("GET", "/", "", {}, b"", 0)
+    request = Request("GET", "/", "", {}, b"", 0)
 
     def drawn(seed: int) -> list[Fault | None]:
         faults = at_random(seed, 0.2, EVERY_FAULT)
@@ -960,7 +952,7 @@ def test_random_faults_repeat() -> None:
 
 def test_faults_for_one_path(iterable: StandIn) -> None:
     """A script on one path is not used up by requests to others."""
-    iterable.faults = on(TRACK, scripted([stand_in.UNAVAILABLE]))
+    iterable.faults = on(TRACK, scripted([catalogue.UNAVAILABLE]))
 
     assert update(iterable).ok
     assert send(iterable, TRACK, event()).status_code == 503
@@ -986,7 +978,7 @@ def test_reading_while_it_serves(iterable: StandIn) -> None:
 @pytest.mark.parametrize("ending", ["stdin", "SIGTERM"])
 def test_process_serves_and_reports(ending: str) -> None:
     """It prints its URL first and its statistics last, ended by either way."""
-    command = [sys.executable, "-m", "sync.sandbox.stand_in", "--api-key", "k", "--limits"]
+    command = [sys.executable, "-m", "bench.stand_in", "--api-key", "k", "--limits"]
     root = Path(__file__).parents[2]
     with subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout

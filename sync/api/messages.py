@@ -1,0 +1,53 @@
+"""The body of one request, with the user it speaks of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from sync.api.text import excerpt
+from sync.rows.depth import is_deeper
+
+DEEPEST = 500
+"""How many levels a payload may have: more than any document that a row can hold, and no Python gives up before."""
+
+
+class Message(NamedTuple):
+    """A request body with the user it speaks of: `{"email": ...}` or `{"userId": ...}`, None in bulk.
+
+    `body` is JSON in UTF-8. The identity is what a token must claim and what a log line names.
+    """
+
+    identity: Mapping[str, str] | None
+    body: bytes | None
+
+
+def encode(payload: Mapping[str, Any]) -> Message:
+    """The body of `payload` and the identity in it; raises ValueError or TypeError for what is not JSON."""
+    if is_deeper(payload, DEEPEST):
+        raise ValueError(f"it is nested deeper than {DEEPEST} levels")
+    text = json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
+    return Message(identity_in(payload), text.encode())
+
+
+def identity_in(payload: object) -> Mapping[str, str] | None:
+    """Whom a body speaks of; None when it names nobody."""
+    if not isinstance(payload, Mapping):
+        return None
+    return {key: str(payload[key]) for key in ("email", "userId") if key in payload} or None
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form; give text or a number")
+
+
+def who(message: Message) -> str:
+    """The field that names the user, for the end of a log sentence."""
+    identity = message.identity
+    if not identity:
+        return ""
+    key, name = ("email", "email") if "email" in identity else ("userId", "user_id")
+    return f" {name}={excerpt(identity.get(key))}"

@@ -1,0 +1,75 @@
+"""What a database is to the rest of the program: a source of rows, whatever the driver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from sync.rows.columns import Column, Row
+
+
+class SourceError(Exception):
+    """What is wrong, with which server, and what to do next, in one sentence; never a password."""
+
+
+class ResultSet:
+    """The rows of one query, to be read once; `close` leaves the unread ones with the server.
+
+    The columns are known before the first row. Their names may repeat, and then a row cannot hold
+    them all: look at `columns` before reading.
+    """
+
+    def __init__(
+        self,
+        columns: Iterable[Column],
+        rows: Iterable[Sequence[Any]],
+        *,
+        parameters: frozenset[str],
+        release: Callable[[], None],
+    ) -> None:
+        self.columns = tuple(columns)
+        self.uses_since = bool(parameters)
+        """Whether the query looks at `:since` or `:since_local`; without, it is not a window in time."""
+        self._rows = rows
+        self._release = release
+
+    def __iter__(self) -> Iterator[Row]:
+        names = [column.name for column in self.columns]
+        try:
+            for row in self._rows:
+                yield dict(zip(names, row, strict=True))
+        finally:
+            self.close()
+
+    def __enter__(self) -> ResultSet:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the rows that were not read."""
+        self._release()
+
+
+class Source(Protocol):
+    """A database that answers the query."""
+
+    @property
+    def description(self) -> str:
+        """Which database this is, for the log: `mysql://user@host:3306/database`."""
+
+    @property
+    def server(self) -> str:
+        """What answered: `MariaDB 10.11.6, no TLS`."""
+
+    def query(self, sql: str, since: datetime, since_local: datetime, limit: int | None = None) -> ResultSet:
+        """Run one SELECT; at most *limit* of its rows are read.
+
+        *since* is an aware time and is bound in UTC, *since_local* a wall clock and is bound as it is.
+        A result that is still open is closed first.
+        """
+
+    def close(self) -> None:
+        """Disconnect. A second time does nothing."""

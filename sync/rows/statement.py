@@ -1,0 +1,94 @@
+"""The text of a query: one statement, cut where its parameters stand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sync.rows.source import SourceError
+
+_NAME_END = r"(?![0-9A-Za-z_$\u0080-\U0010ffff])"
+
+
+_QUOTED = {
+    True: r"""'[^'\\]*(?:\\.[^'\\]*)*(?:'|\\?\Z) | "[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)""",
+    False: r"""'[^']*(?:'|\Z) | "[^"]*(?:"|\Z)""",
+}
+
+
+_TOKENS = {
+    backslash_escapes: re.compile(
+        # A doubled quote needs no rule: it ends one quoted text and begins the next.
+        rf"""(?P<quoted> {quoted} | `[^`]*(?:`|\Z) )
+        | (?P<comment> \#[^\n]* | --(?=[\x00-\x20]|\Z)[^\n]* | /\*(?!M?!).*?(?:\*/|\Z) )
+        | (?P<mark> /\*M?![0-9]* | \*/ )  # what stands between these is code to the server
+        | :(?P<parameter> since_local | since ){_NAME_END}
+        | (?P<end> ; )
+        """,
+        re.VERBOSE | re.DOTALL,
+    )
+    for backslash_escapes, quoted in _QUOTED.items()
+}
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One SQL statement, cut where its parameters stand: text, parameter, text, ..., text."""
+
+    pieces: tuple[str, ...]
+
+    @property
+    def parameters(self) -> frozenset[str]:
+        """The parameters that the statement uses."""
+        return frozenset(self.pieces[1::2])
+
+    def render(self, text: Callable[[str], str], parameter: Callable[[str], str]) -> str:
+        """The statement with both kinds of piece as a driver wants them."""
+        return "".join(parameter(piece) if position % 2 else text(piece) for position, piece in enumerate(self.pieces))
+
+
+def parse(sql: str, *, backslash_escapes: bool = True) -> Statement:
+    """Find the parameters of *sql*, which must be one statement, where a server sees code.
+
+    In quotes and comments `:since` is text. In `/*! ... */`, which MySQL executes, it is a parameter.
+    *backslash_escapes* is false for SQLite and in MySQL's mode NO_BACKSLASH_ESCAPES.
+    """
+    pieces = [""]
+    position = 0
+    ended = meaningful = False
+    for token in _TOKENS[backslash_escapes].finditer(sql):
+        between = sql[position : token.start()]
+        position = token.end()
+        code = bool(between.strip()) or token.lastgroup in ("quoted", "parameter")
+        _refuse_second_statement(ended and code)
+        meaningful |= code
+        ended |= token.lastgroup == "end"
+        pieces[-1] += between
+        if token.lastgroup == "parameter":
+            pieces += [token["parameter"], ""]
+        elif token.lastgroup != "end":
+            pieces[-1] += token[0]
+    rest = sql[position:]
+    _refuse_second_statement(ended and bool(rest.strip()))
+    if not (meaningful or rest.strip()):
+        raise SourceError("The query is empty: write one SELECT into the file that QUERY_FILE names.")
+    pieces[-1] += rest
+    return Statement(tuple(pieces))
+
+
+def _refuse_second_statement(found: bool) -> None:
+    if found:
+        raise SourceError("The query holds more than one statement: leave one SELECT in QUERY_FILE.")
+
+
+def bound_values(since: datetime, since_local: datetime) -> dict[str, str]:
+    """The parameters as a TIMESTAMP or DATETIME column compares with them, in whole seconds."""
+    if since.tzinfo is None or since_local.tzinfo is not None:
+        raise ValueError("since is an aware time, since_local a naive one")
+    in_utc = since.astimezone(UTC).replace(tzinfo=None)
+    return {
+        "since": in_utc.isoformat(" ", "seconds"),
+        "since_local": since_local.isoformat(" ", "seconds"),
+    }

@@ -1,0 +1,44 @@
+"""What an error means for a run: its exit code and its sentence."""
+
+from __future__ import annotations
+
+from sync.rows.source import SourceError
+from sync.run.exit_codes import ExitCode
+from sync.run.job import ColumnsError
+from sync.run.lock import LockedError
+from sync.run.signals import Interrupted
+from sync.state.file import StateError
+
+UNEXPECTED = "unexpected"
+"""How the sentence of an error begins that nobody foresaw."""
+
+
+class ExportError(Exception):
+    """The CSV cannot be written."""
+
+
+_CODES: tuple[tuple[tuple[type[BaseException], ...], ExitCode], ...] = (
+    ((KeyboardInterrupt,), ExitCode.INTERRUPTED),
+    ((LockedError,), ExitCode.LOCKED),
+    ((ColumnsError,), ExitCode.USAGE),
+    ((SourceError, StateError, ExportError, OSError), ExitCode.STOPPED),
+)
+"""Which error ends a run with which exit code; whatever is not here was foreseen by nobody, and stops it too."""
+
+
+def exit_of(error: BaseException) -> tuple[int, str]:
+    """The exit code of an error and its sentence; the only place where one becomes the other."""
+    if isinstance(error, Interrupted):
+        return error.code, str(error)
+    for kinds, code in _CODES:
+        if isinstance(error, kinds):
+            return code, _sentence(error)
+    return ExitCode.STOPPED, f"{UNEXPECTED} {type(error).__name__}: {error}"
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted by SIGINT"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'a file'}: {error.strerror or error}; check the disk and the path"
+    return str(error)

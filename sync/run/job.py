@@ -1,0 +1,168 @@
+"""What a run works on: settings, the window and switches, the source of rows, and what is made of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+
+from db import MySQLParams, connect
+from iterable_client import IterableClient
+from sync.api.endpoints import EVENTS_TRACK, EVENTS_TRACK_BULK, USERS_BULK_UPDATE, USERS_UPDATE
+from sync.api.pacing import DOCUMENTED_CEILINGS, Pacer
+from sync.delivery.stop import Stop
+from sync.rows.export import timestamped_name
+from sync.rows.mapping import Mapping, mapping_problems
+from sync.rows.source import ResultSet, Source, SourceError
+from sync.run.settings import HOME, Settings
+from sync.state.outbox import Policy
+
+logger = logging.getLogger("main")
+
+
+class ColumnsError(Exception):
+    """The query's columns do not fit the mapping settings; `problems` holds a sentence for each misfit."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+
+def window_start(since: datetime | timedelta, zone: tzinfo, now: datetime) -> datetime:
+    """The start of the query's window in UTC."""
+    if isinstance(since, timedelta):
+        return now - since
+    return (since if since.tzinfo else since.replace(tzinfo=zone)).astimezone(UTC)
+
+
+Progress = Callable[[int], AbstractContextManager[Callable[[int], object]]]
+"""Given the number of users to deliver, a block in which a function is told of each group that is done with."""
+
+
+@contextmanager
+def no_progress(_total: int) -> Iterator[Callable[[int], object]]:
+    """Nobody watches."""
+    yield lambda _count: None
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run works on: settings, the window and the switches of the command line, and the source of rows.
+
+    `screen` shows the log's lines to a person, `progress` how far the delivery is; both are the console's.
+    """
+
+    settings: Settings
+    since: datetime | timedelta | None = None
+    limit: int | None = None
+    full: bool = False
+    retry_rejected: bool = False
+    allow_mass_exit: bool = False
+    csv: Path | None = None
+    source: Callable[[], Source] | None = None
+    source_name: str = ""
+    screen: logging.Handler | None = None
+    progress: Progress = no_progress
+
+    def connect(self) -> Source:
+        """Open the source of rows; raises SourceError."""
+        return self.source() if self.source else connect(mysql_params(self.settings))
+
+    def describe_source(self) -> str:
+        """The source as the log names it."""
+        at = self.settings
+        return self.source_name or f"mysql://{at.db_user}@{at.db_host}:{at.db_port}/{at.db_name}"
+
+    def mapping(self) -> Mapping:
+        """How columns become fields. Without USER_FIELDS there is no profile, hence no segment field."""
+        at = self.settings
+        return Mapping(
+            email_column=at.email_column or None,
+            user_id_column=at.user_id_column or None,
+            user_fields=at.user_fields,
+            segment_field=at.segment_field if at.user_fields else "",
+            event_name=at.event_name,
+            event_fields=at.event_fields,
+            event_time_column=at.event_time_column,
+            event_key=at.event_key,
+            timezone=at.db_timezone,
+        )
+
+    def policy(self) -> Policy:
+        """How the state is read: only the whole result of the usual window says who has left it."""
+        return Policy(
+            whole_window=self.since is None and self.limit is None,
+            full=self.full,
+            retry_rejected=self.retry_rejected,
+            allow_mass_exit=self.allow_mass_exit,
+            segment_field=self.mapping().segment_field,
+        )
+
+    def query(self, source: Source) -> ResultSet:
+        """Run the query; raises SourceError, and ColumnsError when the mapping does not fit its columns."""
+        at = self.settings
+        now = datetime.now(UTC)
+        start = window_start(self.since or timedelta(days=at.lookback_days), at.db_timezone, now)
+        local = start.astimezone(at.db_timezone).replace(tzinfo=None)
+        try:
+            sql = at.query_file.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SourceError(f"QUERY_FILE {at.query_file} cannot be read ({error}); check the file") from error
+        result = source.query(sql, start, local, self.limit)
+        if problems := mapping_problems(self.mapping(), result.columns):
+            result.close()
+            raise ColumnsError(problems)
+        if not result.uses_since:
+            logger.warning("The query uses neither :since nor :since_local: every run reads all that it selects")
+        return result
+
+
+def mysql_params(settings: Settings) -> MySQLParams:
+    """Where the database is."""
+    return MySQLParams(
+        host=settings.db_host,
+        port=settings.db_port,
+        user=settings.db_user,
+        password=settings.db_password,
+        database=settings.db_name,
+        ssl_ca=str(settings.db_ssl_ca) if settings.db_ssl_ca else None,
+    )
+
+
+def make_client(settings: Settings, stop: Stop) -> IterableClient:
+    """The client of a run: paced, and its waits end as soon as the run is to stop."""
+    ceilings = {
+        USERS_UPDATE: settings.users_per_second,
+        EVENTS_TRACK: settings.events_per_second,
+        USERS_BULK_UPDATE: DOCUMENTED_CEILINGS[USERS_BULK_UPDATE],
+        EVENTS_TRACK_BULK: DOCUMENTED_CEILINGS[EVENTS_TRACK_BULK],
+    }
+    return IterableClient(
+        api_key=settings.iterable_api_key,
+        jwt_secret=settings.iterable_jwt_secret or None,
+        use_jwt=settings.use_jwt_auth,
+        base_url=settings.iterable_api_base_url,
+        timeout=settings.request_timeout,
+        max_retries=settings.max_retries,
+        initial_backoff=settings.initial_backoff,
+        backoff_factor=settings.backoff_factor,
+        jwt_lifetime=settings.jwt_lifetime,
+        jwt_issuer=settings.jwt_issuer,
+        workers=settings.workers,
+        pacer=Pacer(ceilings, stop.wait),
+        sleep=stop.wait,
+    )
+
+
+def csv_folder(settings: Settings) -> Path:
+    """Where exports go."""
+    return settings.csv_dir or HOME
+
+
+def csv_path(job: Job) -> Path:
+    """The name of this run's export."""
+    folder = csv_folder(job.settings)
+    return Path.cwd() / job.csv if job.csv else folder / timestamped_name(datetime.now(), folder)
