@@ -271,7 +271,7 @@ def test_rooms_table() -> None:
     assert all((HOME / name).exists() for name in told)
 
 
-@pytest.mark.parametrize("name", ["README.md", "TROUBLESHOOTING.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("name", ["README.md", "TROUBLESHOOTING.md", "CHANGELOG.md", "CONTRIBUTING.md"])
 def test_links(name: str) -> None:
     """Every link to a file of the project leads somewhere."""
     for target in re.findall(r"\]\(([^)#]+)\)", document(name)):

@@ -504,7 +504,17 @@ def deep(levels: int) -> object:
 @pytest.mark.parametrize(
     "value",
     [float("nan"), float("inf"), -float("inf"), [1, {"x": float("nan")}], object(), {1, 2}, b"x", 1j, "\ud800"],
-    ids=str,
+    ids=[
+        "NaN",
+        "infinite",
+        "minus infinite",
+        "NaN within",
+        "object",
+        "set",
+        "bytes",
+        "complex",
+        "half a surrogate pair",
+    ],
 )
 def test_what_is_not_json_is_rejected_without_a_request(
     iterable: StandIn, caplog: pytest.LogCaptureFixture, value: object

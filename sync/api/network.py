@@ -11,6 +11,9 @@ from urllib3.exceptions import ReadTimeoutError
 from sync.api.answers import ApiResponse, Verdict
 from sync.api.text import excerpt
 
+MAX_RETRY_AFTER = 120.0
+"""Seconds: the longest `Retry-After` that is waited for; longer stops the run."""
+
 
 def no_answer(error: Exception) -> ApiResponse:
     """A URL that is none and a certificate that is not accepted stay so; everything else may pass."""
@@ -31,10 +34,6 @@ def _cause(error: BaseException) -> str:
         return _cause(inner)
     text = str(error.args[-1]) if error.args else ""
     return excerpt(f"{type(error).__name__} {text}".strip())[:200]
-
-
-MAX_RETRY_AFTER = 120.0
-"""Seconds: the longest `Retry-After` that is waited for; longer stops the run."""
 
 
 def label(answer: ApiResponse) -> str:

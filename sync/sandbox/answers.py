@@ -11,26 +11,6 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-
-@lru_cache(maxsize=256)
-def _fixed_head(status: int, content_type: str, _second: int) -> str:
-    """The lines of a head that stay the same for a second, as recorded answers have them."""
-    reason = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else "Unknown"
-    return (
-        f"HTTP/1.1 {status} {reason}\r\nDate: {formatdate(usegmt=True)}\r\nContent-Type: {content_type}\r\n"
-        "Connection: keep-alive\r\nVary: Origin\r\nServer: iterable-ingress b48a\r\n"
-    )
-
-
-def on_the_wire(answer: Answer, missing: int, milliseconds: int) -> bytes:
-    """An answer in bytes, with the headers that recorded ones have."""
-    own = "".join(f"{name}: {value}\r\n" for name, value in answer.headers)
-    fixed = _fixed_head(answer.status, answer.content_type, int(time.time()))
-    length = len(answer.body) + missing
-    head = f"{fixed}Request-Time: {milliseconds}\r\n{own}Content-Length: {length}\r\n\r\n"
-    return head.encode("latin-1") + answer.body
-
-
 Json = dict[str, Any]
 
 
@@ -145,3 +125,22 @@ def read_object(request: Request) -> Json:
     if type(body) is not dict:
         raise bad_body(request, {"obj": EXPECTED[dict]})
     return body
+
+
+@lru_cache(maxsize=256)
+def _fixed_head(status: int, content_type: str, _second: int) -> str:
+    """The lines of a head that stay the same for a second, as recorded answers have them."""
+    reason = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else "Unknown"
+    return (
+        f"HTTP/1.1 {status} {reason}\r\nDate: {formatdate(usegmt=True)}\r\nContent-Type: {content_type}\r\n"
+        "Connection: keep-alive\r\nVary: Origin\r\nServer: iterable-ingress b48a\r\n"
+    )
+
+
+def on_the_wire(answer: Answer, missing: int, milliseconds: int) -> bytes:
+    """An answer in bytes, with the headers that recorded ones have."""
+    own = "".join(f"{name}: {value}\r\n" for name, value in answer.headers)
+    fixed = _fixed_head(answer.status, answer.content_type, int(time.time()))
+    length = len(answer.body) + missing
+    head = f"{fixed}Request-Time: {milliseconds}\r\n{own}Content-Length: {length}\r\n\r\n"
+    return head.encode("latin-1") + answer.body

@@ -73,13 +73,13 @@ def get_fields(project: Project, _call: Call) -> Answer:
     return json_answer(200, {"fields": project.rules.field_types.user})
 
 
-def get_channels(project: Project, _call: Call) -> Answer:
+def get_channels(_project: Project, _call: Call) -> Answer:
     """GET /api/channels."""
     channel = {"id": 1, "name": "Marketing", "channelType": "Marketing", "messageMedium": "Email"}
     return json_answer(200, {"channels": [channel]})
 
 
-def get_lists(project: Project, _call: Call) -> Answer:
+def get_lists(_project: Project, _call: Call) -> Answer:
     """GET /api/lists."""
     listed = {"id": 1, "name": "Everyone", "createdAt": 1624575876355, "listType": "Standard"}
     return json_answer(200, {"lists": [listed]})
