@@ -21,7 +21,8 @@ from sync.run.exit_codes import ExitCode
 from sync.run.job import Job
 from sync.run.steps import load_rows
 from sync.state.file import State
-from sync.state.outbox import Outbox, OwedUser, Plan
+from sync.state.outbox import Outbox
+from sync.state.owed import OwedUser, Plan
 
 logger = logging.getLogger("main")
 

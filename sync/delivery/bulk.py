@@ -20,7 +20,7 @@ from sync.api.endpoints import EVENTS_TRACK_BULK, USERS_BULK_UPDATE
 from sync.delivery.outcome import NOT_SENT, Result, outcome_of, with_profile_outcome
 from sync.delivery.stop import Stop
 from sync.rows.identity import log_field
-from sync.state.outbox import Outcome, OwedUser, PayloadResult, UserOutcome
+from sync.state.owed import Outcome, OwedUser, PayloadResult, UserOutcome
 
 logger = logging.getLogger("bulk")
 

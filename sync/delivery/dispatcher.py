@@ -20,7 +20,8 @@ from sync.delivery.outcome import NOT_SENT, Result, Sender, outcome_of, with_pro
 from sync.delivery.stop import GRACE, Stop
 from sync.delivery.tally import Tally
 from sync.rows.identity import log_field
-from sync.state.outbox import Counts, Outbox, Outcome, OwedUser, PayloadResult, Plan, UserOutcome
+from sync.state.outbox import Outbox
+from sync.state.owed import Counts, Outcome, OwedUser, PayloadResult, Plan, UserOutcome
 
 logger = logging.getLogger("delivery")
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from sync.api.answers import REJECTIONS, ApiResponse, ApiResult, Verdict
-from sync.state.outbox import Outcome, OwedUser, PayloadResult, UserOutcome
+from sync.state.owed import Outcome, OwedUser, PayloadResult, UserOutcome
 
 NOT_SENT = ApiResult(ApiResponse(Verdict.INTERRUPTED, "the run was stopped before it"), 0)
 

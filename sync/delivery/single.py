@@ -12,7 +12,7 @@ from sync.api.messages import Message
 from sync.delivery.outcome import NOT_SENT, Result, outcome_of, with_profile_outcome
 from sync.delivery.stop import Stop
 from sync.rows.identity import identity_fields
-from sync.state.outbox import Outcome, OwedUser, PayloadResult, UserOutcome
+from sync.state.owed import Outcome, OwedUser, PayloadResult, UserOutcome
 
 
 class SingleSender:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from sync.state.outbox import Counts
+from sync.state.owed import Counts
 
 
 @dataclass

@@ -18,7 +18,7 @@ from sync.rows.export import timestamped_name
 from sync.rows.mapping import Mapping, mapping_problems
 from sync.rows.source import ResultSet, Source, SourceError
 from sync.run.settings import HOME, Settings
-from sync.state.outbox import Policy
+from sync.state.owed import Policy
 
 logger = logging.getLogger("main")
 

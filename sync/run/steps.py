@@ -29,7 +29,8 @@ from sync.run.settings import Settings
 from sync.run.signals import Interrupted, Interruption, describe
 from sync.run.summary import Summary
 from sync.state.file import State
-from sync.state.outbox import Outbox, Plan
+from sync.state.outbox import Outbox
+from sync.state.owed import Plan
 
 logger = logging.getLogger("main")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sync.run.exit_codes import ExitCode
 from sync.state.file import RunRecord
-from sync.state.outbox import Counts
+from sync.state.owed import Counts
 
 OUTCOMES = ("delivered", "unchanged", "rejected", "failed")
 

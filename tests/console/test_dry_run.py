@@ -21,7 +21,7 @@ from sync.run.exit_codes import ExitCode
 from sync.run.job import Job
 from sync.run.lock import RunLock
 from sync.sandbox.answers import Request as Asked
-from sync.state import outbox
+from sync.state.claims import EVENTS_AT_ONCE
 from tests import faults as catalogue
 from tests.harness import PROJECT, World, address, environment, people, person, started, write_env
 
@@ -178,7 +178,7 @@ def test_leavers_in_bulk(desk: Desk) -> None:
 @pytest.mark.parametrize("bulk", ["true", "false"])
 def test_users_with_many_events(desk: Desk, monkeypatch: pytest.MonkeyPatch, bulk: str) -> None:
     """A run takes a few hundred events of a user at a time; the dry run prints all of them, in the run's order."""
-    monkeypatch.setattr(outbox, "EVENTS_AT_ONCE", 3)
+    monkeypatch.setattr("sync.state.claims.EVENTS_AT_ONCE", 3)
     desk.world.environ["ITERABLE_BULK"] = bulk
     desk.world.rows = [person(n, email=address(n % 4)) for n in range(40)]
     printed = desk.dry()
@@ -190,7 +190,7 @@ def test_users_with_many_events(desk: Desk, monkeypatch: pytest.MonkeyPatch, bul
 
 def test_a_thousand_events_of_one_user(desk: Desk) -> None:
     """The same with the real bound."""
-    desk.world.rows = [person(n, email=address(1)) for n in range(outbox.EVENTS_AT_ONCE * 2 + 1)]
+    desk.world.rows = [person(n, email=address(1)) for n in range(EVENTS_AT_ONCE * 2 + 1)]
     printed = desk.dry()
     assert len(printed) == 1 + len(desk.world.rows)
     times = [body["createdAt"] for _, path, body in printed if path == "/api/events/track"]

@@ -18,7 +18,7 @@ from sync.run.exit_codes import ExitCode
 from sync.run.settings import SettingsError, load_settings
 from sync.sandbox.answers import Request, json_answer
 from sync.sandbox.faults import Fault, bulk_result, on, scripted
-from sync.state.outbox import OwedEvent, OwedUser
+from sync.state.owed import OwedEvent, OwedUser
 from tests import faults as catalogue
 from tests.harness import World, address, counts, people, person
 

@@ -33,8 +33,10 @@ from sync.sandbox.answers import Request
 from sync.sandbox.faults import Fault, Faults, on, scripted
 from sync.sandbox.rules import ProjectRules
 from sync.sandbox.stand_in import StandIn
+from sync.state.debts import Debts
 from sync.state.file import State, StateError
-from sync.state.outbox import Outbox, OwedUser
+from sync.state.outbox import Outbox
+from sync.state.owed import OwedUser
 from tests import faults as catalogue
 from tests.harness import (
     TRACK,
@@ -642,7 +644,7 @@ def test_a_signal_while_the_result_is_settled(
     world.rows = [person(1, first_name="New"), person(2, email="nobody"), *people(9)[2:]]
     world.environ["SEGMENT_FIELD"] = "viewed"
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(Outbox, "_count", way(interrupted))
+        interrupted.setattr(Debts, "_count", way(interrupted))
         summary = world.run(**switches)
 
     assert (summary.exit_code, summary.requests, world.sent) == (SIGTERM, 0, [])

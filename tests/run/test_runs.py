@@ -32,7 +32,8 @@ from sync.run.summary import Summary
 from sync.sandbox.answers import Request
 from sync.sandbox.faults import Fault, Faults, on, scripted
 from sync.state.file import State
-from sync.state.outbox import Counts, Outbox, OwedUser, Policy, UserOutcome
+from sync.state.outbox import Outbox
+from sync.state.owed import Counts, OwedUser, Policy, UserOutcome
 from tests import faults as catalogue
 from tests.harness import (
     COLUMNS,
@@ -548,7 +549,7 @@ def test_a_state_that_cannot_be_written_in_mid_run(world: World, monkeypatch: py
 
     def failing(box: Outbox, argument: Any) -> Any:
         if next(calls) == 2:
-            box._db.execute("PRAGMA query_only=ON")
+            box._claims._db.execute("PRAGMA query_only=ON")
         return original(box, argument)
 
     monkeypatch.setattr(Outbox, when, failing)
@@ -732,7 +733,7 @@ def test_many_events_of_one_user(
     world: World, monkeypatch: pytest.MonkeyPatch, fault: Faults | None, expected: Any
 ) -> None:
     """Events that come in parts have one outcome each: the profile's when it was not accepted, unsent."""
-    monkeypatch.setattr("sync.state.outbox.EVENTS_AT_ONCE", 4)
+    monkeypatch.setattr("sync.state.claims.EVENTS_AT_ONCE", 4)
     world.rows = [person(1, event_time=T0 + timedelta(seconds=second)) for second in range(10)]
     world.iterable.faults = fault
     summary = world.run()

@@ -11,7 +11,7 @@ import pytest
 from sync.run.exit_codes import ExitCode
 from sync.run.summary import OUTCOMES, Summary, history_table
 from sync.state.file import RunRecord
-from sync.state.outbox import Counts
+from sync.state.owed import Counts
 
 RULE = {"max_retries": 3, "initial_backoff": 1.0, "backoff_factor": 2.0, "request_timeout": 30.0}
 DONE = Summary(

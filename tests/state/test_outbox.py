@@ -16,9 +16,11 @@ from sync.rows.columns import Row
 from sync.rows.mapping import Mapping, parse_fields
 from sync.rows.payloads import PayloadBuilder
 from sync.run.settings import defaults
-from sync.state import outbox as outbox_module
+from sync.state.debts import FORGET_AFTER
 from sync.state.file import State
-from sync.state.outbox import Counts, Outbox, Outcome, OwedUser, PayloadResult, Plan, Policy, UserOutcome
+from sync.state.outbox import Outbox
+from sync.state.owed import Counts, Outcome, OwedUser, PayloadResult, Plan, Policy, UserOutcome
+from sync.state.scope import GROUP
 from tests.harness import COLUMNS, T0, address, people, person
 
 TODAY = 20_000
@@ -220,10 +222,10 @@ def test_equal_times_are_settled_by_the_query(runs: Runs) -> None:
 
 def test_the_same_row_twice(runs: Runs) -> None:
     """A row that comes twice is one profile and one event, also across groups of rows."""
-    rows = [*people(outbox_module.GROUP), person(1), person(1)]
+    rows = [*people(GROUP), person(1), person(1)]
     plan = runs.begin(rows)
 
-    assert (plan.owed_profiles, plan.owed_events) == (outbox_module.GROUP,) * 2
+    assert (plan.owed_profiles, plan.owed_events) == (GROUP,) * 2
 
 
 def test_an_address_in_capitals_is_the_same_user(runs: Runs) -> None:
@@ -337,7 +339,7 @@ def test_a_signal_while_rows_come_in(runs: Runs, monkeypatch: pytest.MonkeyPatch
         raise Died
 
     with monkeypatch.context() as patched:
-        patched.setattr(box, step, interrupted)
+        patched.setattr(box._comparison, step, interrupted)
         with pytest.raises(Died):
             box.load(builder.build(row) for row in people(3))
 
@@ -524,7 +526,7 @@ def test_what_nobody_saw_for_90_days_is_forgotten(runs: Runs) -> None:
     """Those who left long ago go out of the state; members and those of the result stay, however old."""
     runs.run(people(3))
     runs.run(people(2))
-    runs.today += outbox_module.FORGET_AFTER + 1
+    runs.today += FORGET_AFTER + 1
     runs.run(people(2))
 
     assert runs.state.db.execute("SELECT identity FROM profile").fetchall() == [(address(1),), (address(2),)]
@@ -535,7 +537,7 @@ def test_what_nobody_saw_for_90_days_is_forgotten(runs: Runs) -> None:
 def test_members_are_not_forgotten(runs: Runs) -> None:
     """Whose exit was held back is a member still after 90 days, and may then be let go."""
     runs.run(people(12))
-    runs.today += outbox_module.FORGET_AFTER + 1
+    runs.today += FORGET_AFTER + 1
     runs.run([])
 
     assert len(runs.run([], allow_mass_exit=True)) == 12
@@ -573,7 +575,7 @@ def many_events(count: int) -> list[Row]:
 
 def test_many_events_come_in_parts(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """A user's events come a bounded number at a time, oldest first, each once."""
-    monkeypatch.setattr(outbox_module, "EVENTS_AT_ONCE", 4)
+    monkeypatch.setattr("sync.state.claims.EVENTS_AT_ONCE", 4)
     runs.begin(many_events(10))
     (user,) = runs.outbox.claim(9)
     seen = list(user.events)
@@ -592,7 +594,7 @@ def test_many_events_come_in_parts(runs: Runs, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_failed_event_does_not_come_twice(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """Events of the first part that failed wait for the next run: the rest of this one goes on behind them."""
-    monkeypatch.setattr(outbox_module, "EVENTS_AT_ONCE", 4)
+    monkeypatch.setattr("sync.state.claims.EVENTS_AT_ONCE", 4)
     runs.begin(many_events(10))
     (user,) = runs.outbox.claim(9)
     seen = list(user.events)

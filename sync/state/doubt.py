@@ -1,0 +1,75 @@
+"""What is in doubt: sent, and the answer not recorded yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sync.state.owed import OwedUser, UserOutcome
+from sync.state.scope import GROUP, Part, RunScope
+
+
+class Doubt(Part):
+    """Forgets what Iterable held before anything is sent; keeps it in mind for those to whom nothing is sent."""
+
+    def __init__(self, run: RunScope) -> None:
+        super().__init__(run)
+        self._prior: dict[str | bytes, tuple[bytes | None, int]] = {}
+
+    def segment_before(self, identity: str) -> int | None:
+        """Whether the user was in the segment before this run marked the profile as in doubt; None: not known."""
+        return self._prior.get(identity, (None, None))[1]
+
+    def mark(self, users: Sequence[OwedUser]) -> None:
+        """Forget what Iterable held: from here to its answer, nobody knows. This run alone keeps it in mind."""
+        perhaps = 2 if self._policy.segment_field else 0
+        profiles = [user.identity for user in users if user.profile is not None]
+        events = [event.id for user in users for event in user.events]
+        self._remember_prior("profile", "identity", "in_segment", profiles)
+        self._remember_prior("event", "id", "0", events)
+        self._db.executemany(
+            "INSERT INTO main.profile (destination, identity, in_segment, seen) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET delivered = NULL, "
+            "in_segment = CASE in_segment WHEN 0 THEN excluded.in_segment ELSE in_segment END",
+            [(self._destination, identity, perhaps, self._today) for identity in profiles],
+        )
+        self._db.executemany(
+            "UPDATE main.event SET delivered = NULL WHERE destination = ? AND id = ?",
+            [(self._destination, event) for event in events],
+        )
+
+    def _remember_prior(self, table: str, key: str, segment: str, keys: Sequence[Any]) -> None:
+        """Keep in mind what is about to be forgotten, for those to whom no request is made after all."""
+        self._prior.update(dict.fromkeys(keys, (None, 0)))
+        for start in range(0, len(keys), GROUP):
+            some = keys[start : start + GROUP]
+            marks = ",".join("?" * len(some))
+            for row in self._db.execute(
+                f"SELECT {key}, delivered, {segment} FROM main.{table} WHERE destination = ? AND {key} IN ({marks})",
+                (self._destination, *some),
+            ):
+                self._prior[row[0]] = row[1:]
+
+    def restore(self, table: str, key: str, value: Any) -> None:
+        """Nothing was sent: Iterable holds what it held, if this run still has it in mind."""
+        if value not in self._prior:
+            return
+        delivered, in_segment = self._prior[value]
+        segment = f", in_segment = {in_segment}" if table == "profile" else ""
+        self._db.execute(
+            f"UPDATE main.{table} SET delivered = ?{segment} WHERE destination = ? AND {key} = ?",
+            (delivered, self._destination, value),
+        )
+
+    def stay_in_doubt(self, user: OwedUser) -> None:
+        """An attempt was made for this user, and another waits: what Iterable held before is not known any more."""
+        self._prior.pop(user.identity, None)
+        for event in user.events:
+            self._prior.pop(event.id, None)
+
+    def forget(self, outcome: UserOutcome) -> None:
+        """What was in mind for these payloads has served."""
+        if outcome.profile is not None:
+            self._prior.pop(outcome.user.identity, None)
+        for event in outcome.user.events:
+            self._prior.pop(event.id, None)

@@ -1,0 +1,87 @@
+"""Outcomes back: what was answered is put on record; what failed stays owed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sync.state.doubt import Doubt
+from sync.state.owed import Outcome, UserOutcome
+from sync.state.scope import Part, RunScope
+
+
+class Outcomes(Part):
+    """Records what became of owed users, in groups."""
+
+    def __init__(self, run: RunScope, doubt: Doubt) -> None:
+        super().__init__(run)
+        self._doubt = doubt
+
+    def record(self, outcomes: Sequence[UserOutcome]) -> None:
+        """Put these outcomes on record in one commit; what failed stays owed."""
+        with self._state.transaction():
+            for outcome in outcomes:
+                self._record_profile(outcome)
+                self._record_events(outcome)
+                self._doubt.forget(outcome)
+            self._db.executemany(
+                "DELETE FROM owed_user WHERE destination = :destination AND identity = :identity AND body IS NULL "
+                "AND NOT EXISTS (SELECT 1 FROM owed_event WHERE destination = :destination AND identity = :identity)",
+                [{"destination": self._destination, "identity": outcome.user.identity} for outcome in outcomes],
+            )
+
+    def _record_profile(self, outcome: UserOutcome) -> None:
+        told, user = outcome.profile, outcome.user
+        if told is None:
+            return
+        if told.outcome is Outcome.FAILED:
+            if not told.sent:
+                self._doubt.restore("profile", "identity", user.identity)
+            return
+        key = (self._destination, user.identity)
+        if told.outcome is Outcome.DELIVERED:
+            inside = int(bool(self._policy.segment_field) and user.in_result)
+            self._db.execute(
+                "UPDATE main.profile SET delivered = ?, rejected = NULL, reason = NULL, in_segment = ?, seen = ? "
+                "WHERE destination = ? AND identity = ?",
+                (user.digest, inside, self._today, *key),
+            )
+        else:
+            before = 0 if user.leaves else self._doubt.segment_before(user.identity)
+            self._db.execute(
+                "UPDATE main.profile SET rejected = ?, reason = ?, in_segment = COALESCE(?, in_segment) "
+                "WHERE destination = ? AND identity = ?",
+                (user.digest, told.reason, before, *key),
+            )
+            self._db.execute("DELETE FROM owed_event WHERE destination = ? AND identity = ?", key)
+            self._refuse("scan_user", "identity", user.identity, told.reason)
+        self._db.execute("UPDATE owed_user SET body = NULL, digest = NULL WHERE destination = ? AND identity = ?", key)
+
+    def _record_events(self, outcome: UserOutcome) -> None:
+        for event, told in zip(outcome.user.events, outcome.events, strict=True):
+            if outcome.derived or not told.sent:
+                self._doubt.restore("event", "id", event.id)
+            if told.outcome is Outcome.FAILED or outcome.derived:
+                continue
+            delivered, rejected = (event.digest, None) if told.outcome is Outcome.DELIVERED else (None, event.digest)
+            self._db.execute(
+                "INSERT INTO main.event (destination, id, delivered, rejected, reason, seen) VALUES (?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET delivered = excluded.delivered, rejected = excluded.rejected, "
+                "reason = excluded.reason, seen = excluded.seen",
+                (self._destination, event.id, delivered, rejected, told.reason or None, self._today),
+            )
+            self._db.execute("DELETE FROM owed_event WHERE destination = ? AND id = ?", (self._destination, event.id))
+            if rejected:
+                self._refuse("scan_event", "id", event.id, told.reason)
+
+    def _refuse(self, table: str, key: str, value: Any, reason: str) -> None:
+        """Remember which line of the CSV export was refused."""
+        self._db.execute(
+            f"INSERT OR IGNORE INTO temp.refused_line SELECT line, ? FROM temp.{table} WHERE {key} = ?",
+            (reason, value),
+        )
+
+    def refused_lines(self) -> Iterator[tuple[int, str]]:
+        """Which rows of the result were newly rejected and why, in the order of the result, counted from 1."""
+        with self._state.errors_explained():
+            yield from self._db.execute("SELECT line, reason FROM temp.refused_line ORDER BY line")

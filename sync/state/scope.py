@@ -1,0 +1,70 @@
+"""What the parts of the outbox share: one run at one destination, and the tables that it collects rows in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sync.state.file import CACHE_KIB, State
+from sync.state.owed import Policy
+
+GROUP = 500
+
+SCAN = """
+CREATE TEMP TABLE scan_user (
+    position INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE, moment INTEGER NOT NULL, line INTEGER NOT NULL,
+    mark INTEGER NOT NULL, digest BLOB, body TEXT, reason TEXT
+);
+CREATE TEMP TABLE scan_event (
+    id BLOB PRIMARY KEY, identity TEXT NOT NULL, moment INTEGER NOT NULL, line INTEGER NOT NULL,
+    mark INTEGER NOT NULL, digest BLOB NOT NULL, body TEXT, reason TEXT
+) WITHOUT ROWID;
+CREATE TEMP TABLE leaver (place INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE);
+CREATE TEMP TABLE refused_line (line INTEGER PRIMARY KEY, reason TEXT NOT NULL);
+"""
+
+SHADOWS = """
+CREATE TEMP TABLE owed_user AS SELECT * FROM main.owed_user WHERE destination = {0};
+CREATE UNIQUE INDEX temp.owed_user_of ON owed_user (destination, identity);
+CREATE UNIQUE INDEX temp.owed_user_at ON owed_user (place);
+CREATE TEMP TABLE owed_event AS SELECT * FROM main.owed_event WHERE destination = {0};
+CREATE UNIQUE INDEX temp.owed_event_id ON owed_event (destination, id);
+CREATE INDEX temp.owed_event_user ON owed_event (destination, identity, moment);
+"""
+"""Tables of the same names that hide the state's own from a run that may not write them."""
+
+
+class RunScope:
+    """One run at one destination, over an open state. `today` is a day number since 1970."""
+
+    def __init__(self, state: State, destination: int, policy: Policy, today: int) -> None:
+        self.state, self.db = state, state.db
+        self.destination, self.policy, self.today = destination, policy, today
+        self.renamed_from = ""
+        self.exit_held_back = False
+        with state.errors_explained():
+            self.db.execute(f"PRAGMA temp.cache_size=-{CACHE_KIB}")
+            self.db.executescript(SCAN)
+            if not state.writable:
+                self.db.executescript(SHADOWS.format(destination))
+
+    def serves(self) -> str:
+        """Whom this run serves: a whole_window run everybody, any other only the users of its rows.
+
+        While a mass exit is held back nobody knows whether who is not in the result has left it; they wait.
+        """
+        everybody = self.policy.whole_window and not self.exit_held_back
+        own = "true" if everybody else "o.identity IN (SELECT identity FROM temp.scan_user)"
+        return f"{own} AND o.identity NOT IN (SELECT identity FROM temp.leaver)"
+
+    def one(self, query: str, *values: Any) -> int:
+        """The one number that a query gives."""
+        return int(self.db.execute(query, values).fetchone()[0])
+
+
+class Part:
+    """A part of the outbox: what it is asked about is the run of its scope."""
+
+    def __init__(self, run: RunScope) -> None:
+        self._run = run
+        self._state, self._db = run.state, run.db
+        self._destination, self._policy, self._today = run.destination, run.policy, run.today
