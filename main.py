@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -10,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from sync.console.options import parse_options
+from sync.console.options import Options, parse_options
 from sync.run.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -43,19 +42,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ExitCode.STOPPED
 
 
-def environment(options: argparse.Namespace) -> dict[str, str] | None:
+def environment(options: Options) -> dict[str, str] | None:
     """The environment that wins over `.env`; --bulk counts as ITERABLE_BULK=true."""
     return {**os.environ, "ITERABLE_BULK": "true"} if options.bulk else None
 
 
-def load(options: argparse.Namespace) -> Settings:
+def load(options: Options) -> Settings:
     """The settings of this call."""
     from sync.run.settings import load_settings
 
     return load_settings(options.env_file, environment(options))
 
 
-def check_everything(options: argparse.Namespace) -> int:
+def check_everything(options: Options) -> int:
     """Look at all that a run needs; settings that cannot be used are findings among the others."""
     from sync.console.check import check
     from sync.run.job import Job
@@ -65,14 +64,12 @@ def check_everything(options: argparse.Namespace) -> int:
     return check(Job(settings, since=options.since), problems)
 
 
-def job_of(options: argparse.Namespace) -> AbstractContextManager[Job]:
+def job_of(options: Options) -> AbstractContextManager[Job]:
     """What this call works on; for --demo, with the sample database and the stand-in running."""
     from sync.console.screen import ScreenHandler, progress_bar
     from sync.run.job import Job, no_progress
 
-    switches = {
-        name: getattr(options, name) for name in ("since", "limit", "full", "retry_rejected", "allow_mass_exit", "csv")
-    }
+    switches = options.switches()
     terminal = sys.stderr.isatty()
     told = terminal or (options.demo and not options.json)
     switches["screen"] = ScreenHandler() if told else None
@@ -95,8 +92,9 @@ def look_ahead(job: Job) -> int:
         return ExitCode.DONE
 
 
-def one_run(job: Job, options: argparse.Namespace) -> int:
+def one_run(job: Job, options: Options) -> int:
     """Run, then tell: a person at a terminal everything, cron only what went wrong."""
+    from sync.console.report import for_a_person, for_cron
     from sync.run.steps import run
 
     summary = run(job)
@@ -104,9 +102,9 @@ def one_run(job: Job, options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(summary.as_json()))
     if job.screen and not options.json:
-        print(summary.for_a_person(log_file))
+        print(for_a_person(summary, log_file))
     elif summary.exit_code and not job.screen:
-        print(summary.for_cron(log_file), file=sys.stderr)
+        print(for_cron(summary, log_file), file=sys.stderr)
     return int(summary.exit_code)
 
 

@@ -64,10 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serve until standard input ends or SIGTERM comes, then print what was seen."""
     iterable = _from_arguments(_parser().parse_args(argv))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with iterable:
+    with iterable, contextlib.suppress(KeyboardInterrupt):  # whoever reads the URL may end it at once
         print(iterable.url, flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            sys.stdin.buffer.read()
+        sys.stdin.buffer.read()
     print(json.dumps(iterable.stats()), flush=True)
     return 0
 

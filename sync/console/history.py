@@ -6,8 +6,8 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+from sync.console.report import history_table
 from sync.run.exit_codes import ExitCode
-from sync.run.summary import history_table
 from sync.state.file import State, StateError
 
 

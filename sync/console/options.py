@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 VERSION = "1.0.0"
 
@@ -22,10 +24,40 @@ USELESS = {
 """Switches that a mode would ignore: whoever gives them means something else."""
 
 
-def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the command line says: one field for each option."""
+
+    demo: bool
+    check: bool
+    dry_run: bool
+    history: int | None
+    since: datetime | timedelta | None
+    limit: int | None
+    full: bool
+    retry_rejected: bool
+    bulk: bool
+    allow_mass_exit: bool
+    csv: Path | None
+    json: bool
+    env_file: Path | None
+
+    def switches(self) -> dict[str, Any]:
+        """What a job takes over as it is."""
+        return {
+            "since": self.since,
+            "limit": self.limit,
+            "full": self.full,
+            "retry_rejected": self.retry_rejected,
+            "allow_mass_exit": self.allow_mass_exit,
+            "csv": self.csv,
+        }
+
+
+def parse_options(argv: Sequence[str] | None) -> Options:
     """Parse and check `argv`; wrong usage ends the program with exit code 2, as argparse does."""
     parser = _parser()
-    options = parser.parse_args(argv)
+    options = Options(**vars(parser.parse_args(argv)))
     modes = [flag for flag in ("--demo", "--check", "--dry-run", "--history") if _given(options, flag)]
     if len(modes) > 1:
         parser.error(f"{' and '.join(modes)} cannot go together")
@@ -40,7 +72,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _given(options: argparse.Namespace, flag: str) -> bool:
+def _given(options: Options, flag: str) -> bool:
     return getattr(options, flag[2:].replace("-", "_")) not in (None, False)
 
 

@@ -112,6 +112,7 @@ def test_since(text: str, since: object) -> None:
     parsed = parse_options(["--since", text]).since
     assert parsed == since
     for zone in ("Pacific/Kiritimati", "Pacific/Pago_Pago"):
+        assert parsed is not None
         assert window_start(parsed, ZoneInfo(zone), datetime.now(UTC)).astimezone(ZoneInfo(zone))
 
 

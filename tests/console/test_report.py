@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from sync.console import report
+from sync.console.report import attention, for_a_person, for_cron, history_table, next_step
 from sync.run.exit_codes import ExitCode
-from sync.run.summary import OUTCOMES, Summary, history_table
+from sync.run.summary import OUTCOMES, Summary
 from sync.state.file import RunRecord
 from sync.state.owed import Counts
 
@@ -51,7 +53,7 @@ IDS = ["done", "nothing", "stopped", "rejected", "failed", "held-back"]
 )
 def test_cron(summary: Summary, why: str, step: str) -> None:
     """A mail from cron is three lines: what with the exit code, why, and the next step with the grep for it."""
-    what, reason, following = summary.for_cron("run.log").splitlines()
+    what, reason, following = for_cron(summary, "run.log").splitlines()
     assert what.startswith(f"iterable sync: exit code {summary.exit_code}, users delivered=")
     assert reason.startswith("why: ")
     assert why in reason
@@ -63,7 +65,7 @@ def test_cron(summary: Summary, why: str, step: str) -> None:
 def test_cron_before_anything_was_read() -> None:
     """A run that did not come to its rows says that nothing was sent, instead of zeros."""
     early = Summary("r1", exit_code=1, stopped_because="No database answers")
-    assert early.for_cron("run.log").splitlines()[0] == "iterable sync: exit code 1, nothing was sent"
+    assert for_cron(early, "run.log").splitlines()[0] == "iterable sync: exit code 1, nothing was sent"
 
 
 # -- for a person --------------------------------------------------------------------------------------------------
@@ -82,14 +84,14 @@ def test_cron_before_anything_was_read() -> None:
 )
 def test_headline(summary: Summary, headline: str) -> None:
     """The first sentence says what became of the run; only exit code 0 is called done."""
-    assert summary.headline() == headline
-    assert summary.for_a_person("run.log").splitlines()[1] == headline
+    assert report.headline(summary) == headline
+    assert for_a_person(summary, "run.log").splitlines()[1] == headline
 
 
 @pytest.mark.parametrize("summary", ALL, ids=IDS)
 def test_person(summary: Summary) -> None:
     """A person reads counts, retries and their rule, authentication, files, what needs attention, the next step."""
-    text = summary.for_a_person("run.log")
+    text = for_a_person(summary, "run.log")
     for words in (
         *OUTCOMES,
         "1,234",
@@ -99,8 +101,8 @@ def test_person(summary: Summary) -> None:
         "API key",
         "query_results_20260113_143122.csv",
         "run.log (grep run=20260113-143122-a1b2)",
-        f"Next: {summary.next_step()}",
-        *(f"Needs attention: {told}" for told in summary.attention()),
+        f"Next: {next_step(summary)}",
+        *(f"Needs attention: {told}" for told in attention(summary)),
     ):
         assert words in text
     assert all(len(line) <= 120 for line in text.splitlines())
@@ -109,19 +111,19 @@ def test_person(summary: Summary) -> None:
 
 def test_person_without_much() -> None:
     """What there is not is said or left out: no retries, no CSV, no rejected rows."""
-    text = Summary("r1", auth="jwt").for_a_person("run.log")
+    text = for_a_person(Summary("r1", auth="jwt"), "run.log")
     assert "none was written" in text
     assert "JWT for each user" in text
     assert "rejected rows" not in text
-    assert "rejected_rows_x.csv" in replace(REJECTED, rejected_csv="rejected_rows_x.csv").for_a_person("run.log")
+    assert "rejected_rows_x.csv" in for_a_person(replace(REJECTED, rejected_csv="rejected_rows_x.csv"), "run.log")
 
 
 def test_attention() -> None:
     """What was rejected before, or is unchanged, needs nobody's attention again."""
-    assert DONE.attention() == NOTHING.attention() == []
-    assert replace(DONE, users=Counts(rejected=5)).attention() == []
+    assert attention(DONE) == attention(NOTHING) == []
+    assert attention(replace(DONE, users=Counts(rejected=5))) == []
     both = replace(FAILED, users=Counts(newly_rejected=1, rejected=1, failed=1), held_back="held back")
-    assert len(both.attention()) == 3
+    assert len(attention(both)) == 3
 
 
 # -- for scripts and the log ---------------------------------------------------------------------------------------

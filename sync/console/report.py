@@ -1,0 +1,123 @@
+"""What a run did, as text: the summary for a person, the lines for cron, the history table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sync.run.exit_codes import ExitCode
+from sync.run.summary import OUTCOMES, Summary, pairs
+from sync.state.file import RunRecord
+from sync.state.owed import Counts
+
+
+def for_a_person(summary: Summary, log_file: str) -> str:
+    """The summary at the end of a run at a terminal."""
+    rows = [f"{'':10}{''.join(f'{word:>11}' for word in OUTCOMES)}"]
+    for kind, counts in (("users", summary.users), ("events", summary.events)):
+        rows.append(f"{kind:10}{''.join(f'{getattr(counts, word):>11,}' for word in OUTCOMES)}")
+    facts = (
+        ("rows read", f"{summary.rows:,}"),
+        ("left the segment", f"{summary.left_segment:,}" if summary.left_segment else ""),
+        ("requests", f"{summary.requests:,} in {summary.seconds:.1f} s"),
+        ("retries", _retries(summary.retries)),
+        ("retry rule", pairs(summary.retry_configuration, ", ")),
+        ("signed in by", "JWT for each user" if summary.auth == "jwt" else "API key"),
+        ("CSV", summary.csv or "none was written"),
+        ("rejected rows", summary.rejected_csv or ""),
+        ("log", f"{log_file} (grep run={summary.run_id})"),
+    )
+    lines = ["", headline(summary), "", *rows, "", *(f"{name:17} {told}" for name, told in facts if told)]
+    lines += ["", *(f"Needs attention: {told}" for told in attention(summary))]
+    return "\n".join([*lines, f"Next: {next_step(summary)}", ""])
+
+
+def headline(summary: Summary) -> str:
+    """One sentence: what became of the run."""
+    if summary.stopped_because:
+        return f"STOPPED (exit code {summary.exit_code}): {summary.stopped_because}"
+    if summary.exit_code:
+        return f"FINISHED WITH OPEN ENDS (exit code {summary.exit_code})"
+    sent = summary.users.delivered + summary.events.delivered + summary.left_segment
+    return "DONE: everything owed was delivered" if sent else "DONE: nothing was owed"
+
+
+def attention(summary: Summary) -> list[str]:
+    """What a person has to look at, a sentence each."""
+    told = []
+    if summary.users.newly_rejected or summary.events.newly_rejected:
+        where = summary.rejected_csv or "the log"
+        told.append(
+            f"newly rejected: {summary.users.newly_rejected:,} users, {summary.events.newly_rejected:,} events; "
+            f"the reasons are in {where}"
+        )
+    if summary.users.failed or summary.events.failed:
+        told.append(
+            f"failed: {summary.users.failed:,} users, {summary.events.failed:,} events; owed, the next run sends them"
+        )
+    if summary.held_back:
+        told.append(summary.held_back)
+    return told
+
+
+def next_step(summary: Summary) -> str:
+    """The command or deed that helps now."""
+    if summary.exit_code == ExitCode.LOCKED:
+        return "nothing, if that run is a long one; the next run sends what is new"
+    if summary.stopped_because:
+        return "mend the cause above, then run again; what was not sent is still owed"
+    if summary.held_back:
+        return "look at the source table; if the exits are right, run with --allow-mass-exit"
+    if summary.users.newly_rejected + summary.events.newly_rejected:
+        return "correct the rows at the source and run again; --retry-rejected when the project was corrected"
+    if summary.users.failed + summary.events.failed:
+        return "run again; grep 'Max retries' in the log for what they met"
+    return "nothing to do; run it from cron as often as you like"
+
+
+def for_cron(summary: Summary, log_file: str) -> str:
+    """Two or three lines for standard error: what, why, next step."""
+    why = [summary.stopped_because] if summary.stopped_because else attention(summary)
+    counts = (
+        f"users {_short(summary.users)}; events {_short(summary.events)}"
+        if summary.rows or summary.requests
+        else "nothing was sent"
+    )
+    return "\n".join(
+        " ".join(line.split())
+        for line in [
+            f"iterable sync: exit code {summary.exit_code}, {counts}",
+            f"why: {'; '.join(why)}",
+            f"next: {next_step(summary)} (grep run={summary.run_id} {log_file})",
+        ]
+    )
+
+
+def history_table(runs: Sequence[RunRecord]) -> str:
+    """The runs as a table, newest first; users and events are counted together, as in `3+3`."""
+    header = ("start (UTC)", "seconds", "rows", "delivered", "unchanged", "rejected", "failed", "exit code")
+    table = [header, *(_history_row(run) for run in runs)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if index else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in table
+    ]
+    return "\n".join(line.rstrip() for line in [*lines, "counts are users+events"])
+
+
+def _history_row(run: RunRecord) -> tuple[str, ...]:
+    if run.summary is None:
+        return run.started, "-", "-", "-", "-", "-", "-", "none: it was killed, or is still running"
+    told = run.summary
+    counts = tuple(f"{told['users'][word]}+{told['events'][word]}" for word in OUTCOMES)
+    return run.started, f"{told['seconds']:.1f}", str(told["rows"]), *counts, str(told["exit_code"])
+
+
+def _short(counts: Counts) -> str:
+    return " ".join(f"{word}={getattr(counts, word)}" for word in OUTCOMES)
+
+
+def _retries(retries: Mapping[str, int]) -> str:
+    return ", ".join(f"{status}: {count}" for status, count in sorted(retries.items())) or "none"
