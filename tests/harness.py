@@ -129,6 +129,7 @@ class Wire(BaseAdapter):
         with self._lock:
             self.requests.append(asked)
             fault = (self.faults(asked) if self.faults else None) or Fault("", applies=True)
+            asked.fault = fault.name
             answer = self.project.handle(asked) if fault.applies else None
         if fault.ending is Ending.HOLD:
             raise requests.ReadTimeout("no answer")

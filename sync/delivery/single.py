@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from iterable_client import IterableClient
-from sync.api.answers import ApiResult, Verdict
+from sync.api.answers import STOPPING, ApiResult, Verdict
 from sync.api.endpoints import EVENTS_TRACK, USERS_UPDATE
 from sync.api.messages import Message
 from sync.delivery.outcome import NOT_SENT, Result, outcome_of, with_profile_outcome
@@ -42,8 +42,10 @@ class SingleSender:
             if profile.outcome is not Outcome.DELIVERED:
                 return self._result(with_profile_outcome(user, profile), None, calls)
         told: list[PayloadResult] = []
+        stops = False  # an answer that stops the run: nothing more of this user is sent either
         for event in user.events:
-            calls.append(self._call(EVENTS_TRACK, Message(identity, event.body.encode())))
+            stops = stops or (bool(calls) and calls[-1].verdict in STOPPING)
+            calls.append(NOT_SENT if stops else self._call(EVENTS_TRACK, Message(identity, event.body.encode())))
             if calls[-1].verdict is Verdict.THROTTLED:
                 break
             told.append(outcome_of(calls[-1]))
@@ -54,9 +56,9 @@ class SingleSender:
     @staticmethod
     def _result(outcome: UserOutcome, rest: OwedUser | None, calls: Sequence[ApiResult]) -> Result:
         """Judge the API by the worst of the user's calls: an event may fail after its profile was accepted."""
-        last = next(
-            (call for call in reversed(calls) if call.verdict is not Verdict.ACCEPTED), calls[-1] if calls else None
-        )
+        failed = [call for call in reversed(calls) if call.verdict is not Verdict.ACCEPTED]
+        stopping = [call for call in failed if call.verdict in STOPPING]
+        last = next(iter([*stopping, *failed, *reversed(calls)]), None)
         if last is None:
             return Result(outcome, rest, Verdict.ACCEPTED, "")
         return Result(outcome, rest, last.verdict, last.reason, calls)

@@ -931,6 +931,23 @@ def check_stop(world: World) -> None:
     assert not any(name in STOPS for name in faults[:-1])
 
 
+@pytest.mark.parametrize("fault", [catalogue.BAD_API_KEY, catalogue.rate_limited("3600")], ids=str)
+@pytest.mark.parametrize("profile", ["first_name", ""], ids=["after the profile", "events only"])
+def test_a_stop_is_heeded_between_two_requests_of_one_user(world: World, fault: Fault, profile: str) -> None:
+    """An answer that stops the run is the last one, though the same user is owed 300 more events; all are failed."""
+    world.environ["USER_FIELDS"] = profile
+    world.rows = [person(1, page=f"page {number}") for number in range(300)]
+    world.iterable.faults = lambda request: fault if request.path == TRACK else None
+
+    summary = world.run()
+
+    assert [path for path, _ in world.sent].count(TRACK) == 1
+    assert summary.exit_code == ExitCode.STOPPED
+    assert (summary.events.delivered, summary.events.failed) == (0, 300)
+    world.iterable.faults = None
+    assert world.run().events.delivered == 300
+
+
 # -- over a real database ------------------------------------------------------------------------------------
 
 
