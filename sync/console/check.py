@@ -22,7 +22,7 @@ from sync.rows.source import SourceError
 from sync.run.exit_codes import ExitCode
 from sync.run.job import ColumnsError, Job, csv_folder, make_client
 from sync.run.log import LineFormatter
-from sync.state.file import State, StateError
+from sync.state.file import StateError, read_history
 
 REGIONS = {
     "https://api.iterable.com": "https://api.eu.iterable.com",
@@ -99,8 +99,7 @@ def _state(path: Path) -> Finding:
     if not _may_write(path) or not os.access(path.parent, os.W_OK):
         return _writable("state", path, False)
     try:
-        with closing(State(path, writable=False)) as state:
-            last = state.history(1)
+        last = read_history(path, 1)
     except StateError as error:
         return Finding("WRONG", "state", str(error))
     told = f"the last run began {last[0].started} UTC" if last else "no run yet: the first one sends everything"

@@ -20,7 +20,7 @@ from sync.run.errors import exit_of
 from sync.run.exit_codes import ExitCode
 from sync.run.job import Job
 from sync.run.steps import load_rows
-from sync.state.file import State
+from sync.state.file import StateCopy
 from sync.state.outbox import Outbox
 from sync.state.owed import OwedUser, Plan
 
@@ -34,8 +34,8 @@ def dry_run(job: Job, out: TextIO | None = None) -> int:
     """Print one JSON object a request on standard output and the counts on standard error; return the exit code."""
     settings = job.settings
     try:
-        with _warnings_on_screen(), closing(State(settings.state_file, writable=False)) as state:
-            destination = state.known_destination(
+        with _warnings_on_screen(), closing(StateCopy(settings.state_file)) as state:
+            destination = state.destination(
                 settings.iterable_api_base_url, settings.iterable_api_key, settings.destination
             )
             outbox = Outbox(state, destination, job.policy(), int(time.time() // 86400))

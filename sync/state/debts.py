@@ -29,9 +29,8 @@ class Debts(Part):
             self._find_leavers(plan)
             self._put_debts()
             self._count(plan)
-            if self._state.writable:
-                self._forget_refusals()
-                self._remember()
+            self._forget_refusals()
+            self._remember()
         return plan
 
     def _derive_events(self) -> None:
@@ -55,13 +54,12 @@ class Debts(Part):
                 "UPDATE owed_user SET body = json_remove(body, ?) WHERE destination = ? AND body IS NOT NULL",
                 (f'$.dataFields."{old}"', self._destination),
             )
-        if self._state.writable:
-            self._db.execute(
-                "UPDATE main.profile SET in_segment = 0 WHERE destination = ? AND in_segment > 0", (self._destination,)
-            )
-            self._db.execute(
-                "UPDATE destination SET segment_field = ? WHERE id = ?", (self._policy.segment_field, self._destination)
-            )
+        self._db.execute(
+            "UPDATE main.profile SET in_segment = 0 WHERE destination = ? AND in_segment > 0", (self._destination,)
+        )
+        self._db.execute(
+            "UPDATE destination SET segment_field = ? WHERE id = ?", (self._policy.segment_field, self._destination)
+        )
         return old
 
     def _find_leavers(self, plan: Plan) -> None:

@@ -1,8 +1,8 @@
 """The state file: what was delivered, what was rejected and why, what is owed, and the runs.
 
-One SQLite file in WAL mode, readable by its owner alone. This module opens it, knows its schema and keeps the history
-of runs; `outbox.py` is what a run does with it. Every commit reaches the disk before a request relies on it
-(`synchronous=FULL`): a power loss must not bring back what the state had already forgotten.
+One SQLite file in WAL mode, readable by its owner alone. This module opens it, copies it, knows its schema and keeps
+the history of runs; the other files of this room are what a run does with it. Every commit reaches the disk before a
+request relies on it (`synchronous=FULL`): a power loss must not bring back what the state had already forgotten.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,14 +91,10 @@ def fingerprint(api_key: str) -> str:
 
 
 class State:
-    """An open state file. For one thread; raises StateError for whatever SQLite or the disk refuses.
+    """An open state file, made when there is none. For one thread; raises StateError for what SQLite or disk refuse."""
 
-    `writable=False` opens it for looking only, and takes an empty state when there is no file yet.
-    """
-
-    def __init__(self, path: Path, *, writable: bool = True) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.writable = writable
         with self.errors_explained():
             self.db = self._connect()
             try:
@@ -112,61 +108,39 @@ class State:
         self.db.close()
 
     def _connect(self) -> sqlite3.Connection:
-        if self.writable:
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            return sqlite3.connect(self.path, isolation_level=None, timeout=5)
-        if not self.path.exists():
-            db = sqlite3.connect(":memory:", isolation_level=None)
-            self._create(db)
-            return db
-        # mode=ro would leave -wal and -shm files behind, or want to make them where it may not.
-        mode = "mode=rw" if all(os.access(path, os.W_OK) for path in (self.path, self.path.parent)) else "immutable=1"
-        return sqlite3.connect(f"{self.path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None, timeout=5)
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        return sqlite3.connect(self.path, isolation_level=None, timeout=5)
 
     def _prepare(self) -> None:
-        version = self.db.execute("PRAGMA user_version").fetchone()[0]
-        application = self.db.execute("PRAGMA application_id").fetchone()[0]
-        tables = self.db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
-        if not tables and self.writable:
-            self._create(self.db)
-        elif application != APPLICATION_ID:
-            raise StateError(f"{self.path} is an SQLite file of another program; name another STATE_FILE")
-        elif version != VERSION:
-            newer = "newer" if version > VERSION else "older"
-            raise StateError(
-                f"{self.path} was written by {newer} version {version} of the state's schema and this program knows "
-                f"version {VERSION}; use the program that wrote it, or move the file away (everything is sent again)"
-            )
+        if self.db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+            _check_schema(self.db, self.path)
+        else:
+            self._create()
         for pragma in (
             "synchronous=FULL",
             f"cache_size=-{CACHE_KIB}",
             "temp_store=FILE",
             "journal_size_limit=16000000",
+            "journal_mode=WAL",
         ):
             self.db.execute(f"PRAGMA {pragma}")
-        if self.writable:
-            self.db.execute("PRAGMA journal_mode=WAL")
 
-    def _create(self, db: sqlite3.Connection) -> None:
-        db.execute("PRAGMA auto_vacuum=INCREMENTAL")
-        db.executescript(
+    def _create(self) -> None:
+        self.db.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        self.db.executescript(
             f"BEGIN IMMEDIATE;{SCHEMA}PRAGMA application_id={APPLICATION_ID};PRAGMA user_version={VERSION};COMMIT;"
         )
 
-    @contextmanager
-    def errors_explained(self) -> Iterator[None]:
+    def errors_explained(self) -> AbstractContextManager[None]:
         """Turn what SQLite or the disk says into a sentence for the operator."""
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise StateError(f"the state {self.path} {_advice(error)} ({error})") from error
+        return _errors_explained(self.path)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All of the block or nothing of it."""
         with self.errors_explained():
             try:
-                self.db.execute("BEGIN IMMEDIATE" if self.writable else "BEGIN")
+                self.db.execute("BEGIN IMMEDIATE")
                 yield
                 self.db.execute("COMMIT")
             except BaseException:  # a signal may raise anywhere, and a disk may fill with the last page
@@ -191,12 +165,6 @@ class State:
         assert found is not None  # noqa: S101 - it was just inserted
         return found
 
-    def known_destination(self, base_url: str, api_key: str, name: str = "") -> int:
-        """As `destination`, but only looks: 0 for one that is not known yet."""
-        with self.errors_explained():
-            unnamed = f"{base_url}#{fingerprint(api_key)}"
-            return (self._destination(name) if name else None) or self._destination(unnamed) or 0
-
     def _destination(self, name: str) -> int | None:
         row = self.db.execute("SELECT id FROM destination WHERE name = ?", (name,)).fetchone()
         return row[0] if row else None
@@ -220,8 +188,82 @@ class State:
     def history(self, count: int) -> list[RunRecord]:
         """The last `count` runs, newest first."""
         with self.errors_explained():
-            rows = self.db.execute("SELECT id, started, summary FROM run ORDER BY number DESC LIMIT ?", (count,))
-            return [RunRecord(run, started, json.loads(summary) if summary else None) for run, started, summary in rows]
+            return _runs(self.db, count)
+
+
+class StateCopy(State):
+    """A copy of the state at `path`, to try out what a run would do: the file itself is only read.
+
+    It lies in a temporary file of SQLite's own: mode 0600, without a name, so that it ends with the process, however
+    that ends. It starts empty when there is no state yet.
+    """
+
+    def _connect(self) -> sqlite3.Connection:
+        copy = sqlite3.connect("", isolation_level=None)
+        try:
+            if self.path.exists():
+                with closing(_open_to_read(self.path)) as original:
+                    original.backup(copy)
+        except BaseException:
+            copy.close()
+            raise
+        return copy
+
+
+def read_history(path: Path, count: int) -> list[RunRecord]:
+    """The last `count` runs on record at `path`, newest first; the file is only read, and none is made."""
+    with _errors_explained(path):
+        if not path.exists():
+            return []
+        with closing(_open_to_read(path)) as db:
+            return _runs(db, count)
+
+
+def _runs(db: sqlite3.Connection, count: int) -> list[RunRecord]:
+    rows = db.execute("SELECT id, started, summary FROM run ORDER BY number DESC LIMIT ?", (count,))
+    return [RunRecord(run, started, json.loads(summary) if summary else None) for run, started, summary in rows]
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    """The file as it stands at this moment, also while a run writes it; neither it nor its folder is changed.
+
+    SQLite's read-only mode takes in the write-ahead log that a run under way, or one that was killed, has beside the
+    file. Where there is no log, that mode would leave one behind: then an ordinary connection, which tidies up after
+    itself, or, where nothing may be written, one that looks for no log.
+    """
+    if all(path.with_name(path.name + suffix).exists() for suffix in ("-wal", "-shm")):
+        mode = "mode=ro"
+    else:
+        mode = "mode=rw" if all(os.access(place, os.W_OK) for place in (path, path.parent)) else "immutable=1"
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None, timeout=5)
+    try:
+        db.execute("BEGIN")  # from the first statement on, what is read stays as it is
+        _check_schema(db, path)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _check_schema(db: sqlite3.Connection, path: Path) -> None:
+    """Refuse a file that is not a state, or one of another version."""
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise StateError(f"{path} is an SQLite file of another program; name another STATE_FILE")
+    if version != VERSION:
+        newer = "newer" if version > VERSION else "older"
+        raise StateError(
+            f"{path} was written by {newer} version {version} of the state's schema and this program knows "
+            f"version {VERSION}; use the program that wrote it, or move the file away (everything is sent again)"
+        )
+
+
+@contextmanager
+def _errors_explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise StateError(f"the state {path} {_advice(error)} ({error})") from error
 
 
 _RESTORE = (

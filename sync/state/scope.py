@@ -22,16 +22,6 @@ CREATE TEMP TABLE leaver (place INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQ
 CREATE TEMP TABLE refused_line (line INTEGER PRIMARY KEY, reason TEXT NOT NULL);
 """
 
-SHADOWS = """
-CREATE TEMP TABLE owed_user AS SELECT * FROM main.owed_user WHERE destination = {0};
-CREATE UNIQUE INDEX temp.owed_user_of ON owed_user (destination, identity);
-CREATE UNIQUE INDEX temp.owed_user_at ON owed_user (place);
-CREATE TEMP TABLE owed_event AS SELECT * FROM main.owed_event WHERE destination = {0};
-CREATE UNIQUE INDEX temp.owed_event_id ON owed_event (destination, id);
-CREATE INDEX temp.owed_event_user ON owed_event (destination, identity, moment);
-"""
-"""Tables of the same names that hide the state's own from a run that may not write them."""
-
 
 class RunScope:
     """One run at one destination, over an open state. `today` is a day number since 1970."""
@@ -44,8 +34,6 @@ class RunScope:
         with state.errors_explained():
             self.db.execute(f"PRAGMA temp.cache_size=-{CACHE_KIB}")
             self.db.executescript(SCAN)
-            if not state.writable:
-                self.db.executescript(SHADOWS.format(destination))
 
     def serves(self) -> str:
         """Whom this run serves: a whole_window run everybody, any other only the users of its rows.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import io
 import json
 import os
@@ -23,7 +22,7 @@ from sync.run.lock import RunLock
 from sync.sandbox.answers import Request as Asked
 from sync.state.claims import EVENTS_AT_ONCE
 from tests import faults as catalogue
-from tests.harness import PROJECT, World, address, environment, people, person, started, write_env
+from tests.harness import PROJECT, World, address, environment, people, person, started, without_privilege, write_env
 
 Request = tuple[str, str, Any]
 PLAIN: dict[str, Any] = {"cwd": PROJECT, "env": {"PATH": os.environ["PATH"]}, "capture_output": True}
@@ -320,9 +319,3 @@ def dry_run_of(folder: Path) -> list[str]:
     """The command that looks at the files in *folder*."""
     files = [str(folder / "rows.json"), "--env-file", str(folder / "env")]
     return [sys.executable, "-m", "tests.harness", *files, "--dry-run"]
-
-
-def without_privilege() -> None:
-    """Let file modes count for root, too: drop CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH before the program starts."""
-    for capability in (1, 2) if os.geteuid() == 0 else ():
-        assert ctypes.CDLL(None).prctl(24, capability, 0, 0, 0) == 0

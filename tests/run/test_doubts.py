@@ -502,7 +502,7 @@ def broken(*_: object, **__: object) -> Any:
     [
         ("--check", "sync.console.check.findings"),
         ("--check", "main.check_everything"),
-        ("--history", "sync.state.file.State.history"),
+        ("--history", "sync.console.history.read_history"),
         ("--dry-run", "sync.console.dry_run._requests"),
         ("--dry-run", "sync.state.outbox.Outbox.plan"),
         ("--demo", "sync.sandbox.demo.load_settings"),

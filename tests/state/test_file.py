@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -13,8 +15,8 @@ import pytest
 
 from sync.run.exit_codes import ExitCode
 from sync.state import file as state_module
-from sync.state.file import VERSION, State, StateError, fingerprint
-from tests.harness import KEY, World, counts, people
+from sync.state.file import VERSION, State, StateCopy, StateError, fingerprint, read_history
+from tests.harness import KEY, PROJECT, World, counts, people, without_privilege
 
 URL = "https://api.iterable.com"
 SECRET = "3f2e1d0c9b8a79685746352413021100"
@@ -47,13 +49,37 @@ def somebody_else() -> Iterator[None]:
             os.seteuid(0)
 
 
-def refusal(path: Path, *, writable: bool = True) -> str:
+def listing(folder: Path) -> dict[str, bytes]:
+    """Every file with its content; SQLite's index of the log is of no account."""
+    return {file.name: file.read_bytes() for file in folder.iterdir() if not file.name.endswith("-shm")}
+
+
+def refusal(path: Path, use: Callable[[Path], object] = State) -> str:
     """The sentence with which the state at *path* is refused."""
     with pytest.raises(StateError) as caught:
-        State(path, writable=writable).close()
+        use(path)
     sentence = str(caught.value)
     assert "\n" not in sentence
     return sentence
+
+
+def process(path: Path, program: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """What a process of its own, for which file modes count, does with the state at *path*."""
+    modules = "import os, sys; from pathlib import Path; from sync.state.file import *; path = Path(sys.argv[1])\n"
+    return subprocess.run(
+        [sys.executable, "-uc", modules + program, str(path)],
+        cwd=PROJECT,
+        env={"PATH": os.environ["PATH"], **environ},
+        capture_output=True,
+        text=True,
+        preexec_fn=without_privilege,
+        check=False,
+    )
+
+
+def history(path: Path) -> object:
+    """The last runs, looked up as `--history` does."""
+    return read_history(path, 10)
 
 
 # -- the file ------------------------------------------------------------------------------------------------
@@ -116,30 +142,83 @@ def test_a_name_keeps_the_state_when_the_key_is_rotated(path: Path) -> None:
 
 def test_looking_changes_nothing(path: Path) -> None:
     """Opened for looking, a state that is not there is empty and is not made."""
-    with closing(State(path, writable=False)) as state:
-        assert state.history(10) == []
-        assert state.known_destination(URL, SECRET) == 0
+    assert read_history(path, 10) == []
+    with closing(StateCopy(path)) as copy:
+        assert copy.history(10) == []
+        assert copy.destination(URL, SECRET) == 1
 
     assert list(path.parent.iterdir()) == []
 
 
-def test_looking_knows_the_destination_by_either_name(path: Path) -> None:
-    """What is not named yet is found by address and key, also when a name is given."""
+def test_a_copy_takes_every_change(path: Path) -> None:
+    """Whatever is done to a copy, with the ordinary code, the folder stays as it was, byte for byte."""
     with closing(State(path)) as state:
         number = state.destination(URL, SECRET)
+        state.begin_run("one", "2026-01-06 12:00:00")
+    before = listing(path.parent)
+    with closing(StateCopy(path)) as copy:
+        assert copy.destination(URL, SECRET, "shop") == number
+        copy.begin_run("two", "2026-01-06 12:00:00")
+        assert [run.id for run in copy.history(9)] == ["two", "one"]
+        assert listing(path.parent) == before
 
-        assert state.known_destination(URL, SECRET) == number
-        assert state.known_destination(URL, SECRET, "shop") == number
+    assert listing(path.parent) == before
+    assert [run.id for run in read_history(path, 9)] == ["one"]
+    assert listing(path.parent) == before
 
 
-def test_looking_leaves_no_files_behind(path: Path) -> None:
-    """`--history` and `--dry-run` leave the folder as they found it."""
-    State(path).close()
-    before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
-    with closing(State(path, writable=False)) as state:
-        assert state.history(10) == []
+def test_a_copy_of_a_state_that_is_being_written(path: Path) -> None:
+    """It holds what was committed up to then; the writer is neither waited for nor disturbed."""
+    with closing(State(path)) as state, closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        state.begin_run("one", "2026-01-06 12:00:00")
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute("INSERT INTO run (id, started) VALUES ('two', 'now')")
+        with closing(StateCopy(path)) as copy:
+            copy.begin_run("other", "2026-01-06 12:00:00")
+            assert [run.id for run in copy.history(9)] == ["other", "one"]
+        assert [run.id for run in read_history(path, 9)] == ["one"]
+        writer.execute("COMMIT")
 
-    assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
+        assert [run.id for run in state.history(9)] == ["two", "one"]
+
+
+@pytest.mark.parametrize(("folder", "file"), [(0o755, 0o600), (0o555, 0o444)])
+def test_a_state_whose_run_was_killed(path: Path, folder: int, file: int) -> None:
+    """What is in SQLite's log beside the file is seen, and neither the file nor the log is changed."""
+    run = "State(path).begin_run('killed', '2026-01-06 12:00:00'); os._exit(9)"
+    assert process(path, run).returncode == 9
+    before = listing(path.parent)
+    assert set(before) == {"state.sqlite3", "state.sqlite3-wal"}
+    for each in path.parent.iterdir():
+        each.chmod(file)
+    path.parent.chmod(folder)
+    try:
+        looked = process(path, "print([run.id for run in StateCopy(path).history(9) + read_history(path, 9)])")
+    finally:
+        path.parent.chmod(0o755)
+
+    assert looked.stdout == "['killed', 'killed']\n", looked.stderr
+    assert listing(path.parent) == before
+
+
+def test_a_copy_lies_in_a_file_without_a_name(path: Path) -> None:
+    """A copy takes no memory for what it holds, and nothing of it is left when the process is killed."""
+    with closing(State(path)) as state, state.transaction():
+        state.db.execute("INSERT INTO run (id, started) VALUES (?, 'now')", ("x" * 30_000_000,))
+    temporary = path.parent / "temporary"
+    temporary.mkdir()
+    look = (
+        "copy = StateCopy(path)\n"
+        "for name in os.listdir('/proc/self/fd'):\n"
+        "    if '/temporary/' in os.path.realpath(f'/proc/self/fd/{name}'):\n"
+        "        found = os.stat(int(name)); print(oct(found.st_mode & 0o777), found.st_nlink, found.st_size)\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    done = process(path, look, TMPDIR=str(temporary))
+    mode, names, size = done.stdout.split()
+    assert (mode, names) == ("0o600", "0"), done.stderr
+    assert int(size) > 30_000_000
+    assert list(temporary.iterdir()) == []
 
 
 # -- files that cannot be used -------------------------------------------------------------------------------
@@ -174,13 +253,13 @@ def test_another_program_s_database(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("writable", [True, False])
-def test_not_a_database(path: Path, writable: bool) -> None:
+@pytest.mark.parametrize("use", [State, StateCopy, history])
+def test_not_a_database(path: Path, use: Callable[[Path], object]) -> None:
     """A file that is not SQLite is refused and not touched."""
     path.write_text("email,name\n" * 100, encoding="utf-8")
     before = path.read_bytes()
 
-    assert "is not an SQLite file; restore it and run with --full" in refusal(path, writable=writable)
+    assert "is not an SQLite file; restore it and run with --full" in refusal(path, use)
     assert path.read_bytes() == before
 
 
