@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 from sync.api.answers import ApiResult, Verdict
 from sync.delivery.stop import Stop
 from sync.rows.identity import address_of, identity_fields, is_usable
+from sync.rows.mapping import unset_problems
 from sync.rows.payloads import Payload, PayloadBuilder, RejectedEvent, Rejection, RowPayloads
-from sync.rows.source import SourceError
+from sync.rows.source import ResultSet, SourceError
 from sync.run.exit_codes import ExitCode
 from sync.run.job import ColumnsError, Job, csv_folder, make_client
 from sync.run.log import LineFormatter
@@ -141,19 +142,24 @@ def _query(job: Job, source: Any, sample: Sample) -> Iterator[Finding]:
             yield Finding(
                 "note", "query", "it uses neither :since nor :since_local: every run reads all that it selects"
             )
-        builder = PayloadBuilder(job.mapping(), result.columns)
-        rows = rejected = 0
-        for rows, row in enumerate(result, start=1):
-            payloads = builder.build(row)
-            if reason := _refusal(payloads):
-                rejected += 1
-                yield Finding("note", "rows", f"row {rows} would be rejected: {reason}")
-            if isinstance(payloads.profile, Payload):
-                _add_fields(sample.fields, json.loads(payloads.profile.body)["dataFields"])
-            if sample.identity is None and is_usable(payloads.identity):
-                sample.identity = payloads.identity
-        found = f"{rows} of the first {SAMPLE_ROWS}" if rows else "none"
-        yield Finding("ok" if rows else "note", "rows", f"{found} read, {rejected} would be rejected")
+        if not any(unset_problems(job.mapping())):  # else the settings' findings say what no row can be read without
+            yield from _rows(job, result, sample)
+
+
+def _rows(job: Job, result: ResultSet, sample: Sample) -> Iterator[Finding]:
+    builder = PayloadBuilder(job.mapping(), result.columns)
+    rows = rejected = 0
+    for rows, row in enumerate(result, start=1):
+        payloads = builder.build(row)
+        if reason := _refusal(payloads):
+            rejected += 1
+            yield Finding("note", "rows", f"row {rows} would be rejected: {reason}")
+        if isinstance(payloads.profile, Payload):
+            _add_fields(sample.fields, json.loads(payloads.profile.body)["dataFields"])
+        if sample.identity is None and is_usable(payloads.identity):
+            sample.identity = payloads.identity
+    found = f"{rows} of the first {SAMPLE_ROWS}" if rows else "none"
+    yield Finding("ok" if rows else "note", "rows", f"{found} read, {rejected} would be rejected")
 
 
 def _refusal(payloads: RowPayloads) -> str:

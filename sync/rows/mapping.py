@@ -121,8 +121,20 @@ class Mapping:
         return "USER_ID_COLUMN" if self.user_id_column else "EMAIL_COLUMN"
 
 
+def unset_problems(mapping: Mapping) -> Iterator[str]:
+    """What every mapping needs and this one leaves empty, whatever the query gives: one sentence each."""
+    if not mapping.identity_column:
+        yield "EMAIL_COLUMN and USER_ID_COLUMN are both empty; one of them must name the user"
+    if not mapping.user_fields and not mapping.event_name:
+        yield "USER_FIELDS and EVENT_NAME are both empty; there would be nothing to send"
+    if mapping.event_name:
+        for setting, value in (("EVENT_TIME_COLUMN", mapping.event_time_column), ("EVENT_KEY", mapping.event_key)):
+            if not value:
+                yield f"{setting} is empty; an event needs it (or leave EVENT_NAME empty)"
+
+
 def mapping_problems(mapping: Mapping, columns: Sequence[Column]) -> list[str]:
-    """Return everything that would make the mapping fail on these columns, one sentence each."""
+    """Everything that would make the mapping fail on these columns, one sentence each; not what it leaves empty."""
     kinds = dict(columns)
     given = f"the query gives: {', '.join(name for name, _kind in columns) or 'nothing'}"
     counts = Counter(name for name, _kind in columns)
@@ -136,7 +148,6 @@ def mapping_problems(mapping: Mapping, columns: Sequence[Column]) -> list[str]:
         for setting, name in dict.fromkeys(_named_columns(mapping))
         if name and name not in kinds
     ]
-    problems += _setting_problems(mapping, given)
     problems += _profile_problems(mapping)
     problems += _kind_problems(mapping, kinds, given)
     return problems
@@ -152,17 +163,6 @@ def _named_columns(mapping: Mapping) -> Iterator[tuple[str, str]]:
         for name in mapping.event_key:
             yield "EVENT_KEY", name
         yield "EVENT_TIME_COLUMN", mapping.event_time_column
-
-
-def _setting_problems(mapping: Mapping, given: str) -> Iterator[str]:
-    if not mapping.identity_column:
-        yield f"EMAIL_COLUMN or USER_ID_COLUMN must name the column that identifies a user ({given})"
-    if not mapping.event_name and not mapping.user_fields:
-        yield f"USER_FIELDS and EVENT_NAME are both empty, so there is nothing to send ({given})"
-    if mapping.event_name and not mapping.event_time_column:
-        yield f"EVENT_TIME_COLUMN must name the column that says when a {mapping.event_name} happened ({given})"
-    if mapping.event_name and not mapping.event_key:
-        yield f"EVENT_KEY is empty, so all events of a user would be one and the same ({given})"
 
 
 def _profile_problems(mapping: Mapping) -> Iterator[str]:

@@ -77,19 +77,8 @@ class Job:
         return self.source_name or f"mysql://{at.db_user}@{at.db_host}:{at.db_port}/{at.db_name}"
 
     def mapping(self) -> Mapping:
-        """How columns become fields. Without USER_FIELDS there is no profile, hence no segment field."""
-        at = self.settings
-        return Mapping(
-            email_column=at.email_column or None,
-            user_id_column=at.user_id_column or None,
-            user_fields=at.user_fields,
-            segment_field=at.segment_field if at.user_fields else "",
-            event_name=at.event_name,
-            event_fields=at.event_fields,
-            event_time_column=at.event_time_column,
-            event_key=at.event_key,
-            timezone=at.db_timezone,
-        )
+        """How columns become fields."""
+        return self.settings.mapping()
 
     def policy(self) -> Policy:
         """How the state is read: only the whole result of the usual window says who has left it."""

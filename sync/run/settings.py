@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, tzinfo
 from pathlib import Path
@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sync.api.endpoints import LOOPBACK
-from sync.rows.mapping import Field, parse_fields
+from sync.rows.mapping import Field, parse_fields, unset_problems
+from sync.rows.mapping import Mapping as FieldMapping
 
 HOME = Path(__file__).resolve().parents[2]
 """The folder of main.py. Relative paths in settings count from here, because cron starts elsewhere."""
@@ -187,6 +188,20 @@ class Settings:
         values = (self.db_password, self.iterable_api_key, self.iterable_jwt_secret)
         return tuple(value for value in values if value)
 
+    def mapping(self) -> FieldMapping:
+        """How columns become fields. Without USER_FIELDS there is no profile, hence no segment field."""
+        return FieldMapping(
+            email_column=self.email_column or None,
+            user_id_column=self.user_id_column or None,
+            user_fields=self.user_fields,
+            segment_field=self.segment_field if self.user_fields else "",
+            event_name=self.event_name,
+            event_fields=self.event_fields,
+            event_time_column=self.event_time_column,
+            event_key=self.event_key,
+            timezone=self.db_timezone,
+        )
+
 
 def defaults() -> dict[str, str]:
     """Every setting's name in capitals with its default, as it would stand in `.env`."""
@@ -212,10 +227,17 @@ def read_settings(
     given = _read_env_file(env_file, problems)
     real = os.environ if environ is None else environ
     given.update({name: real[name] for name in defaults() if name in real})
-    values = _parse_all(given, problems)
-    _check_together(values, given, problems)
-    standard = _parse_all({}, [])
-    return Settings(**{**standard, **values}), tuple(problems)
+    values, unusable = _parse_all(given)
+    standard, _ = _parse_all({})
+    settings = Settings(**{**standard, **values})
+    problems += unusable.values()
+    problems += _missing(settings, unusable)
+    problems += _joint_problems(settings)
+    problems += _file_problems(settings)
+    problems += unset_problems(settings.mapping())
+    if not settings.user_fields and given.get("SEGMENT_FIELD", ""):
+        problems.append("SEGMENT_FIELD needs USER_FIELDS: it is a field of the profile, and no profile would be sent")
+    return settings, tuple(problems)
 
 
 def _read_env_file(env_file: Path | None, problems: list[str]) -> dict[str, str]:
@@ -244,9 +266,13 @@ def _read_env_file(env_file: Path | None, problems: list[str]) -> dict[str, str]
     return given
 
 
-def _parse_all(given: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
-    """Parse each setting; one that is given empty takes its default where empty means nothing."""
+def _parse_all(given: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The value of each setting that can be parsed, and the problem of each that cannot.
+
+    One that is given empty takes its default where empty means nothing.
+    """
     values: dict[str, Any] = {}
+    unusable: dict[str, str] = {}
     for item in fields(Settings):
         name, default = item.name.upper(), item.metadata["default"]
         raw = given.get(name, default).strip()
@@ -257,54 +283,34 @@ def _parse_all(given: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
         try:
             values[item.name] = item.metadata["parse"](raw)
         except ValueError as error:
-            problems.append(f"{name} {error}")
-    return values
+            unusable[item.name] = f"{name} {error}"
+    return values, unusable
 
 
-def _check_together(values: Mapping[str, Any], given: Mapping[str, str], problems: list[str]) -> None:
-    """What no setting can tell of itself alone."""
+def _missing(settings: Settings, unusable: Collection[str]) -> Iterator[str]:
+    """What has no default and was not given; what was given and cannot be used has been said."""
     for name in ("db_user", "db_name", "iterable_api_key"):
-        if not values.get(name, "-"):
-            problems.append(f"{name.upper()} is missing; copy .env.example to .env and fill it in")
-    if values.get("use_jwt_auth"):
-        if not values.get("iterable_jwt_secret", "-"):
-            problems.append("USE_JWT_AUTH is true and ITERABLE_JWT_SECRET is missing; it was shown once, with the key")
-        if values.get("iterable_bulk"):
-            problems.append(bulk_with_jwt())
-    _check_files(values, problems)
-    _check_mapping(values, given, problems)
+        if not getattr(settings, name) and name not in unusable:
+            yield f"{name.upper()} is missing; copy .env.example to .env and fill it in"
+    if settings.use_jwt_auth and not settings.iterable_jwt_secret and "iterable_jwt_secret" not in unusable:
+        yield "USE_JWT_AUTH is true and ITERABLE_JWT_SECRET is missing; it was shown once, with the key"
 
 
-def bulk_with_jwt() -> str:
-    """Why bulk and JWT exclude each other (API Keys documentation: bulk takes server-side keys only)."""
-    return (
-        "ITERABLE_BULK (--bulk) cannot go with USE_JWT_AUTH: a JWT-enabled key is a client-side key, and those "
-        "may not call users/bulkUpdate and events/trackBulk; use a server-side key or leave bulk off"
-    )
+def _joint_problems(settings: Settings) -> Iterator[str]:
+    """Settings that exclude each other. Bulk takes server-side keys only (API Keys documentation)."""
+    if settings.use_jwt_auth and settings.iterable_bulk:
+        yield (
+            "ITERABLE_BULK (--bulk) cannot go with USE_JWT_AUTH: a JWT-enabled key is a client-side key, and those "
+            "may not call users/bulkUpdate and events/trackBulk; use a server-side key or leave bulk off"
+        )
 
 
-def _check_files(values: Mapping[str, Any], problems: list[str]) -> None:
+def _file_problems(settings: Settings) -> Iterator[str]:
+    """Files without a name, and files to read that are not there."""
     for name in ("query_file", "state_file", "log_file"):
-        if name in values and values[name] is None:
-            problems.append(f"{name.upper()} is empty; a file name is wanted")
-    query, authority = values.get("query_file"), values.get("db_ssl_ca")
-    if query and not query.is_file():
-        problems.append(f"QUERY_FILE: there is no file {query}")
-    if authority and not authority.is_file():
-        problems.append(f"DB_SSL_CA: there is no file {authority}")
-
-
-def _check_mapping(values: Mapping[str, Any], given: Mapping[str, str], problems: list[str]) -> None:
-    for one, other, why in (
-        ("email_column", "user_id_column", "one of them must name the user"),
-        ("user_fields", "event_name", "there would be nothing to send"),
-    ):
-        if not values.get(one, "-") and not values.get(other, "-"):
-            problems.append(f"{one.upper()} and {other.upper()} are both empty; {why}")
-    if not values.get("user_fields", "-") and given.get("SEGMENT_FIELD", ""):
-        problems.append("SEGMENT_FIELD needs USER_FIELDS: it is a field of the profile, and no profile would be sent")
-    problems.extend(
-        f"{name.upper()} is empty; an event needs it (or leave EVENT_NAME empty)"
-        for name in ("event_time_column", "event_key")
-        if values.get("event_name") and not values.get(name, "-")
-    )
+        if getattr(settings, name) is None:
+            yield f"{name.upper()} is empty; a file name is wanted"
+    for name in ("query_file", "db_ssl_ca"):
+        path: Path | None = getattr(settings, name)
+        if path and not path.is_file():
+            yield f"{name.upper()}: there is no file {path}"

@@ -165,6 +165,28 @@ def test_settings_that_cannot_be_used_are_findings(desk: Desk, environ: dict[str
     assert any(line.startswith("state:") for line in desk.told("ok"))
 
 
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"EVENT_KEY": " "},
+        {"EVENT_TIME_COLUMN": ""},
+        {"EMAIL_COLUMN": ""},
+        {"USER_FIELDS": "", "EVENT_NAME": ""},
+        {"EVENT_KEY": "", "EVENT_TIME_COLUMN": "", "EMAIL_COLUMN": ""},
+    ],
+    ids=str,
+)
+def test_what_the_mapping_leaves_empty_is_said_once(desk: Desk, environ: dict[str, str]) -> None:
+    """A setting that the mapping cannot do without is one finding; the query's columns are named, no row is judged."""
+    desk.world.environ |= environ
+    wrong = desk.check()
+
+    assert len(wrong) == (3 if len(environ) == 3 else 1)
+    assert all(line.startswith("settings: ") and "empty" in line for line in wrong)
+    assert any(line.startswith("query: query.sql gives id (integer), email (text), ") for line in desk.told("ok"))
+    assert "rows" not in {what for _, what, _ in desk.findings}
+
+
 # -- files ---------------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sync.rows.columns import Column, Kind
-from sync.rows.mapping import RESERVED_FIELDS, Field, Mapping, mapping_problems, parse_fields
+from sync.rows.mapping import RESERVED_FIELDS, Field, Mapping, mapping_problems, parse_fields, unset_problems
 from tests.rows.payload_samples import COLUMNS, SAMPLE, USER_ID
 
 
@@ -76,12 +76,8 @@ def test_mapping_with_every_problem() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"email_column": None}, "EMAIL_COLUMN or USER_ID_COLUMN"),
         ({"email_column": "id"}, "EMAIL_COLUMN names id, which is integer"),
         ({"user_id_column": "event_time"}, "USER_ID_COLUMN names event_time, which is datetime"),
-        ({"event_time_column": ""}, "EVENT_TIME_COLUMN must name"),
-        ({"event_key": ()}, "EVENT_KEY is empty"),
-        ({"user_fields": (), "event_name": ""}, "nothing to send"),
         ({"segment_field": "a.b"}, "without a dot"),
         ({"segment_field": "email"}, "Iterable keeps itself"),
         ({"segment_field": "candidate"}, "rename one of them"),
@@ -91,6 +87,32 @@ def test_mapping_problem(changes: dict[str, Any], words: str) -> None:
     """Each problem is one sentence."""
     (problem,) = mapping_problems(replace(SAMPLE, **changes), COLUMNS)
     assert words in problem
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"email_column": None}, "EMAIL_COLUMN and USER_ID_COLUMN are both empty; one of them must name the user"),
+        ({"event_time_column": ""}, "EVENT_TIME_COLUMN is empty; an event needs it (or leave EVENT_NAME empty)"),
+        ({"event_key": ()}, "EVENT_KEY is empty; an event needs it (or leave EVENT_NAME empty)"),
+        (
+            {"user_fields": (), "event_name": ""},
+            "USER_FIELDS and EVENT_NAME are both empty; there would be nothing to send",
+        ),
+    ],
+)
+def test_what_a_mapping_leaves_empty(changes: dict[str, Any], problem: str) -> None:
+    """What no mapping can do without is said by the settings alone, and not again beside the columns of a query."""
+    mapping = replace(SAMPLE, **changes)
+    assert list(unset_problems(mapping)) == [problem]
+    assert mapping_problems(mapping, COLUMNS) == []
+
+
+def test_what_a_mapping_may_leave_empty() -> None:
+    """One name of the user is enough, and without events nothing about them is needed."""
+    assert list(unset_problems(SAMPLE)) == list(unset_problems(USER_ID)) == []
+    assert list(unset_problems(replace(SAMPLE, user_fields=(), segment_field=""))) == []
+    assert list(unset_problems(replace(SAMPLE, event_name="", event_time_column="", event_key=()))) == []
 
 
 def test_reserved_fields_are_free_in_events() -> None:

@@ -191,6 +191,13 @@ def test_jwt_without_a_secret() -> None:
     assert load(USE_JWT_AUTH="true", ITERABLE_JWT_SECRET="s" * 32).use_jwt_auth
 
 
+@pytest.mark.parametrize("name", ["ITERABLE_API_KEY", "ITERABLE_JWT_SECRET"])
+def test_a_secret_that_cannot_be_used_is_not_missing(name: str) -> None:
+    """What was given and cannot be used is told as that alone, though it has no value in the settings."""
+    (problem,) = problems(**{"USE_JWT_AUTH": "true", "ITERABLE_JWT_SECRET": "s" * 32, name: "two words"})
+    assert problem.startswith(f"{name} holds white space")
+
+
 def test_bulk_with_jwt() -> None:
     """Bulk calls take server-side keys only, so bulk and JWT exclude each other."""
     (problem,) = problems(USE_JWT_AUTH="true", ITERABLE_JWT_SECRET="s" * 32, ITERABLE_BULK="true")
