@@ -109,7 +109,8 @@ def _locked_run(job: Job, summary: Summary, began: float) -> None:
     stop = Stop()
     rotate_when_large()
     with closing(State(job.settings.state_file)) as state:
-        interruption = Interruption(stop, abort=state.db.interrupt)
+        interruption = Interruption(stop)
+        state.hear_signals()
         state.begin_run(summary.run_id, f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}")
         with interruption.listening():
             with _errors_into(summary):

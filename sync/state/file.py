@@ -21,6 +21,9 @@ VERSION = 1
 RUNS_KEPT = 10_000
 CACHE_KIB = 2_000
 
+STEPS_TO_A_SIGNAL = 100_000
+"""Steps of SQLite's machine, a millisecond or so; when Python is called in between, it runs signal handlers."""
+
 SCHEMA = """
 CREATE TABLE destination (
     id INTEGER PRIMARY KEY,
@@ -134,6 +137,10 @@ class State:
     def errors_explained(self) -> AbstractContextManager[None]:
         """Turn what SQLite or the disk says into a sentence for the operator."""
         return _errors_explained(self.path)
+
+    def hear_signals(self) -> None:
+        """From here on a signal's handler runs also in the middle of a long statement; if it raises, that ends it."""
+        self.db.set_progress_handler(lambda: None, STEPS_TO_A_SIGNAL)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

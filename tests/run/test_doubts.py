@@ -8,6 +8,8 @@ import json
 import logging
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -39,6 +41,7 @@ from sync.state.outbox import Outbox
 from sync.state.owed import OwedUser
 from tests import faults as catalogue
 from tests.harness import (
+    PROJECT,
     TRACK,
     UPDATE,
     Rows,
@@ -610,16 +613,57 @@ def _struck(_: pytest.MonkeyPatch) -> Callable[..., None]:
     return lambda *_: signal.raise_signal(signal.SIGTERM)
 
 
+COUNTING = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n{}) SELECT MAX(x) FROM n"
+
+
+def _signal_soon() -> None:
+    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+
 def test_a_signal_ends_a_long_statement(tmp_path: Path) -> None:
     """A statement of the state's that would run for ever is ended by the signal, and what it did is taken back."""
+    stop = Stop()
     with closing(State(tmp_path / "state.sqlite3")) as state:
-        interruption = Interruption(Stop(), abort=state.db.interrupt)
+        state.hear_signals()
+        interruption = Interruption(stop)
         with interruption.listening(), pytest.raises((Interrupted, StateError)), state.transaction():
             state.db.execute("INSERT INTO run (id, started) VALUES ('half', '')")
-            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
-            state.db.execute("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT MAX(x) FROM n")
+            _signal_soon()
+            state.db.execute(COUNTING.format(""))
         assert interruption.signum == signal.SIGTERM
         assert state.history(1) == []
+        assert stop.wait(5) and stop.reason == "interrupted by SIGTERM"
+
+
+def test_a_signal_in_a_long_statement_of_the_delivery(tmp_path: Path) -> None:
+    """While requests are made, a statement of the state's goes on to its end, and who waits is woken before that."""
+    stop = Stop()
+    woken: list[bool] = []
+    waiter = threading.Thread(target=lambda: woken.append(stop.wait(30)))
+    with closing(State(tmp_path / "state.sqlite3")) as state:
+        state.hear_signals()
+        state.db.create_function("woken", 0, lambda: len(woken))
+        interruption = Interruption(stop)
+        waiter.start()
+        with interruption.listening(), interruption.delivering(), state.transaction():
+            _signal_soon()
+            (last,) = state.db.execute(COUNTING.format(" WHERE NOT woken() AND x < 20000000")).fetchone()
+    assert last > 1
+    assert (interruption.signum, woken) == (signal.SIGTERM, [True])
+
+
+def test_a_signal_in_the_middle_of_a_stop() -> None:
+    """A signal that comes while its own thread stops the run does not wait for what it interrupted: no deadlock."""
+    program = (
+        "import signal; from sync.delivery.stop import Stop; from sync.run.signals import Interruption\n"
+        "stop = Stop(); interruption = Interruption(stop)\n"
+        "with interruption.listening(), interruption.delivering():\n"
+        "    with stop._event._cond: signal.raise_signal(signal.SIGTERM)\n"
+        "    print(stop.wait(5), stop.reason)"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=10, check=False)
+    assert done.stdout == "True interrupted by SIGTERM\n", done.stderr
 
 
 def tables(world: World) -> Iterator[list[tuple[Any, ...]]]:
