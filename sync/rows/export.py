@@ -244,7 +244,6 @@ def _other(value: object) -> str:
 
 
 _WRITERS: Final[dict[type, Callable[[Any], object]]] = {
-    str: _defused,
     bytes: lambda value: f"0x{value.hex()}",
     bytearray: lambda value: f"0x{value.hex()}",
     datetime: str,  # 2026-01-13 14:31:22, with a fraction only where there is one
