@@ -66,13 +66,13 @@ def check_everything(options: Options) -> int:
 
 def job_of(options: Options) -> AbstractContextManager[Job]:
     """What this call works on; for --demo, with the sample database and the stand-in running."""
-    from sync.console.screen import ScreenHandler, progress_bar
+    from sync.console.progress import ScreenHandler, progress_bar
     from sync.run.job import Job, no_progress
 
     switches = options.switches()
     terminal = sys.stderr.isatty()
-    told = terminal or (options.demo and not options.json)
-    switches["screen"] = ScreenHandler() if told else None
+    watched = terminal or (options.demo and not options.json)
+    switches["screen"] = ScreenHandler() if watched else None
     switches["progress"] = progress_bar if terminal else no_progress
     if options.demo:
         from sync.sandbox.demo import demonstration

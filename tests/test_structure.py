@@ -120,7 +120,7 @@ def test_files_are_short_enough_to_read() -> None:
         ("urllib3", {"iterable_client.py", "sync/api/network.py"}),
         ("jwt", {"sync/api/tokens.py"}),
         ("dotenv", {"sync/run/settings.py"}),
-        ("tqdm", {"sync/console/screen.py"}),
+        ("tqdm", {"sync/console/progress.py"}),
         ("sqlite3", {"sync/state/file.py", "sync/sandbox/sample_database.py"}),
         ("fcntl", {"sync/rows/export.py", "sync/run/lock.py"}),
     ],

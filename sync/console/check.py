@@ -41,7 +41,7 @@ class Finding(NamedTuple):
 
     verdict: str
     what: str
-    told: str
+    sentence: str
 
 
 @dataclass
@@ -61,7 +61,7 @@ def check(job: Job, problems: tuple[str, ...] = ()) -> int:
     wrong = 0
     for finding in findings(job, problems):
         wrong += finding.verdict == "WRONG"
-        print(f"{finding.verdict:5}  {finding.what:12} {clean(finding.told)}", flush=True)
+        print(f"{finding.verdict:5}  {finding.what:12} {clean(finding.sentence)}", flush=True)
     print(f"{wrong} to mend" if wrong else "all is well: python3 main.py --dry-run shows what would be sent")
     return ExitCode.STOPPED if wrong else ExitCode.DONE
 
@@ -103,8 +103,8 @@ def _state(path: Path) -> Finding:
         last = read_history(path, 1)
     except StateError as error:
         return Finding("WRONG", "state", str(error))
-    told = f"the last run began {last[0].started} UTC" if last else "no run yet: the first one sends everything"
-    return Finding("ok", "state", f"{path}; {told}")
+    history = f"the last run began {last[0].started} UTC" if last else "no run yet: the first one sends everything"
+    return Finding("ok", "state", f"{path}; {history}")
 
 
 def _may_write(path: Path) -> bool:
@@ -217,8 +217,8 @@ def _jwt(client: Any, sample: Sample) -> Iterator[Finding]:
         yield Finding("note", "credentials", "no row gives a user to make a token for; the token was not tried")
         return
     if client.get("channels").verdict is Verdict.ACCEPTED:
-        told = "ITERABLE_API_KEY is a server-side key, which takes no JWT: set USE_JWT_AUTH=false"
-        yield Finding("WRONG", "credentials", told)
+        sentence = "ITERABLE_API_KEY is a server-side key, which takes no JWT: set USE_JWT_AUTH=false"
+        yield Finding("WRONG", "credentials", sentence)
         return
     identity = identity_fields(sample.identity)
     who = address_of(sample.identity)
@@ -230,11 +230,11 @@ def _jwt(client: Any, sample: Sample) -> Iterator[Finding]:
             "note", "credentials", f"the JWT was read, and {who} is not in the project yet; a run creates users"
         )
     elif answer.verdict is Verdict.JWT_REFUSED:
-        told = "check ITERABLE_JWT_SECRET, JWT_ISSUER and this machine's clock"
-        yield Finding("WRONG", "credentials", f"the JWT was refused: {answer.reason}; {told}")
+        remedy = "check ITERABLE_JWT_SECRET, JWT_ISSUER and this machine's clock"
+        yield Finding("WRONG", "credentials", f"the JWT was refused: {answer.reason}; {remedy}")
     elif "insufficient privileges" in answer.reason:
-        told = "a JWT was made; a JavaScript key may not try it without writing, and a disabled key looks the same"
-        yield Finding("note", "credentials", told)
+        sentence = "a JWT was made; a JavaScript key may not try it without writing, and a disabled key looks the same"
+        yield Finding("note", "credentials", sentence)
     else:
         yield Finding("WRONG", "credentials", f"{answer.reason}; check ITERABLE_API_KEY and ITERABLE_API_BASE_URL")
     yield Finding("note", "field types", "a JWT-enabled key may not read them; a run shows conflicts at its first user")
@@ -256,12 +256,12 @@ def _field_types(answer: ApiResult, sample: Sample) -> Iterator[Finding]:
         for name, value in sample.fields.items()
         if name in known and (given := _conflict(str(known[name]), value))
     ]
-    yield from (Finding("WRONG", "field types", f"{told}; map it to another field name or type") for told in conflicts)
+    yield from (Finding("WRONG", "field types", f"{one}; map it to another field name or type") for one in conflicts)
     if not conflicts:
         fields = [name for name, value in sample.fields.items() if not (isinstance(value, dict) and value)]
         new = [name for name in fields if name not in known]
-        told = f"; new: {', '.join(new)}" if new else ""
-        yield Finding("ok", "field types", f"{len(fields) - len(new)} fields fit the project's types{told}")
+        unknown = f"; new: {', '.join(new)}" if new else ""
+        yield Finding("ok", "field types", f"{len(fields) - len(new)} fields fit the project's types{unknown}")
 
 
 def _with_article(word: str) -> str:
@@ -276,7 +276,7 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "date": lambda value: isinstance(value, str) and _is_date(value),
     "object": lambda value: isinstance(value, dict),
 }
-"""Which JSON values fit a project's type; types that are not here are left to the project to outcome_of."""
+"""Which JSON values fit a project's type; types that are not here are left to the project to judge."""
 
 
 def _conflict(wanted: str, value: Any) -> str:

@@ -42,7 +42,7 @@ def dry_run(job: Job, out: TextIO | None = None) -> int:
             rows = load_rows(job, outbox, None)
             plan = outbox.plan()
             made = _print(_requests(outbox, bulk=settings.iterable_bulk), out or _standard_output())
-            _tell(job, rows, plan, outbox, made)
+            _print_counts(job, rows, plan, outbox, made)
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -118,7 +118,7 @@ def _print(requests: Iterable[Request], out: TextIO) -> Counter[str]:
     return made
 
 
-def _tell(job: Job, rows: int, plan: Plan, outbox: Outbox, made: Counter[str]) -> None:
+def _print_counts(job: Job, rows: int, plan: Plan, outbox: Outbox, made: Counter[str]) -> None:
     """The counts, and the time at the limits: single endpoints run side by side, so the slower one decides."""
     say: Callable[[str], None] = lambda text: print(text, file=sys.stderr)  # noqa: E731 - one short name, many lines
     for identity, reason in outbox.new_rejections():
@@ -130,8 +130,8 @@ def _tell(job: Job, rows: int, plan: Plan, outbox: Outbox, made: Counter[str]) -
         EVENTS_TRACK: settings.events_per_second,
     }
     seconds = max((count / target_rate(ceilings[endpoint]) for endpoint, count in made.items()), default=0.0)
-    told = ", ".join(f"{count:,} {endpoint}" for endpoint, count in sorted(made.items())) or "none"
-    say(f"dry run: {rows:,} rows; requests: {told}; nothing was sent")
+    requests = ", ".join(f"{count:,} {endpoint}" for endpoint, count in sorted(made.items())) or "none"
+    say(f"dry run: {rows:,} rows; requests: {requests}; nothing was sent")
     say(
         f"unchanged: {plan.users.unchanged:,} profiles, {plan.events.unchanged:,} events; "
         f"rejected: {plan.users.rejected:,} profiles, {plan.events.rejected:,} events; "

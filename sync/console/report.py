@@ -26,8 +26,8 @@ def for_a_person(summary: Summary, log_file: str) -> str:
         ("rejected rows", summary.rejected_csv or ""),
         ("log", f"{log_file} (grep run={summary.run_id})"),
     )
-    lines = ["", headline(summary), "", *rows, "", *(f"{name:17} {told}" for name, told in facts if told)]
-    lines += ["", *(f"Needs attention: {told}" for told in attention(summary))]
+    lines = ["", headline(summary), "", *rows, "", *(f"{name:17} {value}" for name, value in facts if value)]
+    lines += ["", *(f"Needs attention: {sentence}" for sentence in attention(summary))]
     return "\n".join([*lines, f"Next: {next_step(summary)}", ""])
 
 
@@ -43,20 +43,20 @@ def headline(summary: Summary) -> str:
 
 def attention(summary: Summary) -> list[str]:
     """What a person has to look at, a sentence each."""
-    told = []
+    sentences = []
     if summary.users.newly_rejected or summary.events.newly_rejected:
         where = summary.rejected_csv or "the log"
-        told.append(
+        sentences.append(
             f"newly rejected: {summary.users.newly_rejected:,} users, {summary.events.newly_rejected:,} events; "
             f"the reasons are in {where}"
         )
     if summary.users.failed or summary.events.failed:
-        told.append(
+        sentences.append(
             f"failed: {summary.users.failed:,} users, {summary.events.failed:,} events; owed, the next run sends them"
         )
     if summary.held_back:
-        told.append(summary.held_back)
-    return told
+        sentences.append(summary.held_back)
+    return sentences
 
 
 def next_step(summary: Summary) -> str:
@@ -110,9 +110,9 @@ def history_table(runs: Sequence[RunRecord]) -> str:
 def _history_row(run: RunRecord) -> tuple[str, ...]:
     if run.summary is None:
         return run.started, "-", "-", "-", "-", "-", "-", "none: it was killed, or is still running"
-    told = run.summary
-    counts = tuple(f"{told['users'][word]}+{told['events'][word]}" for word in OUTCOMES)
-    return run.started, f"{told['seconds']:.1f}", str(told["rows"]), *counts, str(told["exit_code"])
+    summary = run.summary
+    counts = tuple(f"{summary['users'][word]}+{summary['events'][word]}" for word in OUTCOMES)
+    return run.started, f"{summary['seconds']:.1f}", str(summary["rows"]), *counts, str(summary["exit_code"])
 
 
 def _short(counts: Counts) -> str:

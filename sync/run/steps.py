@@ -153,8 +153,8 @@ def load_rows(job: Job, outbox: Outbox, path: Path | None) -> int:
             with CsvExport(path, result.columns) as export:
                 return outbox.load(_exported(export, builder, result))
         except OSError as error:
-            told = error.strerror or str(error)
-            raise ExportError(f"the CSV {path} cannot be written ({told}); free space, or set CSV_DIR") from error
+            reason = error.strerror or str(error)
+            raise ExportError(f"the CSV {path} cannot be written ({reason}); free space, or set CSV_DIR") from error
 
 
 def _exported(export: CsvExport, builder: PayloadBuilder, result: ResultSet) -> Iterator[RowPayloads]:

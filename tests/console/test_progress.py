@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import pytest
 
-from sync.console.screen import ScreenHandler, progress_bar
+from sync.console.progress import ScreenHandler, progress_bar
 from sync.run.log import LAST_LINE
 
 
