@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,22 @@ def sqlite() -> Any:
     source = embedded.sample_database(SCHEMA, SEED)
     yield source
     source.close()
+
+
+def test_no_driver_is_needed() -> None:
+    """The embedded database is imported and asked also where PyMySQL cannot be imported."""
+    program = (
+        "import sys; sys.modules['pymysql'] = None\n"
+        "from datetime import UTC, datetime; from pathlib import Path\n"
+        "from sync.sandbox.sample_database import sample_database\n"
+        "source = sample_database(*map(Path, sys.argv[1:3])); since = datetime.now(UTC)\n"
+        "print(len(list(source.query('SELECT 1 AS one', since, since.replace(tzinfo=None))))); source.close()\n"
+        "try: import pymysql\n"
+        "except ImportError: print('no driver')\n"
+    )
+    command = [sys.executable, "-c", program, str(SCHEMA), str(SEED)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.stdout == "1\nno driver\n", done.stderr
 
 
 def test_broken_seed_is_a_sentence(tmp_path: Path) -> None:
