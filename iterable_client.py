@@ -26,7 +26,7 @@ from sync.api.messages import Message, encode, identity_in, who
 from sync.api.network import MAX_RETRY_AFTER, interrupted, label, no_answer, wait_too_long
 from sync.api.pacing import Pacer, Ticket
 from sync.api.text import excerpt
-from sync.api.tokens import TokenMint
+from sync.api.tokens import TokenMint, may_be_stale
 from sync.rows.export import export_results_to_csv
 
 __all__ = ["ApiResult", "IterableClient", "Message", "Verdict", "export_results_to_csv"]
@@ -180,7 +180,7 @@ class IterableClient:
         while True:
             answer, asked = self._attempt(method, endpoint_url, message, endpoint_name)
             made += answer.verdict is not Verdict.INTERRUPTED
-            if answer.code == "InvalidJwtPayload" and answer.verdict is Verdict.JWT_REFUSED and not renewed:
+            if self.use_jwt and may_be_stale(answer) and not renewed:
                 renewed = True
                 self._tokens.forget()
                 logger.warning("JWT refused by %s, made anew once: %s%s", endpoint_name, answer.reason, who(message))
@@ -299,7 +299,7 @@ class IterableClient:
             return replace(answer, verdict=Verdict.NOT_YET)
         if answer.verdict is Verdict.JWT_REFUSED and not self.use_jwt:
             told = f"{answer.reason} (the key is JWT-enabled: set USE_JWT_AUTH and ITERABLE_JWT_SECRET)"
-            return replace(answer, verdict=Verdict.CREDENTIALS_REFUSED, reason=told)
+            return replace(answer, reason=told)
         if self.jwt_issuer and self.use_jwt and "invalid payload" in answer.reason.lower():
             told = "JWT_ISSUER is a suspect: Iterable does not document the iss claim; try it empty"
             return replace(answer, reason=f"{answer.reason} ({told})")

@@ -228,6 +228,20 @@ def identity(request: Request) -> str:
     return str(body.get("email") or body.get("userId"))
 
 
+def whom(request: Request) -> list[str]:
+    """The users that a request is about, one or many, in its order."""
+    body = request.json()
+    items = next((body[key] for key in ("users", "events") if key in body), [body])
+    return [str(item.get("email") or item.get("userId")) for item in items]
+
+
+def asked(world: World) -> set[tuple[str, str]]:
+    """What the last run sent, as paths of the single endpoints, whichever were used."""
+    single = {"/api/users/bulkUpdate": UPDATE, "/api/events/trackBulk": TRACK}
+    requests = world.iterable.requests
+    return {(single.get(request.path, request.path), who) for request in requests for who in whom(request)}
+
+
 def environment(folder: Path) -> dict[str, str]:
     """The settings of an installation whose files are in *folder*."""
     return {

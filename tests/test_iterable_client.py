@@ -327,14 +327,14 @@ EXPECTED_OF_REFUSALS = {
     catalogue.DISALLOWED_SUCCESS: Verdict.REJECTED_BY_PROJECT,
     catalogue.OTHER_CODE: Verdict.REJECTED,
     catalogue.SUCCESS_ON_400: Verdict.UNREADABLE,
-    catalogue.SUCCESS_ON_401: Verdict.CREDENTIALS_REFUSED,
+    catalogue.SUCCESS_ON_401: Verdict.FORBIDDEN,
     catalogue.MOVED: Verdict.WRONG_URL,
     catalogue.FOUND: Verdict.WRONG_URL,
     catalogue.TEMPORARY_REDIRECT: Verdict.WRONG_URL,
     catalogue.ACTION_NOT_FOUND: Verdict.WRONG_URL,
     catalogue.NOT_ALLOWED: Verdict.WRONG_URL,
     catalogue.BAD_API_KEY: Verdict.CREDENTIALS_REFUSED,
-    catalogue.FORBIDDEN: Verdict.CREDENTIALS_REFUSED,
+    catalogue.FORBIDDEN: Verdict.FORBIDDEN,
     catalogue.FORGOTTEN: Verdict.REJECTED,
     catalogue.CONFLICT: Verdict.REJECTED,
     catalogue.TOO_LARGE: Verdict.TOO_LARGE,
@@ -350,7 +350,7 @@ EXPECTED: Mapping[Fault, Verdict] = {
     **{fault: Verdict.THROTTLED for fault in EVERY_TRANSIENT_FAULT if fault.answer and fault.answer.status == 429},
     **{fault: Verdict.UNREADABLE for fault in EVERY_GARBLED_FAULT},
     **EXPECTED_OF_REFUSALS,
-    **{fault: Verdict.CREDENTIALS_REFUSED for fault in EVERY_JWT_FAULT},
+    **{fault: Verdict.JWT_REFUSED for fault in EVERY_JWT_FAULT},
 }
 
 
@@ -439,7 +439,7 @@ def test_base_url_that_is_none(url: str) -> None:
     """What is no URL will be none later: no attempt is repeated, and the run stops."""
     waits = Waits()
 
-    assert update(IterableClient("key", base_url=url, sleep=waits)).verdict is Verdict.WRONG_URL
+    assert update(IterableClient("key", base_url=url, sleep=waits)).verdict is Verdict.LOCAL_SETUP
     assert waits == []
 
 
@@ -701,7 +701,7 @@ def test_password_of_a_broken_proxy_url_is_not_told(
     client.base_url = "http://iterable.invalid"
     result = update(client)
 
-    assert result.verdict is Verdict.WRONG_URL
+    assert result.verdict is Verdict.LOCAL_SETUP
     assert "geheim" not in caplog.text + repr(result)
 
 
@@ -771,7 +771,7 @@ def test_certificate_is_verified(tls_server: TlsServer) -> None:
     waits = Waits()
     result = update(IterableClient("key", base_url=tls_server.url, sleep=waits, timeout=5))
 
-    assert (result.verdict, result.attempts, waits, tls_server.bodies) == (Verdict.WRONG_URL, 1, [], [])
+    assert (result.verdict, result.attempts, waits, tls_server.bodies) == (Verdict.LOCAL_SETUP, 1, [], [])
     assert "certificate was not accepted, so nothing was sent" in result.reason
 
 
@@ -1118,10 +1118,10 @@ def test_jwt_without_an_api_key(iterable: StandIn, caplog: pytest.LogCaptureFixt
 
 
 def test_api_key_alone_on_a_jwt_enabled_key(iterable: StandIn) -> None:
-    """Whoever forgot to switch JWT on is told so, and the run stops at the first user."""
+    """Whoever forgot to switch JWT on is told so."""
     result = update(client_of(iterable, api_key=JWT_KEY))
 
-    assert (result.verdict, result.attempts) == (Verdict.CREDENTIALS_REFUSED, 1)
+    assert (result.verdict, result.attempts) == (Verdict.JWT_REFUSED, 1)
     assert "the key is JWT-enabled: set USE_JWT_AUTH and ITERABLE_JWT_SECRET" in result.reason
 
 

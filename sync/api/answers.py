@@ -64,12 +64,19 @@ class Verdict(enum.Enum):
     UNREADABLE = "unreadable"  # nobody knows what it means
     JWT_REFUSED = "token refused"
     CREDENTIALS_REFUSED = "credentials refused"  # stops a run
-    WRONG_URL = "wrong URL"  # stops a run
+    FORBIDDEN = "forbidden"  # a 401 or 403 that does not name the key: perhaps not from Iterable at all
+    LOCAL_SETUP = "local setup"  # a proxy or certificate file of this machine does not work; stops a run
+    WRONG_URL = "wrong URL"
     WAIT_TOO_LONG = "asked to wait too long"  # stops a run
     INTERRUPTED = "interrupted"  # stopped before an answer; nothing is known to be accepted
 
 
-STOPPING = frozenset({Verdict.CREDENTIALS_REFUSED, Verdict.WRONG_URL, Verdict.WAIT_TOO_LONG})
+STOPPING = frozenset({Verdict.CREDENTIALS_REFUSED, Verdict.LOCAL_SETUP, Verdict.WAIT_TOO_LONG})
+"""What no other user would fare better with: it stops a run at once."""
+
+FAILURES = frozenset({Verdict.RETRYABLE, Verdict.UNREADABLE, Verdict.JWT_REFUSED, Verdict.FORBIDDEN, Verdict.WRONG_URL})
+"""What may be about one user or about all of them: a run makes sure before it stops."""
+
 SPENT = frozenset({Verdict.RETRYABLE, Verdict.THROTTLED, Verdict.NOT_YET})
 """What another attempt may change; the verdict of a call whose attempts are all spent."""
 
@@ -105,7 +112,11 @@ class ApiResult(tuple[bool, dict[str, Any]]):
     understood: bool
 
     def __new__(
-        cls, answer: ApiResponse, attempts: int, error: str | None = None, retried: tuple[str, ...] = ()
+        cls,
+        answer: ApiResponse,
+        attempts: int,
+        error: str | None = None,
+        retried: tuple[str, ...] = (),
     ) -> ApiResult:
         """Wrap `answer`; `error` replaces its reason as the short word for what happened."""
         success = answer.verdict is Verdict.ACCEPTED
@@ -160,8 +171,10 @@ def _verdict_of_failure(status: int, code: str | None) -> Verdict:
         return Verdict.RETRYABLE
     if code in JWT_CODES:
         return Verdict.JWT_REFUSED
-    if status in {401, 403} or code in CREDENTIAL_CODES:
+    if code in CREDENTIAL_CODES:
         return Verdict.CREDENTIALS_REFUSED
+    if status in {401, 403}:
+        return Verdict.FORBIDDEN
     if code in ROW_CODES:
         return Verdict.REJECTED
     return _verdict_of_status(status, code)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 USERS_UPDATE = "users/update"
-
-
 EVENTS_TRACK = "events/track"
-
-
 USERS_BULK_UPDATE = "users/bulkUpdate"
-
-
 EVENTS_TRACK_BULK = "events/trackBulk"
 
+MAX_ITEMS = 1000
+"""Users or events in one bulk request. Iterable documents no bound; its partners in production send up to 1,000."""
+
+MAX_BYTES = 4_000_000
+"""Iterable's Swagger document: 4 MB for users/bulkUpdate; taken for events/trackBulk too, where it is silent."""
 
 BULK = frozenset({USERS_BULK_UPDATE, EVENTS_TRACK_BULK})
 

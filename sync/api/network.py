@@ -18,9 +18,11 @@ MAX_RETRY_AFTER = 120.0
 def no_answer(error: Exception) -> ApiResponse:
     """A URL that is none and a certificate that is not accepted stay so; everything else may pass."""
     if isinstance(error, (InvalidURL, InvalidSchema, MissingSchema)):  # in whose text a proxy's password may be
-        return ApiResponse(Verdict.WRONG_URL, f"the base URL or a proxy's cannot be used: {type(error).__name__}")
+        return ApiResponse(Verdict.LOCAL_SETUP, f"the base URL or a proxy's cannot be used: {type(error).__name__}")
     if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return ApiResponse(Verdict.WRONG_URL, f"the certificate was not accepted, so nothing was sent: {_cause(error)}")
+        return ApiResponse(
+            Verdict.LOCAL_SETUP, f"the certificate was not accepted, so nothing was sent: {_cause(error)}"
+        )
     if isinstance(error, requests.Timeout) or (error.args and isinstance(error.args[0], ReadTimeoutError)):
         return ApiResponse(Verdict.RETRYABLE, f"timeout: {_cause(error)}")
     return ApiResponse(Verdict.RETRYABLE, f"connection: {_cause(error)}")

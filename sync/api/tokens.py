@@ -7,6 +7,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from sync.api.answers import ApiResponse, Verdict
+
 logger = logging.getLogger("iterable_client")
 
 MARGIN = 60
@@ -85,3 +87,8 @@ class TokenMint:
         warnings.filterwarnings("ignore", category=InsecureKeyLengthWarning)
         told = "The JWT secret has fewer than %d bytes, and Iterable's have %d: check ITERABLE_JWT_SECRET"
         logger.warning(told, SHORT_SECRET, SHORT_SECRET)
+
+
+def may_be_stale(answer: ApiResponse) -> bool:
+    """Whether a token made anew may be accepted where this one was not."""
+    return answer.code == "InvalidJwtPayload" and answer.verdict is Verdict.JWT_REFUSED

@@ -25,6 +25,7 @@ from sync.run.job import ColumnsError, Job, csv_folder, make_client
 from sync.run.log import LineFormatter
 from sync.state.file import StateError, read_history
 
+REFUSALS = {Verdict.CREDENTIALS_REFUSED, Verdict.FORBIDDEN, Verdict.JWT_REFUSED}
 REGIONS = {
     "https://api.iterable.com": "https://api.eu.iterable.com",
     "https://api.eu.iterable.com": "https://api.iterable.com",
@@ -195,7 +196,7 @@ def _credentials(job: Job, answer: ApiResult) -> Finding:
     base = job.settings.iterable_api_base_url
     if answer.verdict is Verdict.ACCEPTED:
         return Finding("ok", "credentials", f"{base} accepts the key (a read-only key too: only a write can tell)")
-    if answer.verdict is Verdict.CREDENTIALS_REFUSED:
+    if answer.verdict in REFUSALS:
         other = REGIONS.get(base)
         if other and _accepts(job, other):
             return Finding(

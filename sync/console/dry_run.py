@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from io import TextIOWrapper
-from itertools import groupby, islice
 from typing import TextIO
 
 from sync.api.endpoints import EVENTS_TRACK, EVENTS_TRACK_BULK, USERS_BULK_UPDATE, USERS_UPDATE
 from sync.api.pacing import DOCUMENTED_CEILINGS, target_rate
-from sync.delivery.bulk import MAX_ITEMS, batches, event_rounds, profile_items
+from sync.delivery.bulk import BulkSender, batches, event_items, fitting, profile_items
+from sync.delivery.single import SingleSender
 from sync.rows.identity import address_of
 from sync.run.errors import exit_of
 from sync.run.exit_codes import ExitCode
@@ -73,20 +73,15 @@ def _standard_output() -> TextIO:
 
 
 def _requests(outbox: Outbox, *, bulk: bool) -> Iterator[Request]:
-    """Users as a run hands them to its workers, and then the further events of those who have many."""
-    for job in _jobs(outbox.preview(), MAX_ITEMS if bulk else 1):
-        users = job
-        while users:
-            yield from _in_bulk(users) if bulk else _one_by_one(users)
-            users = [next(outbox.preview_rest(user)) for user in users if user.more]
-
-
-def _jobs(users: Iterator[OwedUser], size: int) -> Iterator[list[OwedUser]]:
-    """The first user alone, as the canary of a run, and leavers by themselves."""
-    yield list(islice(users, 1))
-    for _, group in groupby(users, key=lambda user: user.leaves):
-        while job := list(islice(group, size)):
-            yield job
+    """As a run makes them: one user with one event, the canary, and then everybody."""
+    sender, bodies = (BulkSender, _in_bulk) if bulk else (SingleSender, _one_by_one)
+    users = outbox.claim(1, 1)
+    while users:
+        yield from bodies(users)
+        while users := [user for user in users if user.more]:
+            users = outbox.claim_rest(users, sender.events_in_batch)
+            yield from bodies(users)
+        users = outbox.claim(sender.batch_size, sender.events_in_batch)
 
 
 def _one_by_one(users: Iterable[OwedUser]) -> Iterator[Request]:
@@ -100,8 +95,10 @@ def _one_by_one(users: Iterable[OwedUser]) -> Iterator[Request]:
 def _in_bulk(users: Sequence[OwedUser]) -> Iterator[Request]:
     for batch in batches(profile_items(users)):
         yield USERS_BULK_UPDATE, _joined("users", (item.body for item in batch))
-    for items in event_rounds(users):
-        for batch in batches(items):
+    waiting: Sequence[OwedUser] = [user for user in users if user.events]
+    while waiting:
+        first, waiting = fitting(waiting)
+        for batch in batches(event_items(first)):
             yield EVENTS_TRACK_BULK, _joined("events", (item.body for item in batch))
 
 

@@ -1,57 +1,33 @@
-"""Bulk delivery: up to 1,000 users or events in one request, and yet one outcome for each of them.
+"""In bulk: up to 1,000 users or events in one request, and yet one outcome for each of them.
 
-A bulk answer is a 200 that holds its failures: lists of addresses by kind of failure, counts, and no word on each item
-(Iterable's Swagger document, `BulkUpdateUsersRequest`, `BulkTrackRequest`). So no user stands twice in one request;
-then every name in a list is one item. A batch that is refused whole is halved until the culprit stands alone.
+A piece costs one request at a time: the profiles first, then the events of those whose profiles were accepted, oldest
+first. A batch that fails whole is halved, the sibling of a failed half next, until the culprit stands alone; and so
+are the events of one user, in their order.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import zip_longest
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from iterable_client import IterableClient
-from sync.api.answers import REJECTIONS, ApiResult, Verdict
-from sync.api.endpoints import EVENTS_TRACK_BULK, USERS_BULK_UPDATE
-from sync.delivery.outcome import NOT_SENT, Result, outcome_of, with_profile_outcome
-from sync.delivery.stop import Stop
+from sync.api.answers import ApiResult, Verdict
+from sync.api.endpoints import EVENTS_TRACK_BULK, MAX_BYTES, MAX_ITEMS, USERS_BULK_UPDATE
+from sync.delivery.bulk_answer import Item, ItemResult, read_bulk_answer, verdict_of
+from sync.delivery.outcome import NOT_SENT, Reply, outcome_of, with_profile_result
+from sync.delivery.rules import Advice
+from sync.delivery.watch import Gate, Piece, Watch
 from sync.rows.identity import log_field
 from sync.state.owed import Outcome, OwedUser, PayloadResult, UserOutcome
 
 logger = logging.getLogger("bulk")
 
-MAX_ITEMS = 1000
-"""Iterable documents no bound; its partners' integrations in production send up to 1,000."""
-
-MAX_BYTES = 4_000_000
-"""Iterable's Swagger document: 4 MB for users/bulkUpdate; taken for events/trackBulk too, where it is silent."""
-
 ENVELOPE = len('{"events":[]}')
-HALVED = frozenset({400, 409, 413})
-SPOILED = REJECTIONS | {Verdict.TOO_LARGE}
-NOT_ANSWERED = frozenset({Verdict.INTERRUPTED, Verdict.THROTTLED})
-"""The run is stopping, or the items are sent again: neither is a word on a user."""
 
-NOT_YET = ("notFoundEmails", "notFoundUserIds")
-"""Lists of users that Iterable does not know yet: their items are owed again, not rejected."""
-
-
-class Item(NamedTuple):
-    """One user's part of a bulk request."""
-
-    user: OwedUser
-    body: str
-
-
-class ItemOutcome(NamedTuple):
-    """What became of one item, and what the run judges the API by."""
-
-    told: PayloadResult
-    verdict: Verdict
+FEWER = 8
+"""A batch of one user's events that fails is cut to this part, and grows again twofold with each that is accepted: so
+one bad event among 1,000 stands alone after at most three failures more, and does not end the user's turn."""
 
 
 def batches(items: Iterable[Item]) -> Iterator[list[Item]]:
@@ -69,182 +45,148 @@ def batches(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield batch
 
 
-def profile_items(users: Iterable[OwedUser]) -> Iterator[Item]:
+def profile_items(users: Iterable[OwedUser]) -> list[Item]:
     """The profiles that are owed."""
-    return (Item(user, user.profile) for user in users if user.profile is not None)
+    return [Item(user, user.profile) for user in users if user.profile is not None]
 
 
-def event_rounds(users: Sequence[OwedUser]) -> Iterator[list[Item]]:
-    """The users' first events, then their second ones, ...: oldest first, and no user twice in a round."""
-    for events in zip_longest(*(user.events for user in users)):
-        yield [Item(user, event.body) for user, event in zip(users, events, strict=True) if event]
+def event_items(users: Iterable[OwedUser]) -> list[Item]:
+    """The events of these users, each user's oldest first."""
+    return [Item(user, event.body, event) for user in users for event in user.events]
+
+
+def fitting(users: Sequence[OwedUser]) -> tuple[tuple[OwedUser, ...], tuple[OwedUser, ...]]:
+    """The first users whose events have room in one request, one user at least; and the others."""
+    size, count = ENVELOPE, 0
+    for position, user in enumerate(users):
+        size += sum(len(event.body.encode()) + 1 for event in user.events)
+        count += len(user.events)
+        if position and (size > MAX_BYTES or count > MAX_ITEMS):
+            return tuple(users[:position]), tuple(users[position:])
+    return tuple(users), ()
+
+
+class _Call(NamedTuple):
+    """One request that ended: `results` of its items, in their order; empty when the batch was refused whole."""
+
+    result: ApiResult
+    results: list[ItemResult]
+    advice: Advice
 
 
 class BulkSender:
-    """Profiles of a batch of users first, then the events of those whose profiles were accepted."""
+    """Makes the next request of up to 1,000 users; called from many threads."""
 
     batch_size = MAX_ITEMS
+    events_in_batch = MAX_ITEMS
 
-    def __init__(self, client: IterableClient, stop: Stop) -> None:
-        self._client, self._stop = client, stop
+    def __init__(self, client: IterableClient, watch: Watch) -> None:
+        self._client, self._watch = client, watch
 
-    def send(self, users: Sequence[OwedUser]) -> list[Result]:
-        """Return one result for each of `users`, in their order; the first carries the calls of all."""
-        calls: list[ApiResult] = []
-        profiles = self._send_all(USERS_BULK_UPDATE, profile_items(users), calls)
-        ready = [user for user in users if user.identity not in profiles or _delivered(profiles[user.identity])]
-        events: dict[str, list[ItemOutcome]] = {user.identity: [] for user in ready}
-        for items in event_rounds(ready):
-            going = (item for item in items if not _throttled(events[item.user.identity]))
-            for identity, outcome in self._send_all(EVENTS_TRACK_BULK, going, calls).items():
-                events[identity].append(outcome)
-        results = [_result(user, profiles.get(user.identity), events.get(user.identity, [])) for user in users]
-        return [results[0]._replace(calls=calls), *results[1:]]
+    def send(self, piece: Piece) -> Reply:
+        """Make the next request of the piece; what is to follow is in the reply."""
+        reply = Reply()
+        gate = self._watch.gate(piece)
+        if gate is Gate.HELD:
+            reply.held.append(piece)
+        elif gate is Gate.STOPPED:
+            reply.outcomes += [with_profile_result(user, NOT_SENT) for user in piece.users]
+        elif any(user.profile is not None for user in piece.users):
+            self._send_profiles(piece, reply)
+        elif len(piece.users) == 1:
+            self._send_events_of_one(piece, reply)
+        else:
+            self._send_events(piece, reply)
+        return reply
 
-    def _send_all(self, endpoint: str, items: Iterable[Item], calls: list[ApiResult]) -> dict[str, ItemOutcome]:
-        """Send `items` in as many requests as they need; every identity gets its outcome."""
-        outcomes: dict[str, ItemOutcome] = {}
-        waiting = list(batches(items))[::-1]
-        while waiting:
-            batch = waiting.pop()
-            result = self._call(endpoint, [item.body for item in batch])
-            calls.append(result)
-            if result.verdict is Verdict.ACCEPTED:
-                outcomes.update(_read(endpoint, batch, result[1]))
-            elif _is_refused_whole(result) and len(batch) > 1:
-                middle = len(batch) // 2
-                waiting += [batch[middle:], batch[:middle]]
-            else:
-                outcomes.update((item.user.identity, ItemOutcome(outcome_of(result), result.verdict)) for item in batch)
-        self._log_undelivered(endpoint, outcomes)
-        return outcomes
+    def _send_profiles(self, piece: Piece, reply: Reply) -> None:
+        """One batch of profiles; users who are owed events alone go on to these."""
+        first, *others = batches(profile_items(piece.users))
+        reply.pieces += [piece._replace(users=tuple(item.user for item in batch)) for batch in others]
+        ready = [user for user in piece.users if user.profile is None]
+        batch = piece._replace(users=tuple(item.user for item in first))
+        call = self._request(batch, USERS_BULK_UPDATE, first, reply)
+        if call.results or not _put_off(batch, call.result, reply):
+            for user, result in zip(batch.users, _results(call, len(first)), strict=True):
+                ready += [rest] if (rest := reply.settle_profile(user, result)) else []
+        if ready:
+            reply.pieces.append(piece._replace(users=tuple(ready)))
 
-    def _call(self, endpoint: str, bodies: Sequence[str]) -> ApiResult:
-        return NOT_SENT if self._stop.is_set() else self._client.send_bulk(endpoint, bodies)
+    def _send_events(self, piece: Piece, reply: Reply) -> None:
+        """One batch of events: of as many users as have room in one request with all that is in memory of theirs."""
+        users, others = fitting(piece.users)
+        batch = piece._replace(users=users)
+        reply.pieces += [piece._replace(users=others)] if others else []
+        if len(users) == 1:
+            self._send_events_of_one(batch, reply)
+            return
+        items = event_items(users)
+        call = self._request(batch, EVENTS_TRACK_BULK, items, reply)
+        if not call.results and _put_off(batch, call.result, reply):
+            return
+        results = iter(call.results or [ItemResult(one) for one in _results(call, len(items))])
+        for user in users:
+            taken = [next(results).result for _ in user.events]
+            known = [one for one in taken if one is not None]
+            if len(known) == len(taken):
+                reply.outcomes.append(UserOutcome(user, None, tuple(known)))
+            else:  # the answer names the user and does not say which event it means
+                reply.attempted.append(user)
+                reply.pieces.append(Piece((user,), drawn=piece.drawn, at_most=1))
 
-    @staticmethod
-    def _log_undelivered(endpoint: str, outcomes: Mapping[str, ItemOutcome]) -> None:
-        for identity, outcome in outcomes.items():
-            if outcome.told.outcome is not Outcome.DELIVERED and outcome.verdict not in NOT_ANSWERED:
-                told = outcome.told
-                logger.error("%s %s: %s %s", endpoint, told.outcome.value, told.reason, log_field(identity))
+    def _send_events_of_one(self, piece: Piece, reply: Reply) -> None:
+        """The next events of a lone user, as many as the piece allows."""
+        (user,) = piece.users
+        items = next(batches(event_items(piece.users)))[: piece.at_most or MAX_ITEMS]
+        call = self._request(piece, EVENTS_TRACK_BULK, items, reply)
+        unclear = any(one.result is None for one in call.results)
+        if call.result.verdict is Verdict.THROTTLED:
+            reply.throttled.append(piece)
+        elif len(items) > 1 and _may_be_cut(call) and (unclear or not call.results):
+            reply.attempted.append(user)
+            reply.halves.append(piece._replace(at_most=1 if unclear else max(1, len(items) // FEWER)))
+        else:
+            grown = piece._replace(at_most=2 * piece.at_most if call.results else piece.at_most)
+            reply.settle_events(grown, user, _results(call, len(items)), call.advice)
 
-
-def _is_refused_whole(result: ApiResult) -> bool:
-    """Whether one item may have spoiled the batch: nothing of it was applied."""
-    return result.verdict in SPOILED or (result.verdict is Verdict.UNREADABLE and result.status in HALVED)
-
-
-def _delivered(outcome: ItemOutcome) -> bool:
-    return outcome.told.outcome is Outcome.DELIVERED
-
-
-def _throttled(outcomes: Sequence[ItemOutcome]) -> bool:
-    """Whether an earlier event of the user waits for the quota: a later one must not overtake it."""
-    return bool(outcomes) and outcomes[-1].verdict is Verdict.THROTTLED
-
-
-def _result(user: OwedUser, profile: ItemOutcome | None, events: Sequence[ItemOutcome]) -> Result:
-    """One user's outcome from those of the items; what met the quota is to be sent again."""
-    if profile and profile.verdict is Verdict.THROTTLED:
-        nothing = UserOutcome(replace(user, profile=None, events=()), None, ())
-        return Result(nothing, user, profile.verdict, profile.told.reason)
-    if profile and not _delivered(profile):
-        return Result(with_profile_outcome(user, profile.told), None, profile.verdict, profile.told.reason)
-    done = [outcome.told for outcome in events if outcome.verdict is not Verdict.THROTTLED]
-    waiting = user.events[len(done) :]
-    rest = replace(user, profile=None, events=waiting) if waiting else None
-    worst = next((outcome for outcome in reversed(events) if not _delivered(outcome)), None)
-    told = UserOutcome(replace(user, events=user.events[: len(done)]), profile.told if profile else None, tuple(done))
-    return Result(told, rest, worst.verdict if worst else Verdict.ACCEPTED, worst.told.reason if worst else "")
-
-
-# -- reading a bulk answer -----------------------------------------------------------------------------------
-
-
-@dataclass
-class _BulkAnswer:
-    """An answer's lists by what they mean: identity -> name of the list."""
-
-    sent: int
-    data: Mapping[str, Any]
-    named: dict[str, str] = field(default_factory=dict)
-
-    def collect(self) -> None:
-        """Gather every name in every list of failures; the lists at the top are older doubles of the nested ones."""
-        nested = self.data.get("failedUpdates")
-        older = [(key, self.data.get(key)) for key in ("invalidEmails", "invalidUserIds")]
-        for key, names in [*older, *(nested.items() if isinstance(nested, Mapping) else ())]:
-            for name in names if isinstance(names, list) else []:
-                self.named[_key_of(key, str(name))] = key
-
-    def number(self, key: str) -> int:
-        """A count, or the length of a list."""
-        value = self.data.get(key)
-        if isinstance(value, list):
-            return len(value)
-        return value if isinstance(value, int) else 0
-
-    def misfit(self, named: int, disallowed: int) -> str:
-        """Why the counts do not explain what became of every item; empty when they do.
-
-        Whether `successCount` holds those that changed nothing, and `failCount` disallowed events, is not documented.
-        """
-        succeeded, failed = self.number("successCount"), self.number("failCount")
-        unchanged = self.number("noOpEmails") + self.number("noOpUserIds")
-        left = self.sent - succeeded - failed
-        if failed <= named + disallowed and left in {0, unchanged, disallowed}:
-            return ""
-        return f"its counts do not add up: sent {self.sent}, succeeded {succeeded}, failed {failed}, named {named}"
+    def _request(self, piece: Piece, endpoint: str, items: Sequence[Item], reply: Reply) -> _Call:
+        began = self._watch.now()
+        result = self._client.send_bulk(endpoint, [item.body for item in items])
+        reply.calls.append(result)
+        if result.verdict is not Verdict.ACCEPTED:
+            if len(piece.users) == 1 and result.verdict not in {Verdict.INTERRUPTED, Verdict.THROTTLED}:
+                _log_undelivered(endpoint, piece.users[0], outcome_of(result))
+            return _Call(result, [], self._watch.ended(piece, result, began))
+        results = read_bulk_answer(endpoint, items, result[1])
+        for item, taken in zip(items, results, strict=True):
+            if taken.result and taken.result.outcome is not Outcome.DELIVERED:
+                _log_undelivered(endpoint, item.user, taken.result)
+        return _Call(result, results, self._watch.ended(piece, result, began, *verdict_of(results)))
 
 
-def _key_of(list_name: str, name: str) -> str:
-    """Names are compared without case where they are addresses: Iterable stores those in lower case."""
-    return f"id:{name}" if list_name.endswith("UserIds") else name.strip().lower()
+def _results(call: _Call, count: int) -> list[PayloadResult]:
+    """The results of a batch that is not sent again."""
+    if call.results:
+        return [one.result or NOT_SENT for one in call.results]
+    return [outcome_of(call.result)] * count
 
 
-def _read(endpoint: str, batch: Sequence[Item], data: Mapping[str, Any]) -> dict[str, ItemOutcome]:
-    """The outcome of each item of an accepted batch."""
-    answer = _BulkAnswer(len(batch), data)
-    answer.collect()
-    _warn_of_dropped_fields(endpoint, data)
-    named = {item.user.identity: answer.named.get(item.user.identity) for item in batch}
-    disallowed = _disallowed(batch, data)
-    misfit = answer.misfit(sum(1 for key in named.values() if key), len(disallowed))
-    if misfit:
-        logger.warning("%s answered 200, but %s; who is not named is owed again", endpoint, misfit)
-    outcomes = {identity: _item_outcome(key, misfit) for identity, key in named.items()}
-    return outcomes | {identity: outcome for identity, outcome in disallowed.items() if not named[identity]}
+def _may_be_cut(call: _Call) -> bool:
+    return call.advice is Advice.GO_ON and call.result.verdict is not Verdict.INTERRUPTED
 
 
-def _disallowed(batch: Sequence[Item], data: Mapping[str, Any]) -> dict[str, ItemOutcome]:
-    """Events whose names the project does not take; those still owed from before may have another name."""
-    names = data.get("disallowedEventNames")
-    if not (isinstance(names, list) and names):
-        return {}
-    outcomes = {}
-    for item in batch:
-        name = json.loads(item.body).get("eventName")
-        if name in names:
-            told = PayloadResult(Outcome.REJECTED, f"the project disallows the event: {name}")
-            outcomes[item.user.identity] = ItemOutcome(told, Verdict.REJECTED_BY_PROJECT)
-    return outcomes
+def _put_off(piece: Piece, result: ApiResult, reply: Reply) -> bool:
+    """Whether a batch of which nothing was taken is sent again: when the quota allows, or halved."""
+    if result.verdict is Verdict.THROTTLED:
+        reply.throttled.append(piece)
+    elif result.verdict is not Verdict.INTERRUPTED and len(piece.users) > 1:
+        middle = len(piece.users) // 2
+        reply.halves += [Piece(piece.users[:middle]), Piece(piece.users[middle:])]
+        reply.attempted += piece.users
+    else:
+        return False
+    return True
 
 
-def _item_outcome(list_name: str | None, misfit: str) -> ItemOutcome:
-    if list_name in NOT_YET:
-        return ItemOutcome(
-            PayloadResult(Outcome.FAILED, f"Iterable does not know the user ({list_name})"), Verdict.REJECTED
-        )
-    if list_name:
-        verdict = Verdict.REJECTED_BY_PROJECT if list_name.startswith("invalidData") else Verdict.REJECTED
-        return ItemOutcome(PayloadResult(Outcome.REJECTED, f"listed in {list_name}"), verdict)
-    if misfit:
-        return ItemOutcome(PayloadResult(Outcome.FAILED, misfit), Verdict.UNREADABLE)
-    return ItemOutcome(PayloadResult(Outcome.DELIVERED), Verdict.ACCEPTED)
-
-
-def _warn_of_dropped_fields(endpoint: str, data: Mapping[str, Any]) -> None:
-    dropped = data.get("filteredOutFields")
-    if dropped:
-        logger.warning("%s: the project does not take new fields and dropped %s", endpoint, dropped)
+def _log_undelivered(endpoint: str, user: OwedUser, result: PayloadResult) -> None:
+    logger.error("%s %s: %s %s", endpoint, result.outcome.value, result.reason, log_field(user.identity))

@@ -1,56 +1,48 @@
-"""Delivery: owed users to Iterable, many in flight, outcomes to the state from one writer.
+"""The dispatcher: owed users to the workers, many in flight, outcomes to the state from one writer.
 
-The main thread alone touches the state: it claims owed users, feeds them through a bounded queue to the workers and
-records their outcomes in groups. The workers make requests and know nothing of the state. What makes a request is a
-`Sender`: one user after another here, whole batches in `bulk.py`.
+The main thread alone touches the state: it claims owed users, hands them in pieces to the workers and records their
+outcomes in groups. What makes the requests of a piece is a `Sender`: one user after another in `single.py`, whole
+batches in `bulk.py`. When to stop is for the rules to say.
 """
 
 from __future__ import annotations
 
 import logging
-import queue
-import threading
+import random
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from sync.api.answers import REJECTIONS, STOPPING, Verdict
-from sync.delivery.outcome import NOT_SENT, Result, Sender, outcome_of, with_profile_outcome
+from sync.api.answers import Verdict
+from sync.delivery.outcome import NOT_SENT, TURN_OVER, Reply, with_profile_result
+from sync.delivery.rules import DRAWN
 from sync.delivery.stop import GRACE, Stop
 from sync.delivery.tally import Tally
+from sync.delivery.waiting import Waiting
+from sync.delivery.watch import Piece, Watch
+from sync.delivery.workers import Sender, Workers
 from sync.rows.identity import log_field
 from sync.state.outbox import Outbox
-from sync.state.owed import Counts, Outcome, OwedUser, PayloadResult, Plan, UserOutcome
+from sync.state.owed import Outcome, OwedUser, PayloadResult, Plan, UserOutcome
 
 logger = logging.getLogger("delivery")
 
-DOWN_AFTER = 5
-"""Users in a row whose calls all failed: the API is down."""
-
-JWT_REFUSED_AFTER = 3
 MOST_CANARIES = 20
-"""Users who go alone at most: by then the key is known to be good, or the answers are of no use."""
+"""Users who go alone at most: by then the key is known to be good, or the stop rules have spoken."""
 
-PROJECT_REFUSALS = 3
-"""Canaries in a row that the project refuses before the run stops."""
-
-NOTHING_ACCEPTED_FOR = 600.0
+QUOTA_PATIENCE = 600.0
 """Seconds: as long as the API accepted anything within them, a throttled user is queued again."""
-
-
-FAILURES = frozenset({Verdict.RETRYABLE, Verdict.UNREADABLE, Verdict.JWT_REFUSED})
-ALARMING = STOPPING | FAILURES
-ANSWERED = REJECTIONS | {Verdict.ACCEPTED, Verdict.TOO_LARGE}
 
 RECORD_GROUP = 100
 RECORD_EVERY = 0.2
 """Users and seconds: outcomes are recorded when either is reached."""
 
-TICK = 0.1
+NO_ANSWER = PayloadResult(Outcome.FAILED, "no answer before the run ended", alone=False)
+QUOTA = PayloadResult(Outcome.FAILED, "429: the quota did not open again", sent=False)
+"""Said of the quota, not of the user: as if nothing had been sent."""
 
 
-class Delivery:
+class Dispatcher:
     """Delivers one run's debts. `progress(n)` is told of each group of n users that is done with."""
 
     def __init__(
@@ -58,254 +50,269 @@ class Delivery:
         sender: Sender,
         outbox: Outbox,
         stop: Stop,
+        watch: Watch,
         *,
         workers: int,
         progress: Callable[[int], object] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
     ) -> None:
-        self._sender, self._outbox, self._stop = sender, outbox, stop
-        self._workers, self._progress, self._clock = workers, progress, clock
-        self._todo: queue.SimpleQueue[tuple[OwedUser, ...] | None] = queue.SimpleQueue()
-        # Not a SimpleQueue: its get(timeout) waits for ever when a signal comes as the timeout ends (CPython 3.11).
-        self._done: queue.Queue[list[Result]] = queue.Queue()
+        self._sender, self._outbox, self._stop, self._watch = sender, outbox, stop, watch
+        self._most_workers, self._progress, self._clock = workers, progress, clock
+        self._rng = random.Random() if rng is None else rng  # noqa: S311 - a sample, not a secret
+        self._workers = Workers(sender, stop, 0)
+        self._waiting = Waiting()
+        self._continuing: list[OwedUser] = []
+        self._canary_results: list[PayloadResult] = []
         self._in_flight: dict[str, OwedUser] = {}
+        self._throttled: set[str] = set()
+        self._cut_short: set[str] = set()
+        self._accepted_of: set[str] = set()
+        self._all_claimed = False
         self._unrecorded: list[UserOutcome] = []
         self._recorded_at = self._accepted_at = clock()
-        self._failures: Counter[Verdict] = Counter()
-        self._last: Result | None = None
         self.tally = Tally()
 
     def run(self, plan: Plan) -> Tally:
         """Deliver all that `plan` counts; what was not reached is failed, which is to say still owed."""
-        self.tally.users, self.tally.events = replace(plan.users), replace(plan.events)
-        expected = (plan.owed_profiles, plan.owed_events)
+        self.tally.begin(plan)
         self._accepted_at = self._clock()
-        if plan.owed_users or plan.leaving:
-            threads = self._start_workers(min(self._workers, plan.owed_users + plan.leaving))
+        owing = plan.owed_users + plan.leavers
+        if owing:
+            self._workers = Workers(self._sender, self._stop, min(self._most_workers, owing))
+            self._workers.start()
             try:
-                self._serve_all(plan, expected)
+                self._canaries()
+                self._serve(plan)
+                self._record()
             except BaseException as error:  # such as a state that cannot be written: nobody sends on
                 self._stop.set(str(error))
-                self._fail_unreached(plan, expected)
                 raise
             finally:
-                for _ in threads:
-                    self._todo.put(None)
-        self.tally.stopped_because = self._stop.reason
+                self.tally.fail_unsent(plan)
+                self._workers.end()
+        self.tally.stopped_because = self._why_stopped()
         return self.tally
 
-    def _serve_all(self, plan: Plan, expected: tuple[int, int]) -> None:
-        self._canaries(self._outbox.claim)
-        self._serve(self._outbox.claim)
-        self._fail_unreached(plan, expected)
-        if not plan.exit_held_back:
-            if not plan.owed_users:
-                self._canaries(self._outbox.claim_leavers)
-            self._serve(self._outbox.claim_leavers)
-        self._record()
+    def _why_stopped(self) -> str | None:
+        """None when only known failers failed: that some of them were left out is no news to anybody.
 
-    def _start_workers(self, count: int) -> list[threading.Thread]:
-        """Daemons: an answer that hangs must not keep an interrupted run from ending."""
-        threads = [threading.Thread(target=self._work, daemon=True, name=f"worker-{n}") for n in range(count)]
-        for thread in threads:
-            thread.start()
-        return threads
+        A run that came to its end counts as stopped when nothing was accepted and somebody failed for the first time.
+        """
+        newly_failed = self.tally.newly_failed
+        if self._watch.stopped_by_rule and not newly_failed:
+            logger.warning("Users who failed before fail again, the others of them wait: %s", self._stop.reason)
+            return None
+        if self._stop.is_set() or self.tally.accepted or not newly_failed:
+            return self._stop.reason
+        return self._watch.failure(f"nothing was accepted, and {newly_failed} users failed")
 
-    def _work(self) -> None:
-        while (job := self._todo.get()) is not None:
-            try:
-                results = self._not_sent(job) if self._stop.is_set() else self._sender.send(job)
-                self._stop_at_once(results)
-            except Exception as error:  # a bug must cost one job its outcome and not the run its end
-                logger.exception(
-                    "Unexpected error while sending %s and %d more", log_field(job[0].identity), len(job) - 1
-                )
-                self._stop.set(f"unexpected {type(error).__name__}: {error}; the log has the traceback")
-                results = self._in_doubt(job)
-            self._done.put(results)
+    # -- the order of service
 
-    def _stop_at_once(self, results: Sequence[Result]) -> None:
-        """Some answers stop the run before this worker takes the next job."""
-        for result in results:
-            if result.last in STOPPING:
-                self._stop.set(_remedy(result))
-
-    def _not_sent(self, job: Sequence[OwedUser]) -> list[Result]:
-        told = outcome_of(NOT_SENT)
-        return [Result(with_profile_outcome(user, told), None, NOT_SENT.verdict, told.reason) for user in job]
-
-    def _in_doubt(self, job: Sequence[OwedUser]) -> list[Result]:
-        """Nobody knows what of the job was sent: all of it is owed, and nothing counts as known."""
-        told = PayloadResult(Outcome.FAILED, "an unexpected error; the log has the traceback")
-        return [
-            Result(
-                UserOutcome(user, told if user.profile is not None else None, (told,) * len(user.events)),
-                None,
-                Verdict.INTERRUPTED,
-                told.reason,
-            )
-            for user in job
-        ]
-
-    def _canaries(self, claim: Callable[[int], list[OwedUser]]) -> None:
+    def _canaries(self) -> None:
         """One user alone until one is accepted: new fields are created once, and a wrong key costs one request."""
-        refused = 0
         for _ in range(MOST_CANARIES):
-            if self._stop.is_set() or not self._feed(claim(1)):
+            users = self._outbox.claim(1, 1)
+            if self._stop.is_set() or not users:
                 return
-            self._settle_all()
-            if self._last is None or self._last.last is Verdict.ACCEPTED:
+            self._canary_results.clear()
+            self._hand_out(Piece(tuple(users), canary=True))
+            while self._in_flight and not self._is_too_late():
+                if self._stop.is_set():
+                    self._drop_waiting()
+                elif self._watch.suspicious and not self._workers.at_work:
+                    return
+                elif piece := self._waiting.next():
+                    self._hand_out(piece)
+                self._take_replies()
+            accepted = [result.outcome is Outcome.DELIVERED for result in self._canary_results]
+            if (accepted and all(accepted)) or self._watch.suspicious:
                 return
-            refused = refused + 1 if self._last.last is Verdict.REJECTED_BY_PROJECT else 0
-            if refused == PROJECT_REFUSALS:
-                why = f"the project refused {PROJECT_REFUSALS} users in a row for a reason of its own"
-                self._stop.set(f"{why}, the last with: {self._last.reason}")
-        if self._last and self._last.last is Verdict.UNREADABLE:
-            self._stop.set(f"{MOST_CANARIES} users in a row got answers of no use, the last: {self._last.reason}")
 
-    def _serve(self, claim: Callable[[int], list[OwedUser]]) -> None:
-        """Keep the workers busy until `claim` gives nobody more, then wait for the last."""
-        group = max(self._workers, self._sender.batch_size)
-        enough = self._workers * self._sender.batch_size + group
-        while not self._stop.is_set():
-            if len(self._in_flight) + group > enough:
-                self._take_one()
-            elif not self._feed(claim(group)):
-                break
-        self._settle_all()
-
-    def _feed(self, users: Sequence[OwedUser]) -> bool:
-        size = self._sender.batch_size
-        self._in_flight.update((user.identity, user) for user in users)
-        for start in range(0, len(users), size):
-            self._todo.put(tuple(users[start : start + size]))
-        return bool(users)
-
-    def _settle_all(self) -> None:
-        """Wait until nobody is in flight, or until an interrupted run has waited long enough."""
-        while self._in_flight:
-            deadline = self._stop.deadline
-            if deadline is not None and time.monotonic() > deadline:
-                self._give_up_on_hanging()
+    def _serve(self, plan: Plan) -> None:
+        """Keep the workers busy until everybody is served or the run stops; then wait for what is on the wire."""
+        while not self._is_too_late():
+            if self._stop.is_set():
+                self._drop_waiting()
+            elif self._watch.suspicious:
+                self._make_sure(plan)
+            else:
+                self._keep_busy()
+            if self._workers.at_work:
+                self._take_replies()
+            elif self._stop.is_set() or (self._all_claimed and not self._waiting and not self._continuing):
                 return
-            self._take_one()
-        self._record()
+        self._give_up_on_hanging()
 
-    def _take_one(self) -> None:
-        """Handle one job's results if there are any within a tick, and record a group when it is time."""
-        try:
-            results = self._done.get(timeout=TICK)
-        except queue.Empty:
-            results = []
-        if results:
-            self._judge_api(results)
-        self._feed([again for result in results if (again := self._handle(result))])
+    def _keep_busy(self) -> None:
+        """Hand out pieces while there is room; claim more when nobody waits but for the quota, and not too many."""
+        most = self._most_workers * self._sender.batch_size * 3
+        while self._workers.have_room and not self._stop.is_set() and not self._watch.suspicious:
+            if self._waiting.only_throttled and len(self._in_flight) < most:
+                self._claim_more()
+            piece = self._waiting.next()
+            if piece is None:
+                return
+            self._hand_out(piece)
+
+    def _claim_more(self) -> None:
+        """Claim the next group: further events of those whose first ones are done, then users whose turn comes."""
+        size, events = self._sender.batch_size, self._sender.events_in_batch
+        group = max(self._most_workers, size)
+        budget = max(events, events * group // size)
+        if self._continuing:
+            some, self._continuing = self._continuing[:group], self._continuing[group:]
+            self._waiting.add(self._outbox.claim_rest(some, max(events, events * len(some) // size)), size)
+        elif not self._all_claimed:
+            users = self._outbox.claim(group, budget)
+            self._all_claimed = not users
+            self._waiting.add(users, size)
+
+    def _hand_out(self, piece: Piece) -> None:
+        self._in_flight.update((user.identity, user) for user in piece.users)
+        self._workers.hand_out(piece)
+
+    # -- making sure that it is the API that fails
+
+    def _make_sure(self, plan: Plan) -> None:
+        """Try users drawn from those not yet tried; when none gets anything, or nobody is left to draw, give up."""
+        if self._watch.making_sure:
+            return
+        if not self._watch.made_sure and (drawn := self._draw()):
+            self._watch.make_sure(drawn)
+            for user in drawn:
+                self._hand_out(Piece((user,), drawn=True))
+        elif not self._workers.at_work:
+            if self._is_worth_stopping(plan):
+                self._watch.give_up()
+            else:
+                self._all_claimed = True
+
+    def _is_worth_stopping(self, plan: Plan) -> bool:
+        """Whether anything is left to send, or was left out because the calls of the only users there were failed."""
+        only_these = bool(self._cut_short) and self._accepted_of <= self._cut_short
+        return any(self.tally.unsent(plan)) or only_these
+
+    def _draw(self) -> list[OwedUser]:
+        """Users at random from those not yet tried; known failers only when there is nobody else."""
+        for failed_before in (False, True):
+            here = self._waiting.untried(failed_before=failed_before)
+            total = len(here) + self._outbox.count_unclaimed(failed_before=failed_before)
+            chosen = self._rng.sample(range(total), min(DRAWN, total))
+            drawn = [here[rank] for rank in chosen if rank < len(here)]
+            self._waiting.take_out(drawn)
+            ranks = [rank - len(here) for rank in chosen if rank >= len(here)]
+            drawn += self._outbox.claim_drawn(ranks, len(ranks), failed_before=failed_before)
+            if drawn:
+                return drawn
+        return []
+
+    # -- replies
+
+    def _take_replies(self) -> None:
+        """Handle the replies that are there, or the next within a tick, and record a group when it is time."""
+        for piece, reply in self._workers.replies():
+            self._handle(piece, reply)
         waited = self._clock() - self._recorded_at
         if len(self._unrecorded) >= RECORD_GROUP or (self._unrecorded and waited >= RECORD_EVERY):
             self._record()
 
-    def _handle(self, result: Result) -> OwedUser | None:
-        """Count and keep one result; return what has to be sent of the user still."""
-        self.tally.requests += sum(call.attempts for call in result.calls)
-        for call in result.calls:
-            self.tally.retries.update(call.retried)
-        self._count(result.outcome)
-        self._unrecorded.append(result.outcome)
-        user = result.outcome.user
-        if result.rest:
-            self._outbox.stay_in_doubt(result.rest)
-            if self._may_wait(result.rest):
-                return result.rest
-        if user.more and not self._stop.is_set():
-            rest = self._outbox.claim_rest(user)
-            if not result.outcome.derived:
-                return rest
-            derived = with_profile_outcome(rest, result.outcome.events[0])
-            self._done.put([Result(derived, None, Verdict.INTERRUPTED, result.reason)])
-            return None
-        self._in_flight.pop(user.identity, None)
-        self._progress(1)
-        return None
+    def _handle(self, piece: Piece, reply: Reply) -> None:
+        """Count and keep what has its outcome; queue what is still to be sent of the piece."""
+        self.tally.add_calls(reply.calls)
+        if any(call.verdict is Verdict.ACCEPTED for call in reply.calls):
+            self._accepted_at = self._clock()
+        for user in reply.attempted:
+            self._outbox.stay_in_doubt(user)
+        for outcome in reply.outcomes:
+            self._settle(piece, outcome)
+        self._waiting.add_first(reply.halves, reply.pieces + reply.held)
+        self._throttled.difference_update(user.identity for user in piece.users)
+        for throttled in reply.throttled:
+            self._wait_for_quota(throttled)
+        follows = [reply.follows] if reply.follows else []
+        waiting = {
+            user.identity for part in (*reply.halves, *reply.pieces, *reply.held, *follows) for user in part.users
+        }
+        self._finish(user for user in piece.users if user.identity not in waiting | self._throttled)
 
-    def _may_wait(self, user: OwedUser) -> bool:
-        """A 429 is about the quota: the user goes back into the queue while the API accepts anything at all."""
-        if not self._stop.is_set() and self._clock() - self._accepted_at <= NOTHING_ACCEPTED_FOR:
+    def _settle(self, piece: Piece, outcome: UserOutcome) -> None:
+        """Take note of the outcome of some of a user's payloads."""
+        user, results = outcome.user, [result for result in (outcome.profile, *outcome.events) if result]
+        self.tally.add(outcome)
+        self._settle_further_events(outcome, results)
+        if piece.canary:
+            self._canary_results += results
+        if TURN_OVER in results:
+            self._cut_short.add(user.identity)
+        elif any(result.outcome is Outcome.DELIVERED for result in results) and len(self._accepted_of) <= DRAWN:
+            self._accepted_of.add(user.identity)
+        if user.more:
+            self._continuing.append(replace(user, profile=None, events=user.events[-1:]))
+        self._unrecorded.append(outcome)
+
+    def _settle_further_events(self, outcome: UserOutcome, results: Sequence[PayloadResult]) -> None:
+        """Events that are not in memory have the outcome of what kept them from being sent."""
+        claimed = self._in_flight.get(outcome.user.identity)
+        if not (claimed and claimed.more) or outcome.user.more or results[-1:] == [NOT_SENT]:
+            return
+        if outcome.derived or TURN_OVER in results:
+            self.tally.add_further_events(results[-1].outcome, self._outbox.count_rest(claimed))
+
+    def _finish(self, users: Iterable[OwedUser]) -> None:
+        """Be done with users, for this run or, where further events of theirs wait, for now."""
+        continuing = {user.identity for user in self._continuing}
+        done = [user for user in users if self._in_flight.pop(user.identity, None) and user.identity not in continuing]
+        self._watch.turns_are_over(done)
+        self._progress(len(done))
+
+    def _wait_for_quota(self, piece: Piece) -> None:
+        """A 429 is about the quota: the users go back into the queue while the API accepts anything at all."""
+        for user in piece.users:
+            self._outbox.stay_in_doubt(user)
+        self._throttled.update(user.identity for user in piece.users)
+        if self._may_wait():
+            self._waiting.add_last(piece._replace(tried=True))
+            return
+        for user in piece.users:
+            self._settle(piece, with_profile_result(user, QUOTA))
+        self._throttled.difference_update(user.identity for user in piece.users)
+
+    def _may_wait(self) -> bool:
+        """Whether the quota may open again; when others were served and only throttled users are left, they fail."""
+        if self._stop.is_set():
+            return False
+        if self._clock() - self._accepted_at <= QUOTA_PATIENCE:
             return True
-        self._stop.set(f"Iterable accepted nothing for {NOTHING_ACCEPTED_FOR / 60:.0f} minutes and answered 429 to all")
-        self._fail(user, "429: the quota did not open again")
+        if not (self.tally.accepted and self._all_claimed and self._in_flight.keys() <= self._throttled):
+            minutes = QUOTA_PATIENCE / 60
+            self._stop.set(f"Iterable accepted nothing for {minutes:.0f} minutes and answered 429 to all")
         return False
 
-    def _judge_api(self, results: Sequence[Result]) -> None:
-        """Stop the run when one job's results show that it cannot succeed."""
-        calls = [call for result in results for call in result.calls]
-        understood = any(call.understood for call in calls)
-        if any(call.verdict is Verdict.ACCEPTED for call in calls):
-            self._accepted_at = self._clock()
-        result = next((result for result in results if result.last in ALARMING), results[0])
-        self._last = result if result.calls or self._last is None else self._last
-        if result.last in ANSWERED or (result.last is Verdict.UNREADABLE and understood):
-            self._failures.clear()
-        elif result.last in FAILURES:
-            self._failures[result.last] += 1
-            if self._failures[Verdict.JWT_REFUSED] >= JWT_REFUSED_AFTER:
-                self._stop.set(_remedy(result))
-            elif self._failures.total() >= DOWN_AFTER:
-                self._stop.set(f"the API is down: {DOWN_AFTER} users in a row failed, the last with: {result.reason}")
+    # -- the end
 
-    def _count(self, outcome: UserOutcome) -> None:
-        told = outcome.profile
-        if told and outcome.user.leaves and told.outcome is Outcome.DELIVERED:
-            self.tally.left_segment += 1
-        elif told:
-            self._count_one(self.tally.users, told)
-        for event in outcome.events:
-            self._count_one(self.tally.events, event)
+    def _is_too_late(self) -> bool:
+        """Whether an interrupted run has waited long enough for what is on the wire."""
+        deadline = self._stop.deadline
+        return deadline is not None and time.monotonic() > deadline
 
-    @staticmethod
-    def _count_one(counts: Counts, told: PayloadResult) -> None:
-        counts.add(told.outcome)
-        counts.newly_rejected += told.outcome is Outcome.REJECTED
-
-    def _fail(self, user: OwedUser, reason: str) -> None:
-        self._count(with_profile_outcome(user, PayloadResult(Outcome.FAILED, reason)))
+    def _drop_waiting(self) -> None:
+        """The run stops: whoever waits for a worker is not sent."""
+        self._continuing.clear()
+        for piece in self._waiting.clear():
+            for user in piece.users:
+                self._settle(piece, with_profile_result(user, NOT_SENT))
+            self._finish(piece.users)
 
     def _give_up_on_hanging(self) -> None:
         """What has not answered by now is owed."""
         for user in self._in_flight.values():
             logger.warning("no answer within %.0f s of the signal; owed again %s", GRACE, log_field(user.identity))
-            self._fail(user, "no answer before the run ended")
+            self.tally.add(with_profile_result(user, NO_ANSWER))
         self._in_flight.clear()
-        self._record()
-
-    def _fail_unreached(self, plan: Plan, expected: tuple[int, int]) -> None:
-        """A stopped run leaves owed payloads that nobody claimed: they are failed."""
-        if not self._stop.is_set():
-            return
-        for counts, before, owed in zip(
-            (self.tally.users, self.tally.events), (plan.users, plan.events), expected, strict=True
-        ):
-            reached = counts.sent() - before.sent()
-            counts.failed += max(0, owed - reached)
 
     def _record(self) -> None:
         if self._unrecorded:
             self._outbox.record(self._unrecorded)
             self._unrecorded.clear()
         self._recorded_at = self._clock()
-
-
-def _remedy(result: Result) -> str:
-    """Why the run stops and what to do about it."""
-    if result.last is Verdict.CREDENTIALS_REFUSED:
-        return (
-            f"Iterable refused the credentials: {result.reason}; check ITERABLE_API_KEY (its type and project) and "
-            "that ITERABLE_API_BASE_URL is the region of that project"
-        )
-    if result.last is Verdict.JWT_REFUSED:
-        return (
-            f"Iterable refused the JWT of {JWT_REFUSED_AFTER} users: {result.reason}; check that ITERABLE_JWT_SECRET "
-            "belongs to ITERABLE_API_KEY, this machine's clock, and JWT_ISSUER"
-        )
-    if result.last is Verdict.WRONG_URL:
-        return f"the answer does not come from Iterable's API: {result.reason}; check ITERABLE_API_BASE_URL"
-    return result.reason

@@ -1,49 +1,79 @@
-"""From answers to outcomes: what a call means for its payload, and what became of a user."""
+"""From answers to outcomes: what a call means for its payloads, and what is still to be sent of a user after it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, field, replace
 
-from sync.api.answers import REJECTIONS, ApiResponse, ApiResult, Verdict
+from sync.api.answers import REJECTIONS, STOPPING, ApiResult, Verdict
+from sync.delivery.rules import Advice
+from sync.delivery.watch import Piece
 from sync.state.owed import Outcome, OwedUser, PayloadResult, UserOutcome
 
-NOT_SENT = ApiResult(ApiResponse(Verdict.INTERRUPTED, "the run was stopped before it"), 0)
+NOT_SENT = PayloadResult(Outcome.FAILED, "the run was stopped before it", sent=False)
+TURN_OVER = PayloadResult(Outcome.FAILED, "not sent: several calls of this user failed in a row", sent=False)
+DELIVERED = PayloadResult(Outcome.DELIVERED)
 
 
-class Result(NamedTuple):
-    """What a sender did for one user.
+@dataclass
+class Reply:
+    """What a sender did with one piece.
 
-    `outcome` covers what was answered for good, `rest` what has to be queued again because of the quota, `calls` the
-    requests; `last` is what the run judges the API by.
+    `outcomes` is what has its outcome; `throttled` waits for the quota, `held` until the run is no longer suspicious;
+    `halves` of a batch that failed whole are next, before all others; `pieces` are what follows otherwise. Of
+    `attempted` users a request was made without an outcome. `calls` are the requests. `follows` is what the same worker
+    sends next of a lone user, so that a user's requests follow one another.
     """
 
-    outcome: UserOutcome
-    rest: OwedUser | None
-    last: Verdict
-    reason: str
-    calls: Sequence[ApiResult] = ()
+    outcomes: list[UserOutcome] = field(default_factory=list)
+    throttled: list[Piece] = field(default_factory=list)
+    held: list[Piece] = field(default_factory=list)
+    halves: list[Piece] = field(default_factory=list)
+    pieces: list[Piece] = field(default_factory=list)
+    attempted: list[OwedUser] = field(default_factory=list)
+    calls: list[ApiResult] = field(default_factory=list)
+    follows: Piece | None = None
+
+    def take_following(self, piece: Piece) -> Piece | None:
+        """Set apart what follows of the lone user of `piece`."""
+        if len(piece.users) == 1 and len(self.pieces) == 1:
+            self.follows = self.pieces.pop()
+        return self.follows
+
+    def settle_profile(self, user: OwedUser, result: PayloadResult) -> OwedUser | None:
+        """Give a user's profile its result; returns the user when events are to follow."""
+        if result.outcome is not Outcome.DELIVERED:
+            self.outcomes.append(with_profile_result(user, result))
+            return None
+        self.outcomes.append(UserOutcome(replace(user, events=(), more=False), result, ()))
+        return replace(user, profile=None, digest=None) if user.events else None
+
+    def settle_events(self, piece: Piece, user: OwedUser, results: Sequence[PayloadResult], advice: Advice) -> None:
+        """Give the first events of a lone user their results; the others follow, unless the user's turn is over."""
+        left = user.events[len(results) :]
+        if advice is Advice.END_TURN:
+            self.outcomes.append(UserOutcome(replace(user, more=False), None, (*results, *[TURN_OVER] * len(left))))
+            return
+        done = replace(user, events=user.events[: len(results)], more=user.more and not left)
+        self.outcomes.append(UserOutcome(done, None, tuple(results)))
+        if left:
+            self.pieces.append(piece._replace(users=(replace(user, events=left),), tried=True))
 
 
-class Sender(Protocol):
-    """Makes the requests for a few users; called from many threads."""
+def outcome_of(result: ApiResult, *, alone: bool = True) -> PayloadResult:
+    """The outcome of a payload that was sent in this call, which was not throttled.
 
-    batch_size: int
-
-    def send(self, users: Sequence[OwedUser]) -> list[Result]:
-        """Return one result for each of `users`."""
-        ...
-
-
-def outcome_of(result: ApiResult) -> PayloadResult:
-    """The outcome of one answered payload."""
+    `alone`: the request held one user only, so that a failure is this user's.
+    """
     if result.verdict is Verdict.ACCEPTED:
-        return PayloadResult(Outcome.DELIVERED)
+        return DELIVERED
     if result.verdict in REJECTIONS or result.verdict is Verdict.TOO_LARGE:
         return PayloadResult(Outcome.REJECTED, result.reason)
-    return PayloadResult(Outcome.FAILED, result.reason, sent=result.attempts > 0)
+    nobodys_own = result.verdict is Verdict.INTERRUPTED or result.verdict in STOPPING
+    return PayloadResult(Outcome.FAILED, result.reason, sent=result.attempts > 0, alone=alone and not nobodys_own)
 
 
-def with_profile_outcome(user: OwedUser, told: PayloadResult) -> UserOutcome:
-    """A user whose profile was not accepted: the events have its outcome."""
-    return UserOutcome(user, told if user.profile is not None else None, (told,) * len(user.events), derived=True)
+def with_profile_result(user: OwedUser, result: PayloadResult) -> UserOutcome:
+    """A user whose profile was not accepted: the events have its outcome, and no further ones are sent."""
+    profile = result if user.profile is not None else None
+    return UserOutcome(replace(user, more=False), profile, (result,) * len(user.events), derived=True)

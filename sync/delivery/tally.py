@@ -3,18 +3,74 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
-from sync.state.owed import Counts
+from sync.api.answers import ApiResult
+from sync.state.owed import Counts, Outcome, PayloadResult, Plan, UserOutcome
 
 
 @dataclass
 class Tally:
-    """What a run did, counted: payloads by outcome, requests, and retries by what each met."""
+    """Payloads by outcome, requests, and retries by what each met.
+
+    `accepted`: Iterable took something; `newly_failed`: how many users failed who had not failed before, and `failure`
+    is what the last of them met.
+    """
 
     users: Counts = field(default_factory=Counts)
     events: Counts = field(default_factory=Counts)
     left_segment: int = 0
     requests: int = 0
     retries: Counter[str] = field(default_factory=Counter)
+    accepted: bool = False
+    newly_failed: int = 0
+    failure: str = ""
     stopped_because: str | None = None
+
+    def begin(self, plan: Plan) -> None:
+        """Take over what had its outcome before anything was sent."""
+        self.users, self.events = replace(plan.users), replace(plan.events)
+
+    def add_calls(self, calls: Iterable[ApiResult]) -> None:
+        """Count the requests of these calls, and what was tried again."""
+        for call in calls:
+            self.requests += call.attempts
+            self.retries.update(call.retried)
+
+    def add(self, outcome: UserOutcome) -> None:
+        """Count the payloads of one user."""
+        profile, user = outcome.profile, outcome.user
+        if profile and user.leaves and profile.outcome is Outcome.DELIVERED:
+            self.left_segment += 1
+            self.accepted = True
+        elif profile:
+            self._add_one(self.users, profile)
+        for event in outcome.events:
+            self._add_one(self.events, event)
+        failure = next((one for one in (profile, *outcome.events) if one and one.failed), None)
+        if failure and not user.failed_before:
+            self.newly_failed += 1
+            self.failure = failure.reason
+
+    def _add_one(self, counts: Counts, result: PayloadResult) -> None:
+        counts.add(result.outcome)
+        counts.newly_rejected += result.outcome is Outcome.REJECTED
+        self.accepted |= result.outcome is Outcome.DELIVERED
+
+    def add_further_events(self, outcome: Outcome, count: int) -> None:
+        """Count events that are not in memory: they have the outcome of what went before."""
+        self.events.add(outcome, count)
+        self.events.newly_rejected += count if outcome is Outcome.REJECTED else 0
+
+    def unsent(self, plan: Plan) -> tuple[int, int]:
+        """How many owed profiles and events have no outcome yet."""
+        profiles = plan.owed_profiles + plan.leavers - self.left_segment - (self.users.sent() - plan.users.sent())
+        events = plan.owed_events - (self.events.sent() - plan.events.sent())
+        return max(0, profiles), max(0, events)
+
+    def fail_unsent(self, plan: Plan) -> None:
+        """Whatever has no outcome at the end is failed, which is to say still owed."""
+        profiles, events = self.unsent(plan)
+        self.users.failed += profiles
+        self.events.failed += events

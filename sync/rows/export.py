@@ -103,12 +103,21 @@ def timestamped_name(now: datetime, folder: str | os.PathLike[str] = ".") -> str
 
 
 def prune(folder: str | os.PathLike[str], keep: int, pattern: str = f"{_STEM}_*.csv") -> list[Path]:
-    """Remove the oldest exports beyond `keep` (0 keeps all) and what crashed runs left; return what was removed."""
+    """Remove the oldest exports beyond `keep` (0 keeps all) and what crashed runs left; return what was removed.
+
+    Raises OSError for the last of those that cannot be removed, when all others are.
+    """
     exports = sorted(_regular_files(folder, pattern), key=_age)
     surplus = exports[:-keep] if keep > 0 else []
     abandoned = [path for path in _regular_files(folder, f".{pattern}.*{_PART_SUFFIX}") if _is_abandoned(path)]
+    failure: OSError | None = None
     for path in surplus + abandoned:
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            failure = error
+    if failure:
+        raise failure
     return surplus + abandoned
 
 

@@ -11,11 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from iterable_client import IterableClient
-from sync.delivery.dispatcher import Delivery
-from sync.delivery.outcome import Sender
+from sync.delivery.dispatcher import Dispatcher
+from sync.delivery.rules import StopRules
 from sync.delivery.single import SingleSender
 from sync.delivery.stop import Stop
 from sync.delivery.tally import Tally
+from sync.delivery.watch import Watch
+from sync.delivery.workers import Sender
 from sync.rows.export import CsvExport, export_rejected, prune
 from sync.rows.identity import log_field
 from sync.rows.payloads import PayloadBuilder, RowPayloads
@@ -28,7 +30,7 @@ from sync.run.log import LAST_LINE, LineFormatter, add_handler, rotate_when_larg
 from sync.run.settings import Settings
 from sync.run.signals import Interrupted, Interruption, describe
 from sync.run.summary import Summary
-from sync.state.file import State
+from sync.state.file import State, StateError
 from sync.state.outbox import Outbox
 from sync.state.owed import Plan
 
@@ -121,6 +123,8 @@ def _locked_run(job: Job, summary: Summary, began: float) -> None:
             summary.seconds = time.monotonic() - began
             with interruption.delivering():
                 state.end_run(summary.run_id, summary.as_json())
+                with _only_warned("the state takes more of the disk than it needs"):
+                    state.give_back_space()
 
 
 def _take_steps(job: Job, state: State, summary: Summary, stop: Stop, interruption: Interruption) -> None:
@@ -135,10 +139,21 @@ def _take_steps(job: Job, state: State, summary: Summary, stop: Stop, interrupti
     with interruption.delivering():
         _announce(plan, outbox, job, summary)
         _deliver(job, outbox, plan, summary, stop)
-        _write_rejected(path, outbox, summary)
+        with _only_warned("the rejected rows are not in a file of their own"):
+            _write_rejected(path, outbox, summary)
         for pattern in ("query_results_*.csv", "rejected_rows_*.csv"):
-            prune(csv_folder(settings), settings.csv_keep, pattern)
+            with _only_warned("old exports are still there"):
+                prune(csv_folder(settings), settings.csv_keep, pattern)
     summary.exit_code = _exit_code(summary)
+
+
+@contextmanager
+def _only_warned(what: str) -> Iterator[None]:
+    """Housekeeping after the delivery: when it fails, nobody has lost anything."""
+    try:
+        yield
+    except (OSError, StateError) as error:
+        logger.warning("Housekeeping failed, %s: %s", what, exit_of(error)[1])
 
 
 def load_rows(job: Job, outbox: Outbox, path: Path | None) -> int:
@@ -192,14 +207,17 @@ def _announce(plan: Plan, outbox: Outbox, job: Job, summary: Summary) -> None:
 
 def _deliver(job: Job, outbox: Outbox, plan: Plan, summary: Summary, stop: Stop) -> None:
     settings = job.settings
+    watch = Watch(StopRules(outbox.stops_in_a_row()), stop)
     with closing(make_client(settings, stop)) as client:
-        sender, workers = _sender(settings, client, stop)
-        with job.progress(plan.owed_users) as progress:
-            delivery = Delivery(sender, outbox, stop, workers=workers, progress=progress)
+        sender, workers = _sender(settings, client, watch)
+        with job.progress(plan.owed_users + plan.leavers) as progress:
+            dispatcher = Dispatcher(sender, outbox, stop, watch, workers=workers, progress=progress)
             try:
-                delivery.run(plan)
+                dispatcher.run(plan)
             finally:
-                _take_over(delivery.tally, summary)
+                _take_over(dispatcher.tally, summary)
+    if watch.stopped_by_rule or not stop.is_set():
+        outbox.record_end(stopped_by_rule=watch.stopped_by_rule)
 
 
 def _take_over(tally: Tally, summary: Summary) -> None:
@@ -208,13 +226,13 @@ def _take_over(tally: Tally, summary: Summary) -> None:
     summary.stopped_because = tally.stopped_because
 
 
-def _sender(settings: Settings, client: IterableClient, stop: Stop) -> tuple[Sender, int]:
+def _sender(settings: Settings, client: IterableClient, watch: Watch) -> tuple[Sender, int]:
     """One by one or in bulk; never both in one run, because Iterable keeps no order between the two."""
     if settings.iterable_bulk:
         from sync.delivery.bulk import BulkSender
 
-        return BulkSender(client, stop), BULK_WORKERS
-    return SingleSender(client, stop), settings.workers
+        return BulkSender(client, watch), BULK_WORKERS
+    return SingleSender(client, watch), settings.workers
 
 
 def _write_rejected(path: Path, outbox: Outbox, summary: Summary) -> None:

@@ -1,17 +1,24 @@
-"""Debts out: owed users and leavers, in the order of delivery, a few at a time."""
+"""Debts out: owed users and leavers, in the order of delivery, a few at a time and with a few events each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import takewhile
+from typing import Any
 
 from sync.rows.payloads import UNKNOWN_MOMENT, leave_body, with_segment_false
 from sync.state.doubt import Doubt
 from sync.state.owed import OwedEvent, OwedUser
-from sync.state.scope import GROUP, Part, RunScope
+from sync.state.scope import Part, RunScope
 
-EVENTS_AT_ONCE = 500
-"""Events of one user that are in memory at a time."""
+_TURNS = """
+SELECT t.place, t.failed_before, t.leaves, t.identity, o.digest, o.body,
+    EXISTS (SELECT 1 FROM temp.scan_user s WHERE s.identity = t.identity)
+FROM temp.turn t LEFT JOIN owed_user o ON o.destination = ? AND o.identity = t.identity
+"""
+
+START = (UNKNOWN_MOMENT, b"")
 
 
 class Claims(Part):
@@ -20,98 +27,101 @@ class Claims(Part):
     def __init__(self, run: RunScope, doubt: Doubt) -> None:
         super().__init__(run)
         self._doubt = doubt
-        self._after = self._after_leaver = -1
+        self._after = 0
 
-    def claim(self, count: int) -> list[OwedUser]:
-        """The next `count` owed users at most; the state forgets what Iterable held of them before this returns."""
+    def claim(self, count: int, events: int) -> list[OwedUser]:
+        """The next `count` users at most, with `events` of their events, shared out evenly, one for each at least.
+
+        Known failers come last, and never together with others. The state forgets what Iterable held of all that is
+        claimed before this returns.
+        """
         with self._state.transaction():
-            users = self._next_users(count)
+            users = self._next(count, events)
             self._doubt.mark(users)
         return users
 
-    def claim_leavers(self, count: int) -> list[OwedUser]:
-        """As `claim`, for those who leave the segment: after a complete run, once everybody else was served."""
+    def claim_rest(self, users: Sequence[OwedUser], events: int) -> list[OwedUser]:
+        """As `claim`, for the events that come after the last of each of these users, whatever became of those."""
         with self._state.transaction():
-            users = self._next_leavers(count)
-            self._doubt.mark(users)
-        return users
-
-    def claim_rest(self, user: OwedUser) -> OwedUser:
-        """The events of a user that come after those of `user`, whatever became of these."""
-        with self._state.transaction():
-            rest = self._rest_of(user)
-            self._doubt.mark([rest])
+            rest = self._rest_of(users, events)
+            self._doubt.mark(rest)
         return rest
 
-    def preview(self) -> Iterator[OwedUser]:
-        """All owed users and leavers, without touching the state; `preview_rest` has the further events of one."""
+    def claim_drawn(self, ranks: Sequence[int], events: int, *, failed_before: bool) -> list[OwedUser]:
+        """As `claim`, for users who are far from their turn: those of these ranks, from 0, in `count_unclaimed`."""
+        with self._state.transaction():
+            turns = [
+                self._db.execute(
+                    f"{_TURNS} WHERE t.place = (SELECT place FROM temp.turn WHERE place > ? AND failed_before = ? "
+                    "ORDER BY place LIMIT 1 OFFSET ?)",
+                    (self._destination, self._after, failed_before, rank),
+                ).fetchone()
+                for rank in ranks
+            ]
+            self._db.executemany("DELETE FROM temp.turn WHERE place = ?", [turn[:1] for turn in turns])
+            users = self._with_events([self._user(*turn[1:]) for turn in turns], events)
+            self._doubt.mark(users)
+        return users
+
+    def count_unclaimed(self, *, failed_before: bool) -> int:
+        """How many users wait for their first claim: known failers, or the others."""
         with self._state.errors_explained():
-            for source in (self._next_users, self._next_leavers):
-                while users := source(GROUP):
-                    yield from users
+            return self._run.one(
+                "SELECT COUNT(*) FROM temp.turn WHERE place > ? AND failed_before = ?", self._after, failed_before
+            )
 
-    def preview_rest(self, user: OwedUser) -> Iterator[OwedUser]:
-        """What `claim_rest` would give, time after time."""
-        while user.more:
-            with self._state.errors_explained():
-                user = self._rest_of(user)
-            yield user
+    def count_rest(self, user: OwedUser) -> int:
+        """How many events of this user come after the last of these."""
+        with self._state.errors_explained():
+            return self._run.one(
+                "SELECT COUNT(*) FROM owed_event WHERE destination = ? AND identity = ? AND (moment, id) > (?, ?)",
+                self._destination,
+                user.identity,
+                *_last_of(user),
+            )
 
-    def _next_users(self, count: int) -> list[OwedUser]:
-        """A user who is owed a profile and whose row has left the result gets it with the segment field false."""
-        rows = self._db.execute(
-            "SELECT place, identity, digest, body, "
-            "EXISTS (SELECT 1 FROM temp.scan_user s WHERE s.identity = o.identity) "
-            f"FROM owed_user o WHERE destination = ? AND place > ? AND {self._run.serves()} ORDER BY place LIMIT ?",
-            (self._destination, self._after, count),
+    def _next(self, count: int, events: int) -> list[OwedUser]:
+        turns = self._db.execute(
+            f"{_TURNS} WHERE t.place > ? ORDER BY t.place LIMIT ?", (self._destination, self._after, count)
         ).fetchall()
-        if rows:
-            self._after = rows[-1][0]
-        return self._with_events([self._user(*row[1:]) for row in rows])
+        turns = list(takewhile(lambda turn: turn[1] == turns[0][1], turns))
+        if turns:
+            self._after = turns[-1][0]
+        return self._with_events([self._user(*turn[1:]) for turn in turns], events)
 
-    def _user(self, identity: str, digest: bytes | None, body: str | None, in_result: int) -> OwedUser:
+    def _user(
+        self, failed_before: int, leaves: int, identity: str, digest: bytes | None, body: str | None, in_result: int
+    ) -> OwedUser:
+        """Who has left the result gets what is owed with the segment false, and a leaver at least that."""
         field = self._policy.segment_field
-        if in_result or body is None or not field:
-            return OwedUser(identity, body, digest, ())
-        return OwedUser(identity, with_segment_false(body, field).body, None, (), in_result=False)
+        user = OwedUser(identity, body, digest, (), failed_before=bool(failed_before))
+        if not leaves and (in_result or body is None or not field):
+            return user
+        exit_ = with_segment_false(body, field) if body else leave_body(identity, field)
+        return replace(user, profile=exit_.body, digest=None, leaves=bool(leaves), in_result=False)
 
-    def _next_leavers(self, count: int) -> list[OwedUser]:
-        """A leaver who is still owed a profile gets that profile, with the segment field false."""
-        rows = self._db.execute(
-            "SELECT l.place, l.identity, o.body FROM temp.leaver l LEFT JOIN owed_user o "
-            "ON o.destination = ? AND o.identity = l.identity WHERE l.place > ? ORDER BY l.place LIMIT ?",
-            (self._destination, self._after_leaver, count),
-        ).fetchall()
-        if rows:
-            self._after_leaver = rows[-1][0]
-        field = self._policy.segment_field
-        bodies = [
-            (identity, with_segment_false(body, field) if body else leave_body(identity, field))
-            for _, identity, body in rows
-        ]
-        return self._with_events(
-            [OwedUser(identity, exit_.body, None, (), leaves=True, in_result=False) for identity, exit_ in bodies]
-        )
-
-    def _rest_of(self, user: OwedUser) -> OwedUser:
-        last = user.events[-1]
-        return self._with_events([OwedUser(user.identity, None, None, ())], (last.moment, last.id))[0]
+    def _rest_of(self, users: Sequence[OwedUser], events: int) -> list[OwedUser]:
+        without = [replace(user, profile=None, digest=None, events=()) for user in users]
+        return self._with_events(without, events, [_last_of(user) for user in users])
 
     def _with_events(
-        self, users: Sequence[OwedUser], after: tuple[int, bytes] = (UNKNOWN_MOMENT, b"")
+        self, users: Sequence[OwedUser], events: int, after: Sequence[tuple[int, bytes]] = ()
     ) -> list[OwedUser]:
-        """These users with their oldest owed events, of those `after` this moment and id."""
-        marks = ",".join("?" * len(users))
-        found: dict[str, list[OwedEvent]] = {}
-        for identity, *event in self._db.execute(
-            "SELECT identity, id, digest, body, moment FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY identity "
-            f"ORDER BY moment, id) AS rank FROM owed_event WHERE destination = ? AND identity IN ({marks}) "
-            "AND (moment, id) > (?, ?)) WHERE rank <= ? ORDER BY identity, rank",
-            (self._destination, *(user.identity for user in users), *after, EVENTS_AT_ONCE + 1),
-        ):
-            found.setdefault(identity, []).append(OwedEvent(*event))
+        """These users with their oldest owed events, of those `after` a moment and id; `events` for all of them."""
+        each = max(1, events // max(1, len(users)))
         return [
-            replace(user, events=tuple(events[:EVENTS_AT_ONCE]), more=len(events) > EVENTS_AT_ONCE)
-            for user in users
-            for events in [found.get(user.identity, [])]
+            self._with_some_events(user, each, place)
+            for user, place in zip(users, after or [START] * len(users), strict=True)
         ]
+
+    def _with_some_events(self, user: OwedUser, count: int, after: tuple[int, bytes]) -> OwedUser:
+        found: list[Any] = self._db.execute(
+            "SELECT id, digest, body, moment FROM owed_event WHERE destination = ? AND identity = ? "
+            "AND moment >= ? AND (moment, id) > (?, ?) ORDER BY moment, id LIMIT ?",
+            (self._destination, user.identity, after[0], *after, count + 1),
+        ).fetchall()
+        return replace(user, events=tuple(OwedEvent(*event) for event in found[:count]), more=len(found) > count)
+
+
+def _last_of(user: OwedUser) -> tuple[int, bytes]:
+    return (user.events[-1].moment, user.events[-1].id) if user.events else START

@@ -28,6 +28,7 @@ class Debts(Part):
             plan.segment_renamed_from = self._renamed_segment()
             self._find_leavers(plan)
             self._put_debts()
+            self._line_up()
             self._count(plan)
             self._forget_refusals()
             self._remember()
@@ -110,6 +111,21 @@ class Debts(Part):
             (here, here),
         )
 
+    def _line_up(self) -> None:
+        """Give everybody a place: users in the query's order, then leavers, and last of all the known failers."""
+        everybody = (
+            ("owed_user o", 0, f"o.destination = {self._destination} AND {self._run.serves()}"),
+            ("temp.leaver o", 1, "true"),
+        )
+        for failed, exists in ((0, "NOT EXISTS"), (1, "EXISTS")):
+            for table, leaves, condition in everybody:
+                self._db.execute(
+                    "INSERT INTO temp.turn (identity, leaves, failed_before) SELECT o.identity, ?, ? "
+                    f"FROM {table} WHERE {condition} AND {exists} (SELECT 1 FROM failer f WHERE f.destination = ? "
+                    "AND f.identity = o.identity) ORDER BY o.place",
+                    (leaves, failed, self._destination),
+                )
+
     def _count(self, plan: Plan) -> None:
         """Everything but what is owed has its outcome now."""
         kinds: tuple[tuple[str, Counts], ...] = (("scan_user", plan.users), ("scan_event", plan.events))
@@ -120,17 +136,18 @@ class Debts(Part):
                 elif mark >= Mark.KNOWN_REJECTED:
                     counts.rejected += count
                     counts.newly_rejected += count if mark == Mark.NEWLY_REJECTED else 0
-        scope, here = self._run.serves(), self._destination
-        plan.owed_users, plan.owed_profiles = self._db.execute(
-            f"SELECT COUNT(*), COUNT(body) FROM owed_user o WHERE destination = ? AND {scope}",
-            (here,),
+        plan.owed_users, plan.owed_profiles, plan.leavers = self._db.execute(
+            "SELECT COUNT(*) FILTER (WHERE NOT leaves), COUNT(o.body) FILTER (WHERE NOT leaves), "
+            "COUNT(*) FILTER (WHERE leaves) FROM temp.turn t LEFT JOIN owed_user o "
+            "ON o.destination = ? AND o.identity = t.identity",
+            (self._destination,),
         ).fetchone()
         plan.owed_events = self._run.one(
-            f"SELECT COUNT(*) FROM owed_event o WHERE destination = ? AND {scope} AND EXISTS "
-            "(SELECT 1 FROM owed_user u WHERE u.destination = o.destination AND u.identity = o.identity)",
-            here,
+            "SELECT COUNT(*) FROM temp.turn t JOIN owed_event o ON o.destination = ? AND o.identity = t.identity",
+            self._destination,
         )
-        plan.leaving = self._run.one("SELECT COUNT(*) FROM temp.leaver") if not plan.exit_held_back else plan.leaving
+        if not plan.exit_held_back:
+            plan.leaving = plan.leavers
 
     def new_rejections(self) -> Iterator[tuple[str, str]]:
         """Who was rejected before any request, and why: (identity, reason)."""
@@ -181,3 +198,4 @@ class Debts(Part):
         stale = (here, today - FORGET_AFTER)
         self._db.execute("DELETE FROM main.profile WHERE destination = ? AND seen < ? AND in_segment = 0", stale)
         self._db.execute("DELETE FROM main.event WHERE destination = ? AND seen < ?", stale)
+        self._db.execute("DELETE FROM failer WHERE destination = ? AND seen < ?", stale)

@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 APPLICATION_ID = 0x49744D79
-VERSION = 1
 RUNS_KEPT = 10_000
 CACHE_KIB = 2_000
 
 STEPS_TO_A_SIGNAL = 100_000
 """Steps of SQLite's machine, a millisecond or so; when Python is called in between, it runs signal handlers."""
 
-SCHEMA = """
+FIRST_SCHEMA = """
 CREATE TABLE destination (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
@@ -75,6 +74,19 @@ CREATE TABLE run (
 );
 """
 
+KNOWN_FAILERS = """
+CREATE TABLE failer (                  -- who is a known failer: a call failed, and nothing was delivered since
+    destination INTEGER NOT NULL,
+    identity TEXT NOT NULL,
+    seen INTEGER NOT NULL,             -- the day (since 1970) of the last failure
+    PRIMARY KEY (destination, identity)
+) WITHOUT ROWID;
+ALTER TABLE destination ADD COLUMN stops_in_a_row INTEGER NOT NULL DEFAULT 0;
+"""
+
+STEPS = (FIRST_SCHEMA, KNOWN_FAILERS)
+"""What makes each version of the schema out of the one before; version 1 comes from an empty file."""
+
 
 class StateError(Exception):
     """The state cannot be read or written; one sentence that says what to do."""
@@ -115,10 +127,10 @@ class State:
         return sqlite3.connect(self.path, isolation_level=None, timeout=5)
 
     def _prepare(self) -> None:
+        version = 0
         if self.db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
-            _check_schema(self.db, self.path)
-        else:
-            self._create()
+            version = _check_schema(self.db, self.path)
+        self._bring_up_to_date(version)
         for pragma in (
             "synchronous=FULL",
             f"cache_size=-{CACHE_KIB}",
@@ -128,11 +140,15 @@ class State:
         ):
             self.db.execute(f"PRAGMA {pragma}")
 
-    def _create(self) -> None:
-        self.db.execute("PRAGMA auto_vacuum=INCREMENTAL")
-        self.db.executescript(
-            f"BEGIN IMMEDIATE;{SCHEMA}PRAGMA application_id={APPLICATION_ID};PRAGMA user_version={VERSION};COMMIT;"
-        )
+    def _bring_up_to_date(self, version: int) -> None:
+        """Take the schema from `version` (0: an empty file) to this program's, in one transaction."""
+        if version == 0:
+            self.db.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        if version < len(STEPS):
+            self.db.executescript(
+                f"BEGIN IMMEDIATE;{''.join(STEPS[version:])}PRAGMA application_id={APPLICATION_ID};"
+                f"PRAGMA user_version={len(STEPS)};COMMIT;"
+            )
 
     def errors_explained(self) -> AbstractContextManager[None]:
         """Turn what SQLite or the disk says into a sentence for the operator."""
@@ -183,9 +199,12 @@ class State:
             self.db.execute("DELETE FROM run WHERE number <= (SELECT MAX(number) FROM run) - ?", (RUNS_KEPT,))
 
     def end_run(self, run_id: str, summary: Mapping[str, Any]) -> None:
-        """Add the summary to the run's record, and give back space that many deliveries left free."""
+        """Add the summary to the run's record."""
         with self.transaction():
             self.db.execute("UPDATE run SET summary = ? WHERE id = ?", (json.dumps(summary), run_id))
+
+    def give_back_space(self) -> None:
+        """Return to the disk what many deliveries left free in the file."""
         with self.errors_explained():
             free = self.db.execute("PRAGMA freelist_count").fetchone()[0]
             pages = self.db.execute("PRAGMA page_count").fetchone()[0]
@@ -252,17 +271,17 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _check_schema(db: sqlite3.Connection, path: Path) -> None:
-    """Refuse a file that is not a state, or one of another version."""
-    version = db.execute("PRAGMA user_version").fetchone()[0]
+def _check_schema(db: sqlite3.Connection, path: Path) -> int:
+    """The version of the schema in the file; refuses one that is not a state, or of a version yet to come."""
+    version: int = db.execute("PRAGMA user_version").fetchone()[0]
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise StateError(f"{path} is an SQLite file of another program; name another STATE_FILE")
-    if version != VERSION:
-        newer = "newer" if version > VERSION else "older"
+    if not 0 < version <= len(STEPS):
         raise StateError(
-            f"{path} was written by {newer} version {version} of the state's schema and this program knows "
-            f"version {VERSION}; use the program that wrote it, or move the file away (everything is sent again)"
+            f"{path} was written by a newer program (version {version} of the state's schema; this program knows "
+            f"version {len(STEPS)}); use the program that wrote it, or move the file away (everything is sent again)"
         )
+    return version
 
 
 @contextmanager

@@ -44,25 +44,25 @@ class Outbox:
         """Who was rejected before any request, and why: (identity, reason)."""
         return self._debts.new_rejections()
 
-    def claim(self, count: int) -> list[OwedUser]:
-        """The next `count` owed users at most; the state forgets what Iterable held of them before this returns."""
-        return self._claims.claim(count)
+    def claim(self, count: int, events: int) -> list[OwedUser]:
+        """The next `count` users at most, with `events` of their events, shared out evenly; see `Claims`."""
+        return self._claims.claim(count, events)
 
-    def claim_leavers(self, count: int) -> list[OwedUser]:
-        """As `claim`, for those who leave the segment: after a complete run, once everybody else was served."""
-        return self._claims.claim_leavers(count)
+    def claim_rest(self, users: Sequence[OwedUser], events: int) -> list[OwedUser]:
+        """The events that come after the last of each of these users, whatever became of those."""
+        return self._claims.claim_rest(users, events)
 
-    def claim_rest(self, user: OwedUser) -> OwedUser:
-        """The events of a user that come after those of `user`, whatever became of these."""
-        return self._claims.claim_rest(user)
+    def claim_drawn(self, ranks: Sequence[int], events: int, *, failed_before: bool) -> list[OwedUser]:
+        """Users who are far from their turn: those of these ranks, from 0, in `count_unclaimed`."""
+        return self._claims.claim_drawn(ranks, events, failed_before=failed_before)
 
-    def preview(self) -> Iterator[OwedUser]:
-        """All owed users and leavers, without touching the state; `preview_rest` has the further events of one."""
-        return self._claims.preview()
+    def count_unclaimed(self, *, failed_before: bool) -> int:
+        """How many users wait for their first claim: known failers, or the others."""
+        return self._claims.count_unclaimed(failed_before=failed_before)
 
-    def preview_rest(self, user: OwedUser) -> Iterator[OwedUser]:
-        """What `claim_rest` would give, time after time."""
-        return self._claims.preview_rest(user)
+    def count_rest(self, user: OwedUser) -> int:
+        """How many events of this user come after the last of these."""
+        return self._claims.count_rest(user)
 
     def record(self, outcomes: Sequence[UserOutcome]) -> None:
         """Put these outcomes on record in one commit; what failed stays owed."""
@@ -75,3 +75,11 @@ class Outbox:
     def refused_lines(self) -> Iterator[tuple[int, str]]:
         """Which rows of the result were newly rejected and why, in the order of the result, counted from 1."""
         return self._outcomes.refused_lines()
+
+    def stops_in_a_row(self) -> int:
+        """How many runs in a row, the last ones, the stop rule for failing calls has stopped."""
+        return self._outcomes.stops_in_a_row()
+
+    def record_end(self, *, stopped_by_rule: bool) -> None:
+        """Count one more run in a row that the rule stopped, or begin anew."""
+        self._outcomes.record_end(stopped_by_rule=stopped_by_rule)

@@ -23,6 +23,7 @@ class Outcomes(Part):
             for outcome in outcomes:
                 self._record_profile(outcome)
                 self._record_events(outcome)
+                self._record_failer(outcome)
                 self._doubt.forget(outcome)
             self._db.executemany(
                 "DELETE FROM owed_user WHERE destination = :destination AND identity = :identity AND body IS NULL "
@@ -73,6 +74,32 @@ class Outcomes(Part):
             self._db.execute("DELETE FROM owed_event WHERE destination = ? AND id = ?", (self._destination, event.id))
             if rejected:
                 self._refuse("scan_event", "id", event.id, told.reason)
+
+    def _record_failer(self, outcome: UserOutcome) -> None:
+        """Whose call failed is a known failer, until something of theirs is delivered: the later of the two counts."""
+        failer = None
+        for result in (outcome.profile, *outcome.events):
+            if result and result.outcome is Outcome.DELIVERED:
+                failer = False
+            elif result and result.failed:
+                failer = True
+        key = (self._destination, outcome.user.identity)
+        if failer:
+            self._db.execute("INSERT OR REPLACE INTO failer VALUES (?, ?, ?)", (*key, self._today))
+        elif failer is False:
+            self._db.execute("DELETE FROM failer WHERE destination = ? AND identity = ?", key)
+
+    def stops_in_a_row(self) -> int:
+        """How many runs in a row, the last ones, the stop rule for failing calls has stopped."""
+        return self._run.one("SELECT stops_in_a_row FROM destination WHERE id = ?", self._destination)
+
+    def record_end(self, *, stopped_by_rule: bool) -> None:
+        """Count one more run in a row that the rule stopped, or begin anew."""
+        with self._state.transaction():
+            self._db.execute(
+                "UPDATE destination SET stops_in_a_row = CASE WHEN ? THEN stops_in_a_row + 1 ELSE 0 END WHERE id = ?",
+                (stopped_by_rule, self._destination),
+            )
 
     def _refuse(self, table: str, key: str, value: Any, reason: str) -> None:
         """Remember which line of the CSV export was refused."""

@@ -31,7 +31,8 @@ class OwedUser:
     """A user with what is owed: the profile, if any, then the events, oldest first.
 
     `more` says that further events wait until these are recorded; `leaves` that the profile is there to take the user
-    out of the segment; `in_result` is False for every profile that carries the segment field as false.
+    out of the segment; `in_result` is False for every profile that carries the segment field as false;
+    `failed_before` that the user is a known failer: a call failed in an earlier run, and nothing was delivered since.
     """
 
     identity: str
@@ -41,6 +42,7 @@ class OwedUser:
     leaves: bool = False
     more: bool = False
     in_result: bool = True
+    failed_before: bool = False
 
 
 class Outcome(enum.Enum):
@@ -53,11 +55,21 @@ class Outcome(enum.Enum):
 
 
 class PayloadResult(NamedTuple):
-    """An outcome with its reason. `sent` is False when surely no request was made, so that nothing is in doubt."""
+    """An outcome with its reason.
+
+    `sent` is False when surely no request was made, so that nothing is in doubt; `alone` when the request was about
+    this user only, so that a failure is the user's own.
+    """
 
     outcome: Outcome
     reason: str = ""
     sent: bool = True
+    alone: bool = True
+
+    @property
+    def failed(self) -> bool:
+        """Whether a call about this user failed; a payload that was not sent has not."""
+        return self.outcome is Outcome.FAILED and self.sent and self.alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +106,18 @@ class Counts:
 
 @dataclass
 class Plan:
-    """What the result of the query means: counted before anything is sent."""
+    """What the result of the query means: counted before anything is sent.
+
+    `owed_events` counts those of leavers, too; `leaving` is who would leave, `leavers` who does: nobody while a mass
+    exit is held back.
+    """
 
     users: Counts = field(default_factory=Counts)
     events: Counts = field(default_factory=Counts)
     owed_users: int = 0
     owed_profiles: int = 0
     owed_events: int = 0
+    leavers: int = 0
     leaving: int = 0
     segment_size: int = 0
     exit_held_back: bool = False

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sync.api.answers import (
+    FAILURES,
     JWT_CODES,
     PROJECT_CODES,
     REJECTIONS,
@@ -120,15 +121,17 @@ def test_jwt_codes_come_with_either_status(status: int, code: str) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403])
-@pytest.mark.parametrize("code", ["BadApiKey", "Forbidden", "Unauthorized", "Success", "BadParams", "new.code", None])
-def test_401_and_403_are_about_the_credentials(status: int, code: str | None) -> None:
-    """A refused key must not be taken for a refused row, or a million rows would be remembered as rejected."""
-    assert verdict(status, code) is Verdict.CREDENTIALS_REFUSED
+@pytest.mark.parametrize("code", ["Forbidden", "Unauthorized", "Success", "BadParams", "new.code", None])
+def test_401_and_403_are_not_about_the_row(status: int, code: str | None) -> None:
+    """Not taken for a refused row, or a million rows would be remembered as rejected; nor, without a code that names
+    the key, for a refused key: a firewall says 403 as well, and to one user alone.
+    """
+    assert verdict(status, code) is Verdict.FORBIDDEN
 
 
 def test_bad_api_key_stops_with_any_status() -> None:
-    """`BadApiKey` means the key also where the status is only 400."""
-    assert verdict(400, "BadApiKey") is Verdict.CREDENTIALS_REFUSED
+    """`BadApiKey` means the key with 401 and 403, and also where the status is only 400."""
+    assert {verdict(status, "BadApiKey") for status in (400, 401, 403)} == {Verdict.CREDENTIALS_REFUSED}
 
 
 @pytest.mark.parametrize(
@@ -166,8 +169,10 @@ def test_bulk_answer_without_its_counts_is_unreadable(body: bytes) -> None:
 
 
 def test_stopping_and_rejecting_verdicts() -> None:
-    """The verdicts that stop a run, and those that are remembered as rejected, are these."""
-    assert {Verdict.CREDENTIALS_REFUSED, Verdict.WRONG_URL, Verdict.WAIT_TOO_LONG} == STOPPING
+    """What stops a run at once, what is made sure of first, and what is remembered as rejected; each is one of them."""
+    assert {Verdict.CREDENTIALS_REFUSED, Verdict.LOCAL_SETUP, Verdict.WAIT_TOO_LONG} == STOPPING
+    others = {Verdict.ACCEPTED, Verdict.TOO_LARGE, Verdict.NOT_YET, Verdict.THROTTLED, Verdict.INTERRUPTED}
+    assert set(Verdict) - STOPPING - REJECTIONS - others == FAILURES
     assert {Verdict.REJECTED, Verdict.REJECTED_BY_PROJECT} == REJECTIONS
 
 

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from sync.console.dry_run import dry_run
+from sync.delivery.single import EVENTS_EACH
 from sync.run.exit_codes import ExitCode
 from sync.run.job import Job
 from sync.run.lock import RunLock
 from sync.sandbox.answers import Request as Asked
-from sync.state.claims import EVENTS_AT_ONCE
 from tests import faults as catalogue
 from tests.harness import PROJECT, World, address, environment, people, person, started, without_privilege, write_env
 
@@ -159,13 +159,13 @@ def test_in_bulk(desk: Desk, size: int) -> None:
 
 
 def test_leavers_in_bulk(desk: Desk) -> None:
-    """Leavers go in batches of their own, after everybody else; without anybody else the canary is one of them."""
+    """Leavers come after everybody else, in the same batches; without anybody else the canary is one of them."""
     desk.world.environ["ITERABLE_BULK"] = "true"
     desk.world.rows = people(20)
     desk.run()
     desk.world.rows = [person(1, plan_type="free"), person(2, plan_type="free"), *people(15)[2:]]
     printed = desk.dry()
-    assert [len(body["users"]) for _, _, body in printed] == [1, 1, 5]
+    assert [len(body["users"]) for _, _, body in printed] == [1, 6]
     assert printed == desk.run()
 
     desk.world.rows = desk.world.rows[:12]
@@ -176,8 +176,9 @@ def test_leavers_in_bulk(desk: Desk) -> None:
 
 @pytest.mark.parametrize("bulk", ["true", "false"])
 def test_users_with_many_events(desk: Desk, monkeypatch: pytest.MonkeyPatch, bulk: str) -> None:
-    """A run takes a few hundred events of a user at a time; the dry run prints all of them, in the run's order."""
-    monkeypatch.setattr("sync.state.claims.EVENTS_AT_ONCE", 3)
+    """A run takes a few events of a user at a time; the dry run prints all of them, in the run's order."""
+    monkeypatch.setattr("sync.delivery.single.SingleSender.events_in_batch", 3)
+    monkeypatch.setattr("sync.delivery.bulk.BulkSender.events_in_batch", 60)
     desk.world.environ["ITERABLE_BULK"] = bulk
     desk.world.rows = [person(n, email=address(n % 4)) for n in range(40)]
     printed = desk.dry()
@@ -189,7 +190,7 @@ def test_users_with_many_events(desk: Desk, monkeypatch: pytest.MonkeyPatch, bul
 
 def test_a_thousand_events_of_one_user(desk: Desk) -> None:
     """The same with the real bound."""
-    desk.world.rows = [person(n, email=address(1)) for n in range(EVENTS_AT_ONCE * 2 + 1)]
+    desk.world.rows = [person(n, email=address(1)) for n in range(EVENTS_EACH * 5 + 1)]
     printed = desk.dry()
     assert len(printed) == 1 + len(desk.world.rows)
     times = [body["createdAt"] for _, path, body in printed if path == "/api/events/track"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sync.delivery.bulk import MAX_BYTES, BulkSender, Item, batches
+from sync.api.endpoints import MAX_BYTES
+from sync.delivery.bulk import BulkSender, batches
+from sync.delivery.bulk_answer import Item
+from sync.delivery.rules import StopRules
 from sync.delivery.stop import Stop
+from sync.delivery.watch import Piece, Watch
 from sync.run.exit_codes import ExitCode
 from sync.run.settings import SettingsError, load_settings
 from sync.sandbox.answers import Request, json_answer
 from sync.sandbox.faults import Fault, bulk_result, on, scripted
 from sync.state.owed import OwedEvent, OwedUser
 from tests import faults as catalogue
-from tests.harness import World, address, counts, people, person
+from tests.harness import T0, World, address, counts, people, person
 
 USERS, EVENTS = "/api/users/bulkUpdate", "/api/events/trackBulk"
 BULK = {USERS, EVENTS}
@@ -135,7 +140,7 @@ def test_large_users_share_no_request_that_is_too_large(world: World) -> None:
     world.rows = [person(n, first_name="ü" * 300_000) for n in range(1, 16)]
 
     assert world.run().exit_code == ExitCode.DONE
-    assert [len(batch) for batch in sent(world, USERS)] == [1, 6, 6, 2]
+    assert sorted(len(batch) for batch in sent(world, USERS)) == [1, 2, 6, 6]
     assert {request.status for request in world.iterable.requests} == {200}
 
 
@@ -149,18 +154,56 @@ def test_a_user_that_is_too_large_alone(world: World) -> None:
     assert rejected(world)[address(3)].startswith("413")
 
 
-def test_events_of_one_user_never_share_a_request(world: World) -> None:
-    """A user with several events is once in each request, oldest event first: a name in an answer is one item."""
+def test_events_of_one_user_share_a_request(world: World) -> None:
+    """Several events of a user go in one request, oldest first; a user with many does not hold up the others."""
     world.rows = [person(n, page=f"page {n}", email=address(n % 3)) for n in range(9)]
     world.rows += people(20)[10:]
 
     assert world.run().exit_code == ExitCode.DONE
-    for request in world.iterable.requests:
-        assert max(Counter(whom(request)).values()) == 1
     order = [item for request in world.iterable.requests if request.path == EVENTS for item in items(request)]
     for number in range(3):
         times = [item["createdAt"] for item in order if item["email"] == address(number)]
         assert times == sorted(times) and len(times) == 3
+    assert len(sent(world, USERS)) == 2
+    assert len(sent(world, EVENTS)) == 3, "the canary's first, its further ones, and then everybody's"
+
+
+def test_one_user_with_many_events_among_others(world: World) -> None:
+    """200 users, one of them with 150 events: the others' events go in one request, and his in one or two more."""
+    views = [person(7, event_time=T0 + timedelta(hours=hour)) for hour in range(150)]
+    world.rows = [person(n) for n in range(1, 201) if n != 7] + views
+
+    assert counts(world.run()) == ((200, 0, 0, 0), (349, 0, 0, 0))
+    assert len(world.iterable.requests) <= 6
+    assert len(world.events) == 349
+
+
+def test_an_answer_that_does_not_say_which_event(world: World) -> None:
+    """One of a user's events is refused, and the answer names the user alone: his go singly until it is found."""
+    views = [person(7, event_time=T0 + timedelta(hours=hour), page=f"page {hour}") for hour in range(30)]
+    world.rows = [person(n) for n in range(1, 5)] + views
+    world.iterable.faults = on(EVENTS, _refusing("page 17"))
+
+    assert counts(world.run()) == ((5, 0, 0, 0), (33, 0, 1, 0))
+    assert len(world.events) == 33
+    assert world.table("SELECT reason FROM event WHERE rejected IS NOT NULL") == [("listed in invalidDataEmails",)]
+    assert len(sent(world, EVENTS)) < 20, "twice as many with each request that is accepted"
+
+
+def _refusing(page: str) -> Callable[[Request], Fault | None]:
+    """A project that refuses the event of this page, and names its user once."""
+
+    def answer(request: Request) -> Fault | None:
+        refused = [item for item in items(request) if item["dataFields"]["page"] == page]
+        if not refused:
+            return None
+        rest = [item for item in items(request) if item not in refused]
+        request.body = json.dumps({"events": rest}).encode()
+        failed = {"invalidDataEmails": [refused[0]["email"]]}
+        body = {"successCount": len(rest), "failCount": len(refused), "failedUpdates": failed}
+        return Fault("one event refused", json_answer(200, body), applies=True)
+
+    return answer
 
 
 def test_events_of_refused_profiles_are_not_sent(world: World) -> None:
@@ -383,10 +426,10 @@ def test_dropped_fields_are_warned_of(world: World) -> None:
 def test_an_answer_without_counts_is_no_success(world: World) -> None:
     """A 200 that does not give both counts says nothing: everybody in it is owed again."""
     world.rows = people(3)
-    world.iterable.faults = on(USERS, scripted([None, catalogue.raw("200", 200, b'{"code":"Success","msg":""}')]))
+    world.iterable.faults = holding(address(2), catalogue.raw("200", 200, b'{"code":"Success","msg":""}'))
 
-    assert counts(world.run())[0] == (1, 0, 0, 2)
-    assert owed(world) == {address(2), address(3)}
+    assert counts(world.run())[0] == (2, 0, 0, 1)
+    assert owed(world) == {address(2)}
 
 
 # -- batches that are refused whole --------------------------------------------------------------------------
@@ -469,12 +512,10 @@ def test_several_bad_rows(world: World, culprits: list[int]) -> None:
     [
         pytest.param(catalogue.BAD_API_KEY, id="401"),
         pytest.param(catalogue.refused(400, "BadApiKey", "Invalid API key"), id="BadApiKey with status 400"),
-        pytest.param(catalogue.JWT_MISMATCH_400, id="a JWT-enabled key, with status 400"),
-        pytest.param(catalogue.ACTION_NOT_FOUND, id="404"),
     ],
 )
 def test_what_concerns_the_key_is_not_halved(world: World, fault: Fault) -> None:
-    """A refused key or a wrong URL is nobody's fault in the batch: one request, and the run stops."""
+    """A refused key is nobody's fault in the batch: one request, and the run stops."""
     world.rows = people(101)
     world.iterable.faults = on(USERS, lambda request: fault if len(items(request)) > 1 else None)
 
@@ -502,16 +543,46 @@ def test_a_passing_trouble_costs_a_retry(world: World, fault: Fault) -> None:
     assert len(world.events) == 50
 
 
-def test_spent_retries_leave_everybody_owed(world: World) -> None:
-    """All attempts of a batch failed: its users are failed and owed, and the next run delivers them."""
+@pytest.mark.parametrize("path", [USERS, EVENTS])
+@pytest.mark.parametrize(
+    "fault", [catalogue.SERVER_ERROR, catalogue.ACTION_NOT_FOUND, catalogue.JWT_MISMATCH_400, catalogue.UNKNOWN_CODE]
+)
+def test_one_record_that_breaks_every_batch(world: World, path: str, fault: Fault) -> None:
+    """A batch that fails for whatever reason is halved, until the culprit stands alone and fails for itself."""
+    world.rows = people(1_001)
+    culprit = address(700)
+    world.iterable.faults = holding(culprit, fault, path)
+
+    summary = world.run()
+    assert counts(summary)[path == EVENTS] == (1_000, 0, 0, 1)
+    assert summary.exit_code == ExitCode.INCOMPLETE
+    assert summary.requests < 80
+    assert owed(world) == {culprit}
+    assert world.table("SELECT identity FROM failer") == [(culprit,)]
+
+
+def test_a_batch_that_fails_once_is_delivered_in_halves(world: World) -> None:
+    """All attempts of a batch failed: its halves are sent at once, and nobody has to wait for the next run."""
     world.rows = people(20)
     world.iterable.faults = on(USERS, scripted([None, *[catalogue.UNAVAILABLE] * 3]))
 
     summary = world.run()
-    assert counts(summary) == ((1, 0, 0, 19), (1, 0, 0, 19))
-    assert summary.exit_code == ExitCode.INCOMPLETE
-    assert len(owed(world)) == 19
-    assert counts(world.run()) == ((19, 1, 0, 0), (19, 1, 0, 0))
+    assert counts(summary) == ((20, 0, 0, 0), (20, 0, 0, 0))
+    assert [len(batch) for batch in sent(world, USERS)] == [1, 19, 19, 19, 9, 10]
+
+
+@pytest.mark.parametrize("culprits", [[0], [40], [99], [7, 60]])
+def test_bad_events_of_one_user(world: World, culprits: list[int]) -> None:
+    """A user's own events are cut when they fail together: those that are in order are delivered."""
+    world.rows = [person(1, page=f"page {n}", event_time=T0 + timedelta(hours=n)) for n in range(100)]
+    bad = {f"page {n}" for n in culprits}
+
+    def spoiled(request: Request) -> Fault | None:
+        return catalogue.SERVER_ERROR if any(i["dataFields"]["page"] in bad for i in items(request)) else None
+
+    world.iterable.faults = on(EVENTS, spoiled)
+    assert counts(world.run()) == ((1, 0, 0, 0), (100 - len(bad), 0, 0, len(bad)))
+    assert len(world.events) == 100 - len(bad)
 
 
 def test_throttled_users_are_queued_again(world: World) -> None:
@@ -573,15 +644,16 @@ def test_a_sender_that_is_stopped_makes_no_request(world: World) -> None:
     stop = Stop()
     client = world.client(world.settings, stop)
     world.iterable.faults = lambda _request: stop.set("enough") or TYPES  # type: ignore[func-returns-value]
-    users = [OwedUser(address(n), f'{{"email":"{address(n)}"}}', b"", (OwedEvent(b"1", b"", "{}"),)) for n in range(8)]
-    results = BulkSender(client, stop).send(users)
+    users = tuple(
+        OwedUser(address(n), f'{{"email":"{address(n)}"}}', b"", (OwedEvent(b"1", b"", "{}"),)) for n in range(8)
+    )
+    sender = BulkSender(client, Watch(StopRules(), stop))
+    halves = sender.send(Piece(users)).halves
+    replies = [sender.send(half) for half in halves]
 
     assert len(world.iterable.requests) == 1
-    assert {
-        told.outcome.value for result in results for told in (*result.outcome.events, result.outcome.profile) if told
-    }
-    assert [result.outcome.user.identity for result in results] == [user.identity for user in users]
-    assert all(result.rest is None for result in results)
+    assert [outcome.user.identity for reply in replies for outcome in reply.outcomes] == [u.identity for u in users]
+    assert all(not outcome.profile.sent for reply in replies for outcome in reply.outcomes if outcome.profile)
 
 
 # -- the log -------------------------------------------------------------------------------------------------
@@ -662,6 +734,7 @@ def _fate(fates: dict[str, str]) -> Callable[[Request], Fault | None]:
     def answer(request: Request) -> Fault | None:
         prefix = "event " if request.path == EVENTS else ""
         mine = {who: fates.get(who, "fine") for who in whom(request)}
+        parts = Counter(whom(request))
         if f"{prefix}types" in mine.values():
             return TYPES
         lists = {
@@ -672,7 +745,8 @@ def _fate(fates: dict[str, str]) -> Callable[[Request], Fault | None]:
         if not named:
             return None
         _keep(request, named)
-        body = {"successCount": len(mine) - len(named), "failCount": len(named), "failedUpdates": lists}
+        failed = sum(parts[who] for who in named)
+        body = {"successCount": parts.total() - failed, "failCount": failed, "failedUpdates": lists}
         return Fault("told", json_answer(200, body), applies=True)
 
     return answer

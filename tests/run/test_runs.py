@@ -3,40 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import db
-from sync.api.answers import ApiResult, Verdict, read_answer
-from sync.delivery.dispatcher import TICK, Delivery
-from sync.delivery.outcome import Result, outcome_of, with_profile_outcome
-from sync.delivery.stop import Stop
-from sync.rows.payloads import PayloadBuilder
 from sync.run import job as job_module
 from sync.run.exit_codes import ExitCode
-from sync.run.job import Job
-from sync.run.settings import load_settings
-from sync.run.summary import Summary
-from sync.sandbox.answers import Request
 from sync.sandbox.faults import Fault, Faults, on, scripted
-from sync.state.file import State
 from sync.state.outbox import Outbox
-from sync.state.owed import Counts, OwedUser, Policy, UserOutcome
 from tests import faults as catalogue
 from tests.harness import (
-    COLUMNS,
     T0,
     TRACK,
     UPDATE,
@@ -372,155 +353,7 @@ def test_without_profiles_or_without_events(world: World) -> None:
     assert counts(world.run()) == ((0, 0, 0, 0), (2, 0, 0, 0))
 
 
-# -- the canary ----------------------------------------------------------------------------------------------
-
-
-def test_the_canary_goes_alone(world: World) -> None:
-    """Nobody is on the way before the first user was accepted, profile and event."""
-    world.environ["WORKERS"] = "16"
-    world.rows = people(20)
-    world.run()
-
-    assert world.sent[:2] == [(UPDATE, address(1)), (TRACK, address(1))]
-
-
-def test_a_refused_key_costs_one_request(world: World) -> None:
-    """BadApiKey stops at the canary: one request, exit 1, everything still owed and counted as failed."""
-    world.environ["WORKERS"] = "16"
-    world.rows = people(20)
-    world.iterable.faults = always(catalogue.BAD_API_KEY)
-    summary = world.run()
-
-    assert (summary.exit_code, summary.requests) == (ExitCode.STOPPED, 1)
-    assert counts(summary) == ((0, 0, 0, 20), (0, 0, 0, 20))
-    assert "ITERABLE_API_KEY" in str(summary.stopped_because)
-    world.iterable.faults = None
-    assert world.run().requests == 40
-
-
-def test_a_refused_key_costs_one_request_when_all_leave(world: World) -> None:
-    """The first of those who leave is a canary as well, when nobody else is owed anything."""
-    world.environ["WORKERS"] = "8"
-    world.rows = people(8)
-    world.run()
-    world.rows = []
-    world.iterable.faults = always(catalogue.BAD_API_KEY)
-    summary = world.run()
-
-    assert (summary.exit_code, summary.requests) == (ExitCode.STOPPED, 1)
-
-
-def test_a_rejected_canary_makes_room_for_the_next(world: World) -> None:
-    """A canary that is rejected for itself is recorded, and the next user goes alone in its place."""
-    world.environ["WORKERS"] = "8"
-    world.rows = people(9)
-    world.iterable.project.rules.forgotten |= {address(1), address(2), address(3), address(4)}
-    summary = world.run()
-
-    assert [who for _, who in world.sent[:6]] == [address(n) for n in (1, 2, 3, 4, 5, 5)]
-    assert counts(summary) == ((5, 0, 4, 0), (5, 0, 4, 0))
-
-
-def test_three_canaries_refused_by_the_project(world: World) -> None:
-    """Three in a row rejected for a reason that is the project's: exit 1; the three are rejected, the rest is owed."""
-    world.rows = people(10)
-    world.iterable.faults = always(catalogue.TYPES_MISMATCHED)
-    summary = world.run()
-
-    assert (summary.exit_code, summary.requests) == (ExitCode.STOPPED, 3)
-    assert counts(summary) == ((0, 0, 3, 7), (0, 0, 3, 7))
-    assert "RequestFieldsTypesMismatched" in str(summary.stopped_because)
-
-
-def test_two_canaries_refused_by_the_project(world: World) -> None:
-    """Two are not three, and a rejection of another kind between them starts the count anew."""
-    world.rows = people(10)
-    world.iterable.project.rules.forgotten.add(address(3))
-    bad = catalogue.TYPES_MISMATCHED
-    world.iterable.faults = scripted([bad, bad, None, bad, bad])
-    summary = world.run()
-
-    assert (summary.exit_code, counts(summary)) == (ExitCode.INCOMPLETE, ((5, 0, 5, 0), (5, 0, 5, 0)))
-
-
-# -- what stops a run ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("fault", "word"),
-    [
-        pytest.param(catalogue.FORBIDDEN, "ITERABLE_API_KEY", id="403"),
-        pytest.param(catalogue.ACTION_NOT_FOUND, "ITERABLE_API_BASE_URL", id="404"),
-        pytest.param(catalogue.NOT_ALLOWED, "ITERABLE_API_BASE_URL", id="405"),
-        pytest.param(catalogue.FOUND, "ITERABLE_API_BASE_URL", id="302"),
-        pytest.param(catalogue.JWT_MISSING, "USE_JWT_AUTH", id="a key that wants a JWT"),
-        pytest.param(catalogue.rate_limited("3600"), "3600 s", id="Retry-After of an hour"),
-    ],
-)
-@pytest.mark.parametrize("at", [1, 8])
-def test_what_stops_a_run(world: World, fault: Fault, word: str, at: int) -> None:
-    """Refused credentials, a wrong URL or an endless wait stop the run at that very request, at whatever user."""
-    world.rows = people(10)
-    world.iterable.faults = scripted([None] * (at - 1) + [fault] * 100)
-    summary = world.run()
-
-    assert (summary.exit_code, summary.requests) == (ExitCode.STOPPED, at)
-    assert word in str(summary.stopped_because)
-    assert sum(counts(summary)[0]) == sum(counts(summary)[1]) == 10
-    assert summary.users.delivered == at // 2
-    world.iterable.faults = None
-    rest = world.run()
-    assert (rest.exit_code, rest.requests) == (ExitCode.DONE, 20 - (at - 1))
-    assert [event["writes"] for event in world.events] == [1] * 10
-
-
-def test_what_a_stopped_run_did_not_send_is_not_in_doubt(world: World) -> None:
-    """Users who were claimed and never sent cost no request when their rows are as they were delivered."""
-    world.rows = people(10)
-    world.run()
-    world.rows = [person(number, first_name="New") for number in range(1, 11)]
-    world.iterable.faults = scripted([None, catalogue.BAD_API_KEY])
-    assert world.run().requests == 2
-
-    world.iterable.faults = None
-    world.rows = people(10)
-    world.run()
-    assert world.sent == [(UPDATE, address(1)), (UPDATE, address(2))]
-
-
-def test_an_api_that_is_down(world: World) -> None:
-    """Five users in a row with all retries spent stop the run; every unchanged user is still told truly."""
-    world.rows = people(4)
-    world.run()
-    world.rows = people(20)
-    world.iterable.faults = always(DOWN)
-    summary = world.run()
-
-    assert (summary.exit_code, summary.requests) == (ExitCode.STOPPED, 5 * 3)
-    assert counts(summary) == ((0, 4, 0, 16), (0, 4, 0, 16))
-    assert "the API is down: 5 users in a row" in str(summary.stopped_because)
-
-
-def test_four_in_a_row_are_not_down(world: World) -> None:
-    """One user who is accepted between the failing ones starts the count anew."""
-    world.rows = people(12)
-    well = {address(1), address(6), address(11)}
-    world.iterable.faults = lambda request: None if identity(request) in well else DOWN
-    summary = world.run()
-
-    assert (summary.exit_code, counts(summary)) == (ExitCode.INCOMPLETE, ((3, 0, 0, 9), (3, 0, 0, 9)))
-
-
-def test_a_refused_jwt(world: World) -> None:
-    """A JWT that is refused for three users stops the run; each was made anew once."""
-    world.environ.update(USE_JWT_AUTH="true", ITERABLE_JWT_SECRET="s" * 32)
-    world.rows = people(10)
-    world.iterable.faults = always(catalogue.JWT_SIGNATURE)
-    summary = world.run()
-
-    assert (summary.exit_code, summary.requests) == (ExitCode.STOPPED, 6)
-    assert "ITERABLE_JWT_SECRET" in str(summary.stopped_because)
-    assert summary.auth == "jwt"
+# -- what breaks a run ---------------------------------------------------------------------------------------
 
 
 def test_a_disk_that_is_full_for_the_csv(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -547,10 +380,10 @@ def test_a_state_that_cannot_be_written_in_mid_run(world: World, monkeypatch: py
     original = getattr(Outbox, when)
     calls = iter(range(100))
 
-    def failing(box: Outbox, argument: Any) -> Any:
+    def failing(box: Outbox, *arguments: Any) -> Any:
         if next(calls) == 2:
             box._claims._db.execute("PRAGMA query_only=ON")
-        return original(box, argument)
+        return original(box, *arguments)
 
     monkeypatch.setattr(Outbox, when, failing)
     monkeypatch.setattr("sync.delivery.dispatcher.RECORD_GROUP", 20)
@@ -579,167 +412,12 @@ def test_columns_that_the_query_does_not_give(world: World) -> None:
 def test_a_bug_costs_the_run_and_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """An unexpected error in a worker stops the run with exit 1; the traceback is in the log, on one line."""
     world.rows = people(5)
-    monkeypatch.setattr("sync.delivery.single.SingleSender._send_one", lambda *_: 1 / 0)
+    monkeypatch.setattr("sync.delivery.single.SingleSender._send", lambda *_: 1 / 0)
     summary = world.run()
 
     assert (summary.exit_code, counts(summary)) == (ExitCode.STOPPED, ((0, 0, 0, 5), (0, 0, 0, 5)))
     assert "ZeroDivisionError" in str(summary.stopped_because)
     assert all(re.match(r"\d{4}-\d\d-\d\d ", line) for line in world.log().splitlines())
-
-
-# -- 429 -----------------------------------------------------------------------------------------------------
-
-
-def test_a_throttled_user_is_queued_again(world: World) -> None:
-    """A user whose attempts ended in 429 goes back into the queue: delivered in the end, once, and never failed."""
-    world.rows = people(6)
-    limit = catalogue.RATE_LIMITED
-    asked: dict[tuple[str, str], int] = {}
-
-    def faults(request: Request) -> Fault | None:
-        key = (request.path, identity(request))
-        asked[key] = asked.get(key, 0) + 1
-        return limit if asked[key] <= 7 and identity(request) in {address(2), address(4)} else None
-
-    world.iterable.faults = faults
-    summary = world.run()
-
-    assert (summary.exit_code, counts(summary)) == (ExitCode.DONE, ((6, 0, 0, 0), (6, 0, 0, 0)))
-    assert summary.retries == {"429": 4 * 5}
-    assert [event["writes"] for event in world.events] == [1] * 6
-    assert max(world.iterable.project.writes.values()) == 1
-
-
-class Clock:
-    """Seconds that a test moves on."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        """The time."""
-        return self.now
-
-
-class Script:
-    """A sender whose answers come from a list by user; time passes with each call."""
-
-    batch_size = 1
-
-    def __init__(self, clock: Clock, answer: Callable[[str], int], seconds: float = 40.0) -> None:
-        self.clock, self.answer, self.seconds = clock, answer, seconds
-        self.sent: list[str] = []
-
-    def send(self, users: Sequence[OwedUser]) -> list[Result]:
-        """One call a user, for the profile and its events together."""
-        return [self._send(user) for user in users]
-
-    def _send(self, user: OwedUser) -> Result:
-        self.clock.now += self.seconds
-        self.sent.append(user.identity)
-        status = self.answer(user.identity)
-        body = b'{"code":"Success"}' if status == 200 else b"{}"
-        call = ApiResult(read_answer(status, body), 1)
-        if call.verdict is Verdict.THROTTLED:
-            nothing = UserOutcome(replace(user, profile=None, events=()), None, ())
-            return Result(nothing, user, call.verdict, "429", [call])
-        told = outcome_of(call)
-        return Result(UserOutcome(user, told, (told,) * len(user.events)), None, call.verdict, "", [call])
-
-
-def deliver(path: Path, count: int, sender: Script | Silent, stop: Stop | None = None) -> Delivery:
-    """A delivery of *count* users on the sender's clock, to its end."""
-    state = State(path / "state.sqlite3")
-    box = Outbox(state, state.destination("https://api.iterable.com", "key"), Policy(segment_field="s"), 20_000)
-    job = Job(load_settings(Path(os.devnull), {"DB_USER": "a", "DB_NAME": "b", "ITERABLE_API_KEY": "c"}))
-    builder = PayloadBuilder(job.mapping(), COLUMNS)
-    box.load(builder.build(row) for row in people(count))
-    delivery = Delivery(sender, box, stop or Stop(), workers=1, clock=sender.clock)
-    delivery.run(box.plan())
-    state.close()
-    return delivery
-
-
-def test_throttled_for_ten_minutes(tmp_path: Path) -> None:
-    """When nothing at all was accepted for more than 10 minutes the run stops, and says so; all are owed."""
-    sender = Script(Clock(), lambda _: 429)
-    tally = deliver(tmp_path, 3, sender).tally
-
-    assert "accepted nothing for 10 minutes" in str(tally.stopped_because)
-    assert 15 <= len(sender.sent) <= 17
-    assert (tally.users, tally.events) == (Counts(failed=3), Counts(failed=3))
-
-
-def test_throttled_while_others_are_accepted(tmp_path: Path) -> None:
-    """As long as anything is accepted within 10 minutes a throttled user waits, for an hour if need be."""
-    turns = iter(range(10_000))
-    sender = Script(Clock(), lambda who: 200 if who != address(2) or next(turns) > 30 else 429)
-    tally = deliver(tmp_path, 100, sender).tally
-
-    assert tally.stopped_because is None
-    assert sender.sent.count(address(2)) == 32
-    assert (tally.users, tally.events) == (Counts(delivered=100), Counts(delivered=100))
-
-
-class Silent:
-    """A sender that gets no answer until `let_go`."""
-
-    batch_size = 1
-
-    def __init__(self) -> None:
-        self.clock = time.monotonic
-        self.let_go = threading.Event()
-
-    def send(self, users: Sequence[OwedUser]) -> list[Result]:
-        """Wait."""
-        self.let_go.wait(5)
-        failed = outcome_of(ApiResult(read_answer(503, b""), 1))
-        return [Result(with_profile_outcome(user, failed), None, Verdict.RETRYABLE, "") for user in users]
-
-
-def test_a_signal_at_the_end_of_a_tick(tmp_path: Path) -> None:
-    """A signal whose handling outlasts the wait for results is no reason to wait for ever: the grace still counts."""
-    stop, sender = Stop(), Silent()
-
-    def handle(*_: object) -> None:
-        time.sleep(2 * TICK)
-        stop.set("interrupted", grace=0.1)
-
-    before = signal.signal(signal.SIGALRM, handle)
-    signal.setitimer(signal.ITIMER_REAL, 2 * TICK)
-    began = time.monotonic()
-    try:
-        tally = deliver(tmp_path, 3, sender, stop).tally
-    finally:
-        signal.signal(signal.SIGALRM, before)
-        sender.let_go.set()
-
-    assert time.monotonic() - began < 2
-    assert (tally.users, tally.events) == (Counts(failed=3), Counts(failed=3))
-
-
-# -- many events of one user ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("fault", "expected"),
-    [
-        pytest.param(None, ((1, 0, 0, 0), (10, 0, 0, 0)), id="all delivered"),
-        pytest.param(on(UPDATE, always(DOWN)), ((0, 0, 0, 1), (0, 0, 0, 10)), id="profile failed"),
-        pytest.param(on(UPDATE, always(catalogue.FORGOTTEN)), ((0, 0, 1, 0), (0, 0, 10, 0)), id="profile rejected"),
-        pytest.param(on(TRACK, scripted([catalogue.NO_CODE])), ((1, 0, 0, 0), (9, 0, 0, 1)), id="one event failed"),
-    ],
-)
-def test_many_events_of_one_user(
-    world: World, monkeypatch: pytest.MonkeyPatch, fault: Faults | None, expected: Any
-) -> None:
-    """Events that come in parts have one outcome each: the profile's when it was not accepted, unsent."""
-    monkeypatch.setattr("sync.state.claims.EVENTS_AT_ONCE", 4)
-    world.rows = [person(1, event_time=T0 + timedelta(seconds=second)) for second in range(10)]
-    world.iterable.faults = fault
-    summary = world.run()
-
-    assert counts(summary) == expected
-    assert sum(path == TRACK for path, _ in world.sent) == (10 if summary.users.delivered else 0)
 
 
 # -- what is told --------------------------------------------------------------------------------------------
@@ -860,92 +538,6 @@ def test_a_clock_that_jumps_back(world: World, monkeypatch: pytest.MonkeyPatch) 
     world.rows = people(4)
 
     assert world.run().requests == 2
-
-
-# -- any answers over any users ------------------------------------------------------------------------------
-
-ANSWERS = (
-    None,
-    None,
-    catalogue.LOST_ANSWER,
-    catalogue.UNAVAILABLE,
-    catalogue.NO_ANSWER_APPLIED,
-    catalogue.RATE_LIMITED,
-    catalogue.FORGOTTEN,
-    catalogue.CUT_JSON,
-    catalogue.PAGE,
-    catalogue.TYPES_MISMATCHED_500,
-    catalogue.BAD_API_KEY,
-    catalogue.ACTION_NOT_FOUND,
-    catalogue.DISALLOWED_EVENT,
-)
-STOPS = {catalogue.BAD_API_KEY.name, catalogue.ACTION_NOT_FOUND.name}
-
-
-@settings(
-    max_examples=50,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(
-    answers=st.lists(st.sampled_from(ANSWERS), max_size=60),
-    users=st.lists(st.integers(1, 9), max_size=15),
-    workers=st.sampled_from(["1", "3"]),
-)
-def test_any_answers_over_any_users(
-    tmp_path_factory: pytest.TempPathFactory, answers: list[Fault | None], users: list[int], workers: str
-) -> None:
-    """Every user has one outcome, counts add up, the exit code follows, nothing goes out after a stop, and after a
-    fault-free second run nothing is missing and no event is there twice.
-    """
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        world = World(tmp_path_factory.mktemp("any"), monkeypatch, WORKERS=workers)
-        world.rows = [person(number, page=f"page {place % 3}") for place, number in enumerate(users)]
-        world.iterable.faults = scripted(answers)
-        first = world.run()
-        events = len({(row["id"], row["page"]) for row in world.rows})
-        assert [sum(told) for told in counts(first)] == [len(set(users)), events]
-        check_exit_code(first)
-        if workers == "1":
-            check_stop(world)
-
-        world.iterable.faults = None
-        second = world.run(retry_rejected=True)
-        assert second.exit_code == ExitCode.DONE
-        assert sorted(world.profiles) == sorted(address(number) for number in set(users))
-        assert len(world.events) == events
-        assert world.run().requests == 0
-
-
-def check_exit_code(summary: Summary) -> None:
-    """Stopped: 1; otherwise 3 when anything was newly rejected or failed, else 0."""
-    open_ends = summary.users.failed + summary.events.failed + summary.users.rejected + summary.events.rejected
-    wanted = ExitCode.STOPPED if summary.stopped_because else ExitCode.INCOMPLETE if open_ends else ExitCode.DONE
-    assert summary.exit_code == wanted
-
-
-def check_stop(world: World) -> None:
-    """The request that stops the run is its last one."""
-    faults = [request.fault for request in world.iterable.requests]
-    assert not any(name in STOPS for name in faults[:-1])
-
-
-@pytest.mark.parametrize("fault", [catalogue.BAD_API_KEY, catalogue.rate_limited("3600")], ids=str)
-@pytest.mark.parametrize("profile", ["first_name", ""], ids=["after the profile", "events only"])
-def test_a_stop_is_heeded_between_two_requests_of_one_user(world: World, fault: Fault, profile: str) -> None:
-    """An answer that stops the run is the last one, though the same user is owed 300 more events; all are failed."""
-    world.environ["USER_FIELDS"] = profile
-    world.rows = [person(1, page=f"page {number}") for number in range(300)]
-    world.iterable.faults = lambda request: fault if request.path == TRACK else None
-
-    summary = world.run()
-
-    assert [path for path, _ in world.sent].count(TRACK) == 1
-    assert summary.exit_code == ExitCode.STOPPED
-    assert (summary.events.delivered, summary.events.failed) == (0, 300)
-    world.iterable.faults = None
-    assert world.run().events.delivered == 300
 
 
 # -- over a real database ------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import pytest
 
 from sync.run.exit_codes import ExitCode
 from sync.state import file as state_module
-from sync.state.file import VERSION, State, StateCopy, StateError, fingerprint, read_history
+from sync.state.file import APPLICATION_ID, FIRST_SCHEMA, STEPS, State, StateCopy, StateError, fingerprint, read_history
 from tests.harness import KEY, PROJECT, World, counts, people, without_privilege
 
 URL = "https://api.iterable.com"
@@ -221,23 +221,37 @@ def test_a_copy_lies_in_a_file_without_a_name(path: Path) -> None:
     assert list(temporary.iterdir()) == []
 
 
+def test_an_older_schema_is_brought_up_to_date(path: Path) -> None:
+    """A state of the first version keeps what it knows, and has the tables and columns of a new one afterwards."""
+    State(path).close()
+    with closing(sqlite3.connect(path)) as new:
+        wanted = new.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+    path.unlink()
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(f"{FIRST_SCHEMA}PRAGMA application_id={APPLICATION_ID};PRAGMA user_version=1;")
+        old.execute("INSERT INTO destination (name) VALUES ('ours')")
+        old.commit()
+
+    with closing(State(path)) as state:
+        assert state.db.execute("SELECT name, stops_in_a_row FROM destination").fetchall() == [("ours", 0)]
+        assert state.db.execute("PRAGMA user_version").fetchone() == (len(STEPS),)
+        assert state.db.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall() == wanted
+
+
 # -- files that cannot be used -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("version", "word"),
-    [pytest.param(VERSION + 1, "newer", id="newer"), pytest.param(VERSION - 1, "older", id="older")],
-)
-def test_another_schema_version(path: Path, version: int, word: str) -> None:
-    """A state of another version is named as older or newer, with both numbers and what to do; it is left alone."""
+@pytest.mark.parametrize("version", [len(STEPS) + 1, -1])
+def test_another_schema_version(path: Path, version: int) -> None:
+    """A state of a version yet to come is refused with both numbers and what to do; it is left alone."""
     State(path).close()
     with closing(sqlite3.connect(path)) as db:
         db.execute(f"PRAGMA user_version={version}")
 
     sentence = refusal(path)
 
-    assert f"{word} version {version}" in sentence
-    assert f"version {VERSION}" in sentence
+    assert f"version {version} of" in sentence
+    assert f"version {len(STEPS)}" in sentence
     assert "move the file away" in sentence
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (version,)
@@ -404,7 +418,7 @@ def test_space_of_delivered_debts_is_given_back(path: Path) -> None:
         before = state.db.execute("PRAGMA page_count").fetchone()[0]
         with state.transaction():
             state.db.execute("DELETE FROM owed_event")
-        state.end_run("large", {})
+        state.give_back_space()
 
         assert state.db.execute("PRAGMA page_count").fetchone()[0] < before / 10
 

@@ -30,6 +30,7 @@ DELIVERED, FAILED, REJECTED = (
     PayloadResult(Outcome.FAILED, "down"),
     PayloadResult(Outcome.REJECTED, "forgotten"),
 )
+NOT_SENT = PayloadResult(Outcome.FAILED, "stopped", sent=False)
 SEGMENT = "recent_page_view"
 MAPPING = Mapping(
     email_column="email",
@@ -59,7 +60,7 @@ class Runs:
 
     def begin(self, rows: Sequence[Row], mapping: Mapping = MAPPING, **policy: Any) -> Plan:
         """Rows in; the debts are in the state when this returns."""
-        for table in ("scan_user", "scan_event", "leaver", "refused_line"):
+        for table in ("scan_user", "scan_event", "leaver", "turn", "refused_line"):
             self.state.db.execute(f"DROP TABLE IF EXISTS temp.{table}")  # those of the run before, which is over
         policy.setdefault("segment_field", mapping.segment_field)
         self.outbox = Outbox(self.state, self.destination, Policy(**policy), self.today)
@@ -70,10 +71,9 @@ class Runs:
     def deliver(self, told: Callable[[OwedUser], PayloadResult] = lambda _: DELIVERED) -> list[OwedUser]:
         """Serve everybody; `told` says what Iterable says of the profile, or of the events where there is none."""
         served = []
-        for claim in (self.outbox.claim, self.outbox.claim_leavers):
-            while users := claim(3):
-                served += users
-                self.outbox.record([answered(user, told(user)) for user in users])
+        while users := self.outbox.claim(3, 9):
+            served += users
+            self.outbox.record([answered(user, told(user)) for user in users])
         return served
 
     def run(
@@ -153,7 +153,7 @@ def test_failed_is_owed_again(runs: Runs) -> None:
 def test_an_event_alone(runs: Runs) -> None:
     """A profile that was delivered is not owed again because its event failed."""
     runs.begin(people(1))
-    (user,) = runs.outbox.claim(9)
+    (user,) = runs.outbox.claim(9, 9)
     runs.outbox.record([UserOutcome(user, DELIVERED, (FAILED,))])
 
     (again,) = runs.run(people(1))
@@ -245,7 +245,7 @@ def test_the_hole_is_closed_for_profiles(runs: Runs) -> None:
     """A was delivered, B accepted, the process died unrecorded, the row is A again: A is sent."""
     runs.run([person(1, first_name="A")])
     runs.begin([person(1, first_name="B")])
-    (sent,) = runs.outbox.claim(9)
+    (sent,) = runs.outbox.claim(9, 9)
     assert fields_of(sent)["first_name"] == "B"  # Iterable takes it here, and the process dies
 
     (user,) = runs.run([person(1, first_name="A")])
@@ -258,7 +258,7 @@ def test_the_hole_is_closed_for_events(runs: Runs) -> None:
     """The same for an event whose fields went to and fro: it is sent again under its id."""
     (first,) = runs.run([person(1, device="A")])
     runs.begin([person(1, device="B")])
-    (sent,) = runs.outbox.claim(9)
+    (sent,) = runs.outbox.claim(9, 9)
 
     (user,) = runs.run([person(1, device="A")])
 
@@ -270,7 +270,7 @@ def test_the_hole_is_closed_for_an_exit(runs: Runs) -> None:
     """An exit in doubt and the user is back: the profile is sent, with the segment field true."""
     runs.run([person(1), person(2)])
     runs.begin([person(2)])
-    (sent,) = runs.outbox.claim_leavers(9)
+    (sent,) = runs.outbox.claim(9, 9)
     assert fields_of(sent) == {SEGMENT: False}
 
     (user,) = runs.run([person(1), person(2)])
@@ -281,7 +281,7 @@ def test_the_hole_is_closed_for_an_exit(runs: Runs) -> None:
 def test_the_hole_is_closed_for_an_entry(runs: Runs) -> None:
     """An entry in doubt and the user is gone: the exit is sent, with the profile that is still owed."""
     runs.begin([person(1), person(2)])
-    runs.outbox.claim(9)
+    runs.outbox.claim(9, 9)
 
     served = runs.run([person(2)])
 
@@ -312,7 +312,7 @@ def test_a_group_is_forgotten_before_it_is_given(runs: Runs) -> None:
     """When `claim` returns, another process reads that nothing is known of these users."""
     runs.run(people(3))
     runs.begin([person(number, first_name="New") for number in (1, 2, 3)])
-    runs.outbox.claim(2)
+    runs.outbox.claim(2, 9)
 
     with closing(sqlite3.connect(runs.state.path)) as other:
         known = other.execute("SELECT identity, delivered IS NULL FROM profile ORDER BY identity").fetchall()
@@ -322,7 +322,7 @@ def test_a_group_is_forgotten_before_it_is_given(runs: Runs) -> None:
 def test_outcomes_are_recorded_together(runs: Runs) -> None:
     """A crash inside `record` leaves all of its users owed and in doubt."""
     runs.begin(people(2))
-    users = runs.outbox.claim(9)
+    users = runs.outbox.claim(9, 9)
     broken = UserOutcome(users[1], DELIVERED, ())  # an event without an outcome is a bug
     with pytest.raises(ValueError, match="zip"):
         runs.outbox.record([answered(users[0], DELIVERED), broken])
@@ -363,7 +363,7 @@ def test_rejected_is_remembered(runs: Runs) -> None:
 def test_a_rejected_event_is_remembered(runs: Runs) -> None:
     """A rejected event is not owed, and its profile is none the worse for it."""
     runs.begin(people(1))
-    (user,) = runs.outbox.claim(9)
+    (user,) = runs.outbox.claim(9, 9)
     runs.outbox.record([UserOutcome(user, DELIVERED, (REJECTED,))])
 
     plan = runs.begin(people(1))
@@ -407,7 +407,7 @@ def test_an_older_event_of_a_row_that_broke(runs: Runs) -> None:
     """An event that failed is not forgotten when the user's row is unusable for a while and then leaves."""
     mapping = replace(MAPPING, segment_field="", user_fields=parse_fields("first_name:name:number"))
     runs.begin([person(1, first_name="1")], mapping)
-    (user,) = runs.outbox.claim(9)
+    (user,) = runs.outbox.claim(9, 9)
     runs.outbox.record([UserOutcome(user, DELIVERED, (FAILED,))])
     runs.begin([person(1, page="settings")], mapping)
     assert runs.deliver() == []
@@ -574,18 +574,19 @@ def many_events(count: int) -> list[Row]:
     return [person(1, event_time=T0 + timedelta(seconds=second)) for second in range(count)]
 
 
-def test_many_events_come_in_parts(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_events_come_in_parts(runs: Runs) -> None:
     """A user's events come a bounded number at a time, oldest first, each once."""
-    monkeypatch.setattr("sync.state.claims.EVENTS_AT_ONCE", 4)
     runs.begin(many_events(10))
-    (user,) = runs.outbox.claim(9)
-    seen = list(user.events)
-    while user.more:
-        runs.outbox.record([answered(user, DELIVERED)])
-        user = runs.outbox.claim_rest(user)
-        assert user.profile is None
-        seen += user.events
-    runs.outbox.record([answered(user, DELIVERED)])
+    users = runs.outbox.claim(9, 4)
+    seen = list(users[0].events)
+    assert len(seen) == 4
+    while users[0].more:
+        assert runs.outbox.count_rest(users[0]) == 10 - len(seen)
+        runs.outbox.record([answered(users[0], DELIVERED)])
+        users = runs.outbox.claim_rest(users, 4)
+        assert users[0].profile is None
+        seen += users[0].events
+    runs.outbox.record([answered(users[0], DELIVERED)])
 
     times = [json.loads(event.body)["createdAt"] for event in seen]
     assert len(times) == 10
@@ -593,33 +594,118 @@ def test_many_events_come_in_parts(runs: Runs, monkeypatch: pytest.MonkeyPatch) 
     assert runs.run(many_events(10)) == []
 
 
-def test_a_failed_event_does_not_come_twice(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_event_does_not_come_twice(runs: Runs) -> None:
     """Events of the first part that failed wait for the next run: the rest of this one goes on behind them."""
-    monkeypatch.setattr("sync.state.claims.EVENTS_AT_ONCE", 4)
     runs.begin(many_events(10))
-    (user,) = runs.outbox.claim(9)
-    seen = list(user.events)
-    while user.more:
+    users = runs.outbox.claim(9, 4)
+    seen = list(users[0].events)
+    while users[0].more:
+        (user,) = users
         runs.outbox.record([UserOutcome(user, DELIVERED if user.profile else None, (FAILED,) * len(user.events))])
-        user = runs.outbox.claim_rest(user)
-        seen += user.events
+        users = runs.outbox.claim_rest(users, 4)
+        seen += users[0].events
         assert len(seen) <= 10
 
     assert len({event.id for event in seen}) == 10
 
 
+def test_events_are_shared_out_among_the_users_of_a_claim(runs: Runs) -> None:
+    """So many events are in memory as were asked for, however many users owe them: at least one for each user."""
+    views = [person(n, event_time=T0 + timedelta(seconds=second)) for n in (1, 2, 3) for second in range(5)]
+    runs.begin(views)
+    assert [len(user.events) for user in runs.outbox.claim(2, 7)] == [3, 3]
+    assert [len(user.events) for user in runs.outbox.claim(2, 0)] == [1]
+
+
+# -- whose turn it is ----------------------------------------------------------------------------------------
+
+
+def test_known_failers_come_last_and_by_themselves(runs: Runs) -> None:
+    """Fresh users and unsent debts come in the query's order, then who leaves, then who failed before."""
+    runs.run(people(4))
+    changed = [person(n, first_name="New") for n in (1, 2, 3)]
+    runs.run([*changed, person(4)], lambda user: FAILED if user.identity == address(1) else NOT_SENT)
+
+    runs.begin([*changed, person(5)])
+    assert names(runs.outbox.claim(9, 9)) == ["user2", "user3", "user5", "user4"]
+    (failer,) = runs.outbox.claim(9, 9)
+    assert (failer.identity, failer.failed_before) == (address(1), True)
+    assert runs.outbox.claim(9, 9) == []
+
+
+def test_a_leaver_who_failed_before_comes_last(runs: Runs) -> None:
+    """An exit that failed waits behind the exits of others."""
+    runs.run(people(3))
+    runs.run([person(2), person(3)], lambda _: FAILED)
+    assert names(runs.run([person(3), person(4)])) == ["user4", "user2", "user1"]
+
+
+@pytest.mark.parametrize(
+    ("profile", "events", "failed"),
+    [
+        ("DELIVERED", ["DELIVERED"], False),
+        ("DELIVERED", ["FAILED"], True),
+        ("DELIVERED", ["FAILED", "DELIVERED"], False),
+        ("FAILED", ["FAILED"], True),
+        ("NOT_SENT", ["NOT_SENT"], False),
+        ("TOGETHER", ["TOGETHER"], False),
+        ("REJECTED", ["REJECTED"], False),
+    ],
+)
+def test_who_is_a_known_failer(runs: Runs, profile: str, events: list[str], failed: bool) -> None:
+    """Whose own call failed, with nothing delivered since; not whom nothing was sent to, nor one of a failed batch."""
+    results = {
+        "DELIVERED": DELIVERED,
+        "FAILED": FAILED,
+        "REJECTED": REJECTED,
+        "NOT_SENT": NOT_SENT,
+        "TOGETHER": PayloadResult(Outcome.FAILED, "down", alone=False),
+    }
+    runs.begin(many_events(len(events)))
+    (user,) = runs.outbox.claim(1, 9)
+    derived = profile != "DELIVERED"
+    outcome = UserOutcome(user, results[profile], tuple(results[event] for event in events), derived=derived)
+    runs.outbox.record([outcome])
+    assert runs.state.db.execute("SELECT COUNT(*) FROM failer").fetchone() == (failed,)
+
+
+def test_one_delivery_ends_the_bad_name(runs: Runs) -> None:
+    """A known failer who gets something is as good as anybody in the next run; a rejection changes nothing."""
+    runs.run(people(2), lambda _: FAILED)
+    runs.run(
+        [person(1), person(2, plan_type="free")], lambda user: DELIVERED if user.identity == address(1) else REJECTED
+    )
+    assert runs.state.db.execute("SELECT identity FROM failer").fetchall() == [(address(2),)]
+
+
+def test_who_waits_may_be_drawn(runs: Runs) -> None:
+    """Users far from their turn are claimed by their rank among those unclaimed, and do not come again."""
+    runs.begin(people(6))
+    assert names(runs.outbox.claim(1, 1)) == ["user1"]
+    assert runs.outbox.count_unclaimed(failed_before=False) == 5
+    assert names(runs.outbox.claim_drawn([4, 0], 2, failed_before=False)) == ["user6", "user2"]
+    assert runs.outbox.count_unclaimed(failed_before=False) == 3
+    assert names(runs.outbox.claim(9, 9)) == ["user3", "user4", "user5"]
+
+
+def test_the_state_counts_runs_that_the_rule_stopped(runs: Runs) -> None:
+    """Each run in a row that it stopped counts; one that was not stopped begins anew."""
+    runs.begin(people(1))
+    for stopped, count in ((True, 1), (True, 2), (False, 0), (True, 1)):
+        runs.outbox.record_end(stopped_by_rule=stopped)
+        assert runs.outbox.stops_in_a_row() == count
+
+
 # -- looking -------------------------------------------------------------------------------------------------
 
 
-def test_a_preview_shows_what_a_run_would_send(runs: Runs) -> None:
+def test_a_copy_shows_what_a_run_would_send(runs: Runs) -> None:
     """A copy of the state gives the same users and leavers, and the state is as it was afterwards."""
     runs.run(people(3))
     rows = [person(1, first_name="New"), person(2), person(4)]
     before = list(runs.state.db.iterdump())
     with closing(StateCopy(runs.state.path)) as copy:
-        other = Runs(copy)
-        other.begin(rows)
-        shown = list(other.outbox.preview())
+        shown = Runs(copy).run(rows)
 
     assert list(runs.state.db.iterdump()) == before
     assert shown == runs.run(rows)

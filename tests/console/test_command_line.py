@@ -1,0 +1,100 @@
+"""The command line: flags that mean nothing together, and what is said of a bug outside a run."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import main
+from sync.run.exit_codes import ExitCode
+from sync.sandbox import demo
+from tests.harness import (
+    World,
+    people,
+)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """An installation with one worker, so that requests come in the order of the result."""
+    return World(tmp_path, monkeypatch, WORKERS="1")
+
+
+def broken(*_: object, **__: object) -> Any:
+    """What nobody foresaw."""
+    raise ZeroDivisionError("nobody foresaw it")
+
+
+@pytest.mark.parametrize(
+    ("flag", "part"),
+    [
+        ("--check", "sync.console.check.findings"),
+        ("--check", "main.check_everything"),
+        ("--history", "sync.console.history.read_history"),
+        ("--dry-run", "sync.console.dry_run._requests"),
+        ("--dry-run", "sync.state.outbox.Outbox.plan"),
+        ("--demo", "sync.sandbox.demo.load_settings"),
+    ],
+)
+def test_a_bug_costs_one_line(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flag: str,
+    part: str,
+) -> None:
+    """A bug outside a run is told in one line, with exit code 1 and without a traceback."""
+    world.rows = people(2)
+    monkeypatch.setattr(demo, "OUTPUT", world.folder / "demo_output")
+    monkeypatch.setattr(part, broken)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's would hide what logging prints without any
+    code = main.main([flag]) if flag == "--demo" else world.main(flag)
+
+    assert code == ExitCode.STOPPED
+    check_one_line(capsys, "nobody foresaw it")
+
+
+def test_a_file_in_the_way_of_the_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file where the demo's folder belongs is told in one line that names it."""
+    (tmp_path / "demo_output").write_text("mine")
+    monkeypatch.setattr(demo, "OUTPUT", tmp_path / "demo_output")
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+
+    assert main.main(["--demo"]) == ExitCode.STOPPED
+    check_one_line(capsys, "demo_output")
+    assert (tmp_path / "demo_output").read_text() == "mine"
+
+
+def check_one_line(capsys: pytest.CaptureFixture[str], words: str) -> None:
+    """One line says it, after what the demo says of itself."""
+    told = capsys.readouterr()
+    assert "Traceback" not in told.out + told.err
+    lines = [line for line in told.err.splitlines() if words in line]
+    assert len(lines) == 1
+    assert told.err.splitlines()[-1] == lines[0]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--full", "--history"),
+        ("--check", "--limit", "5"),
+        ("--check", "--full"),
+        ("--dry-run", "--csv", "x"),
+    ],
+    ids=" ".join,
+)
+def test_flags_that_would_be_ignored(world: World, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...]) -> None:
+    """A flag that its mode would ignore is wrong usage, and both are named."""
+    with pytest.raises(SystemExit) as caught:
+        world.main(*flags)
+
+    assert caught.value.code == ExitCode.USAGE
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert all(flag in told for flag in flags if flag.startswith("--"))
+    assert not world.settings.log_file.exists() and not world.settings.state_file.exists()

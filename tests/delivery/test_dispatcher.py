@@ -1,0 +1,254 @@
+"""The dispatcher: the quota, a signal while it waits, and any answers over any users."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sync.api.answers import ApiResult, Verdict, read_answer
+from sync.delivery.dispatcher import Dispatcher
+from sync.delivery.outcome import Reply, outcome_of, with_profile_result
+from sync.delivery.rules import StopRules
+from sync.delivery.stop import Stop
+from sync.delivery.tally import Tally
+from sync.delivery.watch import Gate, Piece, Watch
+from sync.delivery.workers import TICK
+from sync.rows.payloads import PayloadBuilder
+from sync.run.exit_codes import ExitCode
+from sync.run.job import Job
+from sync.run.settings import load_settings
+from sync.run.summary import Summary
+from sync.sandbox.answers import Request
+from sync.sandbox.faults import Fault, scripted
+from sync.state.file import State
+from sync.state.outbox import Outbox
+from sync.state.owed import Counts, Policy, UserOutcome
+from tests import faults as catalogue
+from tests.harness import COLUMNS, World, address, counts, identity, people, person
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """An installation whose workers are one, so that requests come in the order of the result."""
+    return World(tmp_path, monkeypatch, WORKERS="1")
+
+
+# -- 429 -----------------------------------------------------------------------------------------------------
+
+
+def test_a_throttled_user_is_queued_again(world: World) -> None:
+    """A user whose attempts ended in 429 goes back into the queue: delivered in the end, once, and never failed."""
+    world.rows = people(6)
+    limit = catalogue.RATE_LIMITED
+    asked: dict[tuple[str, str], int] = {}
+
+    def faults(request: Request) -> Fault | None:
+        key = (request.path, identity(request))
+        asked[key] = asked.get(key, 0) + 1
+        return limit if asked[key] <= 7 and identity(request) in {address(2), address(4)} else None
+
+    world.iterable.faults = faults
+    summary = world.run()
+
+    assert (summary.exit_code, counts(summary)) == (ExitCode.DONE, ((6, 0, 0, 0), (6, 0, 0, 0)))
+    assert summary.retries == {"429": 4 * 5}
+    assert [event["writes"] for event in world.events] == [1] * 6
+    assert max(world.iterable.project.writes.values()) == 1
+
+
+class Clock:
+    """Seconds that a test moves on."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now
+
+
+class Script:
+    """A sender whose answers come from a function of the user; time passes with each call."""
+
+    batch_size = events_in_batch = 1
+
+    def __init__(self, clock: Clock, answer: Callable[[str], int], seconds: float = 40.0) -> None:
+        self.clock, self.answer, self.seconds = clock, answer, seconds
+        self.sent: list[str] = []
+        self.watch: Watch
+
+    def send(self, piece: Piece) -> Reply:
+        """One call a user, for the profile and its events together."""
+        (user,) = piece.users
+        if self.watch.gate(piece) is not Gate.OPEN:
+            return Reply(held=[piece])
+        self.clock.now += self.seconds
+        self.sent.append(user.identity)
+        status = self.answer(user.identity)
+        call = ApiResult(read_answer(status, b'{"code":"Success"}' if status == 200 else b"{}"), 1)
+        if call.verdict is Verdict.THROTTLED:
+            return Reply(throttled=[piece], calls=[call])
+        result = outcome_of(call)
+        return Reply([UserOutcome(user, result, (result,) * len(user.events))], calls=[call])
+
+
+def deliver(path: Path, count: int, sender: Script | Silent, stop: Stop | None = None) -> Tally:
+    """A delivery of *count* users on the sender's clock, to its end."""
+    stop = stop or Stop()
+    sender.watch = Watch(StopRules(), stop, sender.clock)
+    job = Job(load_settings(Path(os.devnull), {"DB_USER": "a", "DB_NAME": "b", "ITERABLE_API_KEY": "c"}))
+    builder = PayloadBuilder(job.mapping(), COLUMNS)
+    with closing(State(path / "state.sqlite3")) as state:
+        box = Outbox(state, state.destination("https://api.iterable.com", "key"), Policy(segment_field="s"), 20_000)
+        box.load(builder.build(row) for row in people(count))
+        return Dispatcher(sender, box, stop, sender.watch, workers=1, clock=sender.clock).run(box.plan())
+
+
+def test_throttled_for_ten_minutes(tmp_path: Path) -> None:
+    """When nothing at all was accepted for more than 10 minutes the run stops, and says so; all are owed."""
+    sender = Script(Clock(), lambda _: 429)
+    tally = deliver(tmp_path, 3, sender)
+
+    assert "accepted nothing for 10 minutes" in str(tally.stopped_because)
+    assert 15 <= len(sender.sent) <= 17
+    assert (tally.users, tally.events) == (Counts(failed=3), Counts(failed=3))
+
+
+def test_throttled_while_others_are_accepted(tmp_path: Path) -> None:
+    """As long as anything is accepted within 10 minutes a throttled user waits, for an hour if need be."""
+    turns = iter(range(10_000))
+    sender = Script(Clock(), lambda who: 200 if who != address(2) or next(turns) > 30 else 429)
+    tally = deliver(tmp_path, 100, sender)
+
+    assert tally.stopped_because is None
+    assert sender.sent.count(address(2)) == 32
+    assert (tally.users, tally.events) == (Counts(delivered=100), Counts(delivered=100))
+
+
+def test_only_throttled_users_remain(tmp_path: Path) -> None:
+    """Others were accepted, and ten minutes later the quota is still closed to these: they fail, and not the run."""
+    closed = {address(2), address(5)}
+    tally = deliver(tmp_path, 6, Script(Clock(), lambda who: 429 if who in closed else 200))
+
+    assert tally.stopped_because is None
+    assert (tally.users, tally.events) == (Counts(delivered=4, failed=2), Counts(delivered=4, failed=2))
+    with closing(State(tmp_path / "state.sqlite3")) as state:
+        assert state.db.execute("SELECT COUNT(*) FROM failer").fetchone() == (0,), "said of the quota, not of them"
+
+
+# -- a signal ------------------------------------------------------------------------------------------------
+
+
+class Silent:
+    """A sender that gets no answer until `let_go`."""
+
+    batch_size = events_in_batch = 1
+
+    def __init__(self) -> None:
+        self.clock = time.monotonic
+        self.let_go = threading.Event()
+        self.watch: Watch
+
+    def send(self, piece: Piece) -> Reply:
+        """Wait."""
+        self.let_go.wait(5)
+        failed = outcome_of(ApiResult(read_answer(503, b""), 1))
+        return Reply([with_profile_result(user, failed) for user in piece.users])
+
+
+def test_a_signal_at_the_end_of_a_tick(tmp_path: Path) -> None:
+    """A signal whose handling outlasts the wait for results is no reason to wait for ever: the grace still counts."""
+    stop, sender = Stop(), Silent()
+
+    def handle(*_: object) -> None:
+        time.sleep(2 * TICK)
+        stop.set("interrupted", grace=0.1)
+
+    before = signal.signal(signal.SIGALRM, handle)
+    signal.setitimer(signal.ITIMER_REAL, 2 * TICK)
+    began = time.monotonic()
+    try:
+        tally = deliver(tmp_path, 3, sender, stop)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        sender.let_go.set()
+
+    assert time.monotonic() - began < 2
+    assert (tally.users, tally.events) == (Counts(failed=3), Counts(failed=3))
+
+
+# -- any answers over any users ------------------------------------------------------------------------------
+
+ANSWERS = (
+    None,
+    None,
+    catalogue.LOST_ANSWER,
+    catalogue.UNAVAILABLE,
+    catalogue.NO_ANSWER_APPLIED,
+    catalogue.RATE_LIMITED,
+    catalogue.FORGOTTEN,
+    catalogue.CUT_JSON,
+    catalogue.PAGE,
+    catalogue.TYPES_MISMATCHED_500,
+    catalogue.BAD_API_KEY,
+    catalogue.ACTION_NOT_FOUND,
+    catalogue.DISALLOWED_EVENT,
+)
+STOPS = {catalogue.BAD_API_KEY.name, catalogue.ACTION_NOT_FOUND.name}
+
+
+@settings(
+    max_examples=50,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    answers=st.lists(st.sampled_from(ANSWERS), max_size=60),
+    users=st.lists(st.integers(1, 9), max_size=15),
+    workers=st.sampled_from(["1", "3"]),
+)
+def test_any_answers_over_any_users(
+    tmp_path_factory: pytest.TempPathFactory, answers: list[Fault | None], users: list[int], workers: str
+) -> None:
+    """Every user has one outcome, counts add up, the exit code follows, nothing goes out after a stop, and after a
+    fault-free second run nothing is missing and no event is there twice.
+    """
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        world = World(tmp_path_factory.mktemp("any"), monkeypatch, WORKERS=workers)
+        world.rows = [person(number, page=f"page {place % 3}") for place, number in enumerate(users)]
+        world.iterable.faults = scripted(answers)
+        first = world.run()
+        events = len({(row["id"], row["page"]) for row in world.rows})
+        assert [sum(told) for told in counts(first)] == [len(set(users)), events]
+        check_exit_code(first)
+        if workers == "1":
+            check_stop(world)
+
+        world.iterable.faults = None
+        second = world.run(retry_rejected=True)
+        assert second.exit_code == ExitCode.DONE
+        assert sorted(world.profiles) == sorted(address(number) for number in set(users))
+        assert len(world.events) == events
+        assert world.run().requests == 0
+
+
+def check_exit_code(summary: Summary) -> None:
+    """Stopped: 1; otherwise 3 when anything was newly rejected or failed, else 0."""
+    open_ends = summary.users.failed + summary.events.failed + summary.users.rejected + summary.events.rejected
+    wanted = ExitCode.STOPPED if summary.stopped_because else ExitCode.INCOMPLETE if open_ends else ExitCode.DONE
+    assert summary.exit_code == wanted
+
+
+def check_stop(world: World) -> None:
+    """The request that stops the run is its last one."""
+    faults = [request.fault for request in world.iterable.requests]
+    assert not any(name in STOPS for name in faults[:-1])

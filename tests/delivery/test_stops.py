@@ -1,0 +1,396 @@
+"""What stops a run, at once or after it was made sure of, and what costs one user alone: whole runs, one by one."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sync.run.exit_codes import ExitCode
+from sync.sandbox.answers import Request
+from sync.sandbox.faults import Fault, Faults, on, scripted
+from tests import faults as catalogue
+from tests.harness import T0, TRACK, UPDATE, World, about, address, counts, identity, people, person
+
+DOWN = catalogue.UNAVAILABLE
+FIREWALL = catalogue.page(403, "blocked by the firewall")
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """An installation whose workers are one, so that requests come in the order of the result."""
+    return World(tmp_path, monkeypatch, WORKERS="1")
+
+
+def always(fault: Fault) -> Faults:
+    """Every request ends like this."""
+    return lambda _: fault
+
+
+def those(numbers: range, fault: Fault) -> Faults:
+    """Every request of these users ends like this."""
+    odd = {address(number) for number in numbers}
+    return lambda request: fault if identity(request) in odd else None
+
+
+# -- the canary ----------------------------------------------------------------------------------------------
+
+
+def test_the_canary_goes_alone(world: World) -> None:
+    """Nobody is on the way before the first user was accepted, profile and event."""
+    world.environ["WORKERS"] = "16"
+    world.rows = people(20)
+    world.run()
+
+    assert world.sent[:2] == [(UPDATE, address(1)), (TRACK, address(1))]
+
+
+def test_a_refused_key_costs_one_request(world: World) -> None:
+    """BadApiKey stops at the canary: one request, exit 1, everything still owed and counted as failed."""
+    world.environ["WORKERS"] = "16"
+    world.rows = people(20)
+    world.iterable.faults = always(catalogue.BAD_API_KEY)
+    summary = world.run()
+
+    assert (summary.exit_code, summary.requests) == (ExitCode.STOPPED, 1)
+    assert counts(summary) == ((0, 0, 0, 20), (0, 0, 0, 20))
+    assert "ITERABLE_API_KEY" in str(summary.stopped_because)
+    world.iterable.faults = None
+    assert world.run().requests == 40
+
+
+def test_a_refused_key_costs_one_request_when_all_leave(world: World) -> None:
+    """The first of those who leave is a canary as well, when nobody else is owed anything."""
+    world.environ["WORKERS"] = "8"
+    world.rows = people(8)
+    world.run()
+    world.rows = []
+    world.iterable.faults = always(catalogue.BAD_API_KEY)
+    summary = world.run()
+
+    assert (summary.exit_code, summary.requests) == (ExitCode.STOPPED, 1)
+
+
+def test_a_rejected_canary_makes_room_for_the_next(world: World) -> None:
+    """A canary that is rejected for itself is recorded, and the next user goes alone in its place."""
+    world.environ["WORKERS"] = "8"
+    world.rows = people(9)
+    world.iterable.project.rules.forgotten |= {address(1), address(2), address(3), address(4)}
+    summary = world.run()
+
+    assert [who for _, who in world.sent[:6]] == [address(n) for n in (1, 2, 3, 4, 5, 5)]
+    assert counts(summary) == ((5, 0, 4, 0), (5, 0, 4, 0))
+
+
+def test_three_canaries_refused_by_the_project(world: World) -> None:
+    """Three in a row rejected for a reason that is the project's: exit 1; the three are rejected, the rest is owed."""
+    world.rows = people(10)
+    world.iterable.faults = always(catalogue.TYPES_MISMATCHED)
+    summary = world.run()
+
+    assert (summary.exit_code, summary.requests) == (ExitCode.STOPPED, 3)
+    assert counts(summary) == ((0, 0, 3, 7), (0, 0, 3, 7))
+    assert "RequestFieldsTypesMismatched" in str(summary.stopped_because)
+
+
+def test_two_canaries_refused_by_the_project(world: World) -> None:
+    """Two are not three, and a rejection of another kind between them starts the count anew."""
+    world.rows = people(10)
+    world.iterable.project.rules.forgotten.add(address(3))
+    bad = catalogue.TYPES_MISMATCHED
+    world.iterable.faults = scripted([bad, bad, None, bad, bad])
+    summary = world.run()
+
+    assert (summary.exit_code, counts(summary)) == (ExitCode.INCOMPLETE, ((5, 0, 5, 0), (5, 0, 5, 0)))
+
+
+def test_a_canary_with_many_events(world: World) -> None:
+    """One profile and one event, then everybody has a turn; the canary's further events go with theirs."""
+    world.environ["WORKERS"] = "4"
+    world.rows = [person(1, event_time=T0 + timedelta(hours=hour)) for hour in range(300)] + people(40)[1:]
+
+    assert counts(world.run()) == ((40, 0, 0, 0), (339, 0, 0, 0))
+    first = [who for _, who in world.sent[:120]]
+    assert world.sent[:2] == [(UPDATE, address(1)), (TRACK, address(1))]
+    assert len(set(first)) > 20
+
+
+# -- what stops a run at once --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "word"),
+    [
+        pytest.param(catalogue.BAD_API_KEY, "ITERABLE_API_KEY", id="BadApiKey"),
+        pytest.param(catalogue.rate_limited("3600"), "3600 s", id="Retry-After of an hour"),
+    ],
+)
+@pytest.mark.parametrize("at", [1, 8])
+def test_what_stops_a_run_at_once(world: World, fault: Fault, word: str, at: int) -> None:
+    """A key that is refused by name or an endless wait stops the run at that very request, at whatever user."""
+    world.rows = people(10)
+    world.iterable.faults = scripted([None] * (at - 1) + [fault] * 100)
+    summary = world.run()
+
+    assert (summary.exit_code, summary.requests) == (ExitCode.STOPPED, at)
+    assert word in str(summary.stopped_because)
+    assert sum(counts(summary)[0]) == sum(counts(summary)[1]) == 10
+    assert summary.users.delivered == at // 2
+    world.iterable.faults = None
+    rest = world.run()
+    assert (rest.exit_code, rest.requests) == (ExitCode.DONE, 20 - (at - 1))
+    assert [event["writes"] for event in world.events] == [1] * 10
+
+
+def test_what_a_stopped_run_did_not_send_is_not_in_doubt(world: World) -> None:
+    """Users who were claimed and never sent cost no request when their rows are as they were delivered."""
+    world.rows = people(10)
+    world.run()
+    world.rows = [person(number, first_name="New") for number in range(1, 11)]
+    world.iterable.faults = scripted([None, catalogue.BAD_API_KEY])
+    assert world.run().requests == 2
+
+    world.iterable.faults = None
+    world.rows = people(10)
+    world.run()
+    assert world.sent == [(UPDATE, address(1)), (UPDATE, address(2))]
+
+
+@pytest.mark.parametrize("fault", [catalogue.BAD_API_KEY, catalogue.rate_limited("3600")], ids=str)
+@pytest.mark.parametrize("profile", ["first_name", ""], ids=["after the profile", "events only"])
+def test_a_stop_is_heeded_between_two_requests_of_one_user(world: World, fault: Fault, profile: str) -> None:
+    """An answer that stops the run is the last one, though the same user is owed 300 more events; all are failed."""
+    world.environ["USER_FIELDS"] = profile
+    world.rows = [person(1, page=f"page {number}") for number in range(300)]
+    world.iterable.faults = lambda request: fault if request.path == TRACK else None
+
+    summary = world.run()
+
+    assert [path for path, _ in world.sent].count(TRACK) == 1
+    assert summary.exit_code == ExitCode.STOPPED
+    assert (summary.events.delivered, summary.events.failed) == (0, 300)
+    world.iterable.faults = None
+    assert world.run().events.delivered == 300
+
+
+# -- what stops a run after it was made sure of --------------------------------------------------------------
+
+FAULTS = [
+    pytest.param(DOWN, 3, "the API is down", id="503"),
+    pytest.param(catalogue.NO_ANSWER, 3, "the API is down", id="time-out"),
+    pytest.param(catalogue.FORBIDDEN, 1, "ITERABLE_API_KEY", id="403"),
+    pytest.param(catalogue.ACTION_NOT_FOUND, 1, "ITERABLE_API_BASE_URL", id="404"),
+    pytest.param(catalogue.NOT_ALLOWED, 1, "ITERABLE_API_BASE_URL", id="405"),
+    pytest.param(catalogue.FOUND, 1, "ITERABLE_API_BASE_URL", id="302"),
+    pytest.param(catalogue.JWT_MISSING, 1, "USE_JWT_AUTH", id="a key that wants a JWT"),
+    pytest.param(catalogue.PAGE, 1, "not understood", id="a page"),
+    pytest.param(catalogue.UNKNOWN_CODE, 1, "not understood", id="an unknown code"),
+]
+
+
+@pytest.mark.parametrize(("fault", "attempts", "word"), FAULTS)
+@pytest.mark.parametrize("bulk", [False, True], ids=["singly", "bulk"])
+@pytest.mark.parametrize("before", [0, 3])
+def test_an_api_that_fails_for_everybody(
+    world: World, fault: Fault, attempts: int, word: str, bulk: bool, before: int
+) -> None:
+    """Five calls in a row and five users drawn at random: at most ten users, and the sentence says what it was."""
+    world.environ["ITERABLE_BULK"] = str(bulk)
+    world.rows = people(before)
+    world.run()
+    world.rows = people(40)
+    world.iterable.faults = always(fault)
+    summary = world.run()
+
+    assert (summary.exit_code, summary.requests) == (ExitCode.STOPPED, 10 * attempts)
+    assert counts(summary) == ((0, before, 0, 40 - before), (0, before, 0, 40 - before))
+    assert word in str(summary.stopped_because) and "10 calls in a row failed" in str(summary.stopped_because)
+    world.iterable.faults = None
+    assert world.run().exit_code == ExitCode.DONE
+    assert [event["writes"] for event in world.events] == [1] * 40
+
+
+@pytest.mark.parametrize("bulk", [False, True], ids=["singly", "bulk"])
+def test_an_api_that_goes_down_in_the_middle(world: World, bulk: bool) -> None:
+    """The same in the middle of a run; in bulk a batch is a call, and single users are drawn from it."""
+    world.environ["ITERABLE_BULK"] = str(bulk)
+    world.rows = people(2_500)
+    world.iterable.faults = scripted([None] * 4 + [DOWN] * 10_000)
+    summary = world.run()
+
+    assert (summary.exit_code, "the API is down" in str(summary.stopped_because)) == (ExitCode.STOPPED, True)
+    assert summary.requests <= 4 + 3 * (5 + 5 + 7)
+    assert sum(counts(summary)[0]) == sum(counts(summary)[1]) == 2_500
+    world.iterable.faults = None
+    assert world.run().exit_code == ExitCode.DONE
+
+
+@pytest.mark.parametrize("bulk", [False, True], ids=["singly", "bulk"])
+@pytest.mark.parametrize("profile", ["first_name", ""], ids=["after the profile", "events only"])
+def test_an_api_that_goes_down_inside_one_user(world: World, profile: str, bulk: bool) -> None:
+    """One user with 300 events, and from the second event on nothing is answered: a few calls, exit 1, all owed."""
+    world.environ |= {"ITERABLE_BULK": str(bulk), "USER_FIELDS": profile, "SEGMENT_FIELD": ""}
+    world.rows = [person(1, page=f"page {number}") for number in range(300)]
+    world.iterable.faults = scripted([None] * (2 if profile else 1) + [DOWN] * 1_000)
+    summary = world.run()
+
+    assert (summary.exit_code, "the API is down" in str(summary.stopped_because)) == (ExitCode.STOPPED, True)
+    assert summary.requests <= 2 + 3 * 5
+    assert counts(summary)[1] == (1, 0, 0, 299)
+
+
+def test_the_run_goes_on_when_somebody_who_is_drawn_is_answered(world: World) -> None:
+    """One user who is accepted between the failing ones starts the count anew."""
+    world.rows = people(12)
+    well = {address(1), address(6), address(11)}
+    world.iterable.faults = lambda request: None if identity(request) in well else DOWN
+    summary = world.run()
+
+    assert (summary.exit_code, counts(summary)) == (ExitCode.INCOMPLETE, ((3, 0, 0, 9), (3, 0, 0, 9)))
+
+
+@pytest.mark.parametrize(
+    ("fault", "odd", "users", "runs"),
+    [
+        pytest.param(FIREWALL, range(1, 2), 12, 1, id="a firewall dislikes a name"),
+        pytest.param(catalogue.SERVER_ERROR, range(1, 6), 12, 1, id="500 GenericError for the first 5 of 12"),
+        pytest.param(catalogue.SERVER_ERROR, range(4, 9), 12, 1, id="for five in the middle"),
+        pytest.param(catalogue.SERVER_ERROR, range(8, 13), 12, 1, id="for the last five"),
+        pytest.param(catalogue.UNKNOWN_CODE, range(1, 21), 26, 3, id="an unknown code for the first 20 of 26"),
+        pytest.param(catalogue.ACTION_NOT_FOUND, range(7, 8), 26, 1, id="a JSON 404 for one of 26"),
+        pytest.param(catalogue.JWT_SIGNATURE, range(1, 4), 12, 1, id="a refused JWT for the first 3 of 12"),
+        pytest.param(catalogue.SERVER_ERROR, range(1, 61), 70, 4, id="the first 60 of 70"),
+    ],
+)
+@pytest.mark.parametrize("bulk", [False, True], ids=["singly", "bulk"])
+@pytest.mark.parametrize("workers", ["1", "8"])
+def test_users_who_always_fail(
+    world: World, fault: Fault, odd: range, users: int, runs: int, bulk: bool, workers: str
+) -> None:
+    """They keep nobody from being served; once all others are, they alone are failed, and the run ends with 3."""
+    world.environ |= {"ITERABLE_BULK": str(bulk), "WORKERS": workers}
+    world.rows = people(users)
+    bad = {address(number) for number in odd}
+    world.iterable.faults = lambda request: fault if bad & whom(request) else None
+    for _ in range(runs):
+        summary = world.run()
+    assert sorted(world.profiles) == sorted(address(n) for n in range(1, users + 1) if n not in odd)
+    assert (summary.users.failed, summary.stopped_because, summary.exit_code) == (len(odd), None, ExitCode.INCOMPLETE)
+    again = world.run()
+    assert (again.exit_code, again.users.delivered) == (ExitCode.INCOMPLETE, 0)
+
+
+def whom(request: Request) -> set[str]:
+    """The users whom a request is about, one or many."""
+    body = request.json()
+    items = next((body[key] for key in ("users", "events") if key in body), [body])
+    return {item["email"] for item in items}
+
+
+@pytest.mark.parametrize("bulk", [False, True], ids=["singly", "bulk"])
+def test_a_known_failer_comes_last(world: World, bulk: bool) -> None:
+    """Who failed is served after everybody else, and does not stop a run; once delivered, the name is good again."""
+    world.environ["ITERABLE_BULK"] = str(bulk)
+    world.rows = people(8)
+    bad = {address(1), address(2)}
+    world.iterable.faults = lambda request: DOWN if bad & whom(request) else None
+    world.run()
+    world.rows = [person(n, first_name="New") for n in range(1, 9)]
+    world.run()
+    before_them = takewhile(lambda request: not bad & whom(request), world.iterable.requests)
+    assert set().union(*map(whom, before_them)) == {address(n) for n in range(3, 9)}
+
+    world.iterable.faults = None
+    world.run()
+    world.rows = [person(n, first_name="Newer") for n in range(1, 9)]
+    world.run()
+    assert whom(world.iterable.requests[0]) == {address(1)}
+
+
+def test_a_run_in_which_only_known_failers_failed(world: World) -> None:
+    """It ends with 3, however many they are, for there is nobody whom they keep from being served."""
+    world.rows = people(5)
+    world.run()
+    world.rows = [*people(5), *[person(n) for n in range(6, 10)]]
+    world.iterable.faults = those(range(6, 10), DOWN)
+    first, second = world.run(), world.run()
+
+    assert (first.exit_code, "nothing was accepted, and 4 users failed" in str(first.stopped_because)) == (1, True)
+    assert (second.exit_code, second.stopped_because, second.users.failed) == (ExitCode.INCOMPLETE, None, 4)
+
+
+def test_a_user_whose_events_always_fail(world: World) -> None:
+    """The turn ends after five calls; the others are served, and the run ends with 3."""
+    world.environ["WORKERS"] = "4"
+    views = [person(1, event_time=T0 + timedelta(hours=hour)) for hour in range(40)]
+    world.rows = views + people(12)[1:]
+    world.iterable.faults = about(address(1), DOWN, TRACK)
+    summary = world.run()
+
+    assert (summary.exit_code, summary.stopped_because) == (ExitCode.INCOMPLETE, None)
+    assert counts(summary) == ((12, 0, 0, 0), (11, 0, 0, 40))
+    assert world.sent.count((TRACK, address(1))) == 5 * 3
+
+
+def test_the_row_doubles_while_runs_are_stopped(world: World) -> None:
+    """Each run in a row that the rule stopped tries twice as many; a run that is not stopped begins anew."""
+    world.environ["MAX_RETRIES"] = "1"
+    world.rows = people(200)
+    world.iterable.faults = always(DOWN)
+    assert [world.run().requests for _ in range(4)] == [5 + 5, 10 + 5, 20 + 5, 40 + 5]
+    world.iterable.faults = None
+    assert world.run().exit_code == ExitCode.DONE
+    world.rows = [person(n, first_name="New") for n in range(1, 201)]
+    world.iterable.faults = always(DOWN)
+    assert world.run().requests == 5 + 5
+
+
+def test_a_refused_jwt(world: World) -> None:
+    """A JWT that is refused for everybody stops the run after ten users; each was made anew once."""
+    world.environ.update(USE_JWT_AUTH="true", ITERABLE_JWT_SECRET="s" * 32)
+    world.rows = people(20)
+    world.iterable.faults = always(catalogue.JWT_SIGNATURE)
+    summary = world.run()
+
+    assert (summary.exit_code, summary.requests) == (ExitCode.STOPPED, 20)
+    assert "ITERABLE_JWT_SECRET" in str(summary.stopped_because)
+    assert summary.auth == "jwt"
+
+
+# -- many events of one user ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        pytest.param(None, ((1, 0, 0, 0), (10, 0, 0, 0)), id="all delivered"),
+        pytest.param(on(UPDATE, always(DOWN)), ((0, 0, 0, 1), (0, 0, 0, 10)), id="profile failed"),
+        pytest.param(on(UPDATE, always(catalogue.FORGOTTEN)), ((0, 0, 1, 0), (0, 0, 10, 0)), id="profile rejected"),
+        pytest.param(on(TRACK, scripted([catalogue.NO_CODE])), ((1, 0, 0, 0), (9, 0, 0, 1)), id="one event failed"),
+    ],
+)
+def test_many_events_of_one_user(
+    world: World, monkeypatch: pytest.MonkeyPatch, fault: Faults | None, expected: Any
+) -> None:
+    """Events that come in parts have one outcome each: the profile's when it was not accepted, unsent."""
+    monkeypatch.setattr("sync.delivery.single.SingleSender.events_in_batch", 4)
+    world.rows = [person(1, event_time=T0 + timedelta(seconds=second)) for second in range(10)]
+    world.iterable.faults = fault
+    summary = world.run()
+
+    assert counts(summary) == expected
+    assert sum(path == TRACK for path, _ in world.sent) == (10 if summary.users.delivered else 0)
+
+
+@pytest.mark.parametrize("bulk", [False, True], ids=["singly", "bulk"])
+def test_all_events_of_a_rejected_profile_are_counted(world: World, bulk: bool) -> None:
+    """Also those beyond what is in memory at a time: the counts add up."""
+    world.environ["ITERABLE_BULK"] = str(bulk)
+    world.rows = [person(1, event_time=T0 + timedelta(minutes=minute)) for minute in range(1_200)] + people(3)[1:]
+    world.iterable.project.rules.forgotten.add(address(1))
+    summary = world.run()
+
+    assert counts(summary) == ((2, 0, 1, 0), (2, 0, 1_200, 0))

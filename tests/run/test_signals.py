@@ -1,0 +1,147 @@
+"""A signal ends a run wherever it is: in a long statement, while the result is compared, in the middle of a stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sync.delivery.stop import Stop
+from sync.run.signals import Interrupted, Interruption
+from sync.state.debts import Debts
+from sync.state.file import State, StateError
+from tests import faults as catalogue
+from tests.harness import (
+    PROJECT,
+    World,
+    about,
+    address,
+    counts,
+    people,
+    person,
+)
+
+DOWN = catalogue.UNAVAILABLE
+
+
+SIGTERM = 128 + signal.SIGTERM
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """An installation with one worker, so that requests come in the order of the result."""
+    return World(tmp_path, monkeypatch, WORKERS="1")
+
+
+Way = Callable[[pytest.MonkeyPatch], Callable[..., None]]
+
+
+def _raised(_: pytest.MonkeyPatch) -> Callable[..., None]:
+    """What a handler does."""
+
+    def interrupted(*_: object) -> None:
+        raise Interrupted(signal.SIGTERM)
+
+    return interrupted
+
+
+def _struck(_: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A real signal."""
+    return lambda *_: signal.raise_signal(signal.SIGTERM)
+
+
+COUNTING = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n{}) SELECT MAX(x) FROM n"
+
+
+def _signal_soon() -> None:
+    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+
+def test_a_signal_ends_a_long_statement(tmp_path: Path) -> None:
+    """A statement of the state's that would run for ever is ended by the signal, and what it did is taken back."""
+    stop = Stop()
+    with closing(State(tmp_path / "state.sqlite3")) as state:
+        state.hear_signals()
+        interruption = Interruption(stop)
+        with interruption.listening(), pytest.raises((Interrupted, StateError)), state.transaction():
+            state.db.execute("INSERT INTO run (id, started) VALUES ('half', '')")
+            _signal_soon()
+            state.db.execute(COUNTING.format(""))
+        assert interruption.signum == signal.SIGTERM
+        assert state.history(1) == []
+        assert stop.wait(5) and stop.reason == "interrupted by SIGTERM"
+
+
+def test_a_signal_in_a_long_statement_of_the_delivery(tmp_path: Path) -> None:
+    """While requests are made, a statement of the state's goes on to its end, and who waits is woken before that."""
+    stop = Stop()
+    woken: list[bool] = []
+    waiter = threading.Thread(target=lambda: woken.append(stop.wait(30)))
+    with closing(State(tmp_path / "state.sqlite3")) as state:
+        state.hear_signals()
+        state.db.create_function("woken", 0, lambda: len(woken))
+        interruption = Interruption(stop)
+        waiter.start()
+        with interruption.listening(), interruption.delivering(), state.transaction():
+            _signal_soon()
+            (last,) = state.db.execute(COUNTING.format(" WHERE NOT woken() AND x < 20000000")).fetchone()
+    assert last > 1
+    assert (interruption.signum, woken) == (signal.SIGTERM, [True])
+
+
+def test_a_signal_in_the_middle_of_a_stop() -> None:
+    """A signal that comes while its own thread stops the run does not wait for what it interrupted: no deadlock."""
+    program = (
+        "import signal; from sync.delivery.stop import Stop; from sync.run.signals import Interruption\n"
+        "stop = Stop(); interruption = Interruption(stop)\n"
+        "with interruption.listening(), interruption.delivering():\n"
+        "    with stop._event._cond: signal.raise_signal(signal.SIGTERM)\n"
+        "    print(stop.wait(5), stop.reason)"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=10, check=False)
+    assert done.stdout == "True interrupted by SIGTERM\n", done.stderr
+
+
+def tables(world: World) -> Iterator[list[tuple[Any, ...]]]:
+    """All that the state holds but the runs."""
+    for table in ("destination", "profile", "event", "owed_user", "owed_event"):
+        yield world.table(f"SELECT * FROM {table} ORDER BY 1, 2, 3")
+
+
+@pytest.mark.parametrize("way", [_raised, _struck], ids=["raised", "a real signal"])
+@pytest.mark.parametrize("switches", [{}, {"full": True}, {"retry_rejected": True}], ids=["plain", "full", "retry"])
+def test_a_signal_while_the_result_is_settled(
+    world: World, monkeypatch: pytest.MonkeyPatch, way: Way, switches: dict[str, bool]
+) -> None:
+    """The result is settled whole or not at all: debts, exits, rejections, a renamed segment wait."""
+    world.rows = people(6)
+    world.iterable.project.rules.forgotten.add(address(5))
+    world.iterable.faults = about(address(4), DOWN)
+    world.run()
+    world.iterable.project.rules.forgotten.clear()
+    world.iterable.faults = None
+    before = list(tables(world))
+    world.rows = [person(1, first_name="New"), person(2, email="nobody"), *people(9)[2:]]
+    world.environ["SEGMENT_FIELD"] = "viewed"
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(Debts, "_count", way(interrupted))
+        summary = world.run(**switches)
+
+    assert (summary.exit_code, summary.requests, world.sent) == (SIGTERM, 0, [])
+    assert "SIGTERM" in str(summary.stopped_because)
+    assert list(tables(world)) == before
+    assert json.loads(world.table("SELECT summary FROM run ORDER BY number DESC")[0][0])["exit_code"] == SIGTERM
+
+    world.environ["SEGMENT_FIELD"] = "recent_page_view"
+    assert counts(world.run())[0] == (5, 2, 2, 0)
+    assert world.profiles[address(2)]["recent_page_view"] is False
