@@ -39,5 +39,6 @@ soak: $(VENV)/dev  ## kill 200 runs at random moments, end 200 more, and show th
 
 bench: $(VENV)/dev  ## measure speed and memory against a stand-in on this machine
 	@$(BIN)/python -m bench.speed
+	@$(BIN)/python -m bench.turns
 
 .PHONY: help demo test check format soak bench

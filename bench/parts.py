@@ -51,7 +51,7 @@ def rows(count: int) -> Iterator[dict[str, Any]]:
 def export(count: int) -> tuple[float, float]:
     """Seconds and peak memory in MiB of an export of `count` rows, in a process of its own."""
     code = (
-        "import sys, time, resource; from bench.parts import rows; from csv_export import export_results_to_csv\n"
+        "import sys, time, resource; from bench.parts import rows; from sync.rows.export import export_results_to_csv\n"
         "began = time.perf_counter(); export_results_to_csv(rows(int(sys.argv[1])), sys.argv[2])\n"
         "print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
     )
