@@ -31,8 +31,9 @@ from typing import Any
 from sync.sandbox.faults import at_random
 from sync.sandbox.stand_in import StandIn
 from tests import faults as catalogue
-from tests.harness import KEY, PROJECT, TRACK, UPDATE, environment, identity, params_environ, start
+from tests.harness import KEY, PROJECT, TRACK, UPDATE, environment, identity
 from tests.mariadb import Server
+from tests.process import params_environ, start
 
 USERS = 50
 CHANGED, VIEWED, LEFT, JOINED = 20, 12, 2, 5

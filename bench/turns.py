@@ -23,8 +23,9 @@ from sync.sandbox.answers import Request
 from sync.sandbox.faults import Fault, Faults
 from sync.sandbox.stand_in import StandIn
 from tests import faults as catalogue
-from tests.harness import T0, Rows, address, environment, params_environ, people, person, whom
+from tests.harness import T0, Rows, address, environment, people, person, whom
 from tests.mariadb import Server
+from tests.process import params_environ
 
 DOWN = catalogue.UNAVAILABLE
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests import mariadb as servers
+from tests.harness import World
 from tests.mariadb import LEFT_OUT, Server
 from tests.products import Product, product
 
@@ -17,6 +19,12 @@ def mariadb() -> Iterator[Server]:
     """One private database server for all tests."""
     with Server() as server:
         yield server
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """An installation whose workers are one, so that requests come in the order of the result."""
+    return World(tmp_path, monkeypatch, WORKERS="1")
 
 
 @pytest.fixture(scope="module", autouse=True)

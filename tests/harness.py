@@ -1,23 +1,17 @@
-"""What the tests of the run share: rows in memory, Iterable without a socket, and a run as a process of its own.
+"""What the tests of the run share: rows in memory, and Iterable without a socket.
 
 A `World` is one installation: settings, a source of rows that a test may change between runs, and an Iterable
-project as strict as the stand-in, reached through `requests` without a network. `python -m tests.harness` is the
-program with its rows from a file instead of a database, for tests that kill it.
+project as strict as the stand-in, reached through `requests` without a network.
 """
 
 from __future__ import annotations
 
-import ctypes
-import json
 import os
-import socket
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -29,7 +23,6 @@ import requests
 from requests.adapters import BaseAdapter
 
 import main
-from db import MySQLParams
 from iterable_client import IterableClient
 from sync.delivery.stop import Stop
 from sync.rows.columns import Column, Kind, Row
@@ -275,81 +268,3 @@ def counts(summary: Summary) -> tuple[tuple[int, ...], tuple[int, ...]]:
 def about(who: str, fault: Fault | None, path: str | None = None) -> Faults:
     """*fault* for each request about the user *who*, of *path* alone if it is given."""
     return lambda request: fault if identity(request) == who and path in (None, request.path) else None
-
-
-# -- a run as a process --------------------------------------------------------------------------------------
-
-
-def start(
-    folder: Path, environ: Mapping[str, str], *flags: str, rows: Sequence[Row] | None = None, **options: Any
-) -> subprocess.Popen[str]:
-    """Start a run as cron would; with *rows* instead of a database if they are given."""
-    program = [str(PROJECT / "main.py")]
-    if rows is not None:
-        path = folder / "rows.json"
-        path.write_text(json.dumps(rows, default=str), encoding="utf-8")
-        program = ["-m", "tests.harness", str(path)]
-    return subprocess.Popen(
-        [sys.executable, *program, "--env-file", str(write_env(folder, environ)), *flags],
-        cwd=PROJECT,
-        env={"PATH": os.environ["PATH"]},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
-
-
-@contextmanager
-def started(*args: Any, **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """As `start`, and killed at the end of the block if it still runs."""
-    with start(*args, **options) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def without_privilege() -> None:
-    """Let file modes count for root, too: drop CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH before the program starts."""
-    for capability in (1, 2) if os.geteuid() == 0 else ():
-        assert ctypes.CDLL(None).prctl(24, capability, 0, 0, 0) == 0
-
-
-def wait_until(what: Callable[[], object], seconds: float = 10.0) -> None:
-    """Wait for something that another process does."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.005)
-
-
-def free_port() -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def params_environ(params: MySQLParams) -> dict[str, str]:
-    """The settings that lead to a database."""
-    return {
-        "DB_HOST": params.host,
-        "DB_PORT": str(params.port),
-        "DB_USER": params.user,
-        "DB_PASSWORD": params.password,
-        "DB_NAME": params.database,
-    }
-
-
-def _rows_of(path: str) -> Iterable[Row]:
-    for row in json.loads(Path(path).read_text("utf-8")):
-        yield {**row, "event_time": datetime.fromisoformat(row["event_time"])}
-
-
-if __name__ == "__main__":
-    read = list(_rows_of(sys.argv[1]))
-    vars(job_module)["connect"] = lambda _params: Rows(read)
-    raise SystemExit(main.main(sys.argv[2:]))

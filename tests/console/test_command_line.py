@@ -11,16 +11,7 @@ import pytest
 import main
 from sync.run.exit_codes import ExitCode
 from sync.sandbox import demo
-from tests.harness import (
-    World,
-    people,
-)
-
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    """An installation with one worker, so that requests come in the order of the result."""
-    return World(tmp_path, monkeypatch, WORKERS="1")
+from tests.harness import World, people
 
 
 def broken(*_: object, **__: object) -> Any:

@@ -22,7 +22,8 @@ from sync.run.job import Job
 from sync.run.lock import RunLock
 from sync.sandbox.answers import Request as Asked
 from tests import faults as catalogue
-from tests.harness import PROJECT, World, address, environment, people, person, started, without_privilege, write_env
+from tests.harness import PROJECT, World, address, environment, people, person, write_env
+from tests.process import started, without_privilege
 
 Request = tuple[str, str, Any]
 PLAIN: dict[str, Any] = {"cwd": PROJECT, "env": {"PATH": os.environ["PATH"]}, "capture_output": True}
@@ -319,4 +320,4 @@ def test_no_right_to_write_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def dry_run_of(folder: Path) -> list[str]:
     """The command that looks at the files in *folder*."""
     files = [str(folder / "rows.json"), "--env-file", str(folder / "env")]
-    return [sys.executable, "-m", "tests.harness", *files, "--dry-run"]
+    return [sys.executable, "-m", "tests.process", *files, "--dry-run"]

@@ -35,13 +35,6 @@ from sync.state.owed import Counts, Policy, UserOutcome
 from tests import faults as catalogue
 from tests.harness import COLUMNS, World, address, counts, identity, people, person
 
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    """An installation whose workers are one, so that requests come in the order of the result."""
-    return World(tmp_path, monkeypatch, WORKERS="1")
-
-
 # -- 429 -----------------------------------------------------------------------------------------------------
 
 

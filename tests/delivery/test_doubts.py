@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,27 +16,13 @@ from sync.delivery.watch import Piece
 from sync.run.exit_codes import ExitCode
 from sync.sandbox.faults import scripted
 from tests import faults as catalogue
-from tests.harness import (
-    TRACK,
-    UPDATE,
-    World,
-    address,
-    asked,
-    people,
-    person,
-    wait_until,
-)
+from tests.harness import TRACK, UPDATE, World, address, asked, people, person
+from tests.process import wait_until
 
 SIGTERM = 128 + signal.SIGTERM
 
 
 WAYS = pytest.mark.parametrize("bulk", [False, True], ids=["one by one", "bulk"])
-
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    """An installation with one worker, so that requests come in the order of the result."""
-    return World(tmp_path, monkeypatch, WORKERS="1")
 
 
 @WAYS

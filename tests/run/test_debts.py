@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,29 +11,13 @@ from sync.run.exit_codes import ExitCode
 from sync.sandbox.faults import Fault, scripted
 from sync.state.outbox import Outbox
 from tests import faults as catalogue
-from tests.harness import (
-    TRACK,
-    UPDATE,
-    World,
-    about,
-    address,
-    counts,
-    identity,
-    people,
-    person,
-)
+from tests.harness import TRACK, UPDATE, World, about, address, counts, identity, people, person
 
 DOWN = catalogue.UNAVAILABLE
 
 
 class Died(BaseException):
     """The process ended here."""
-
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    """An installation with one worker, so that requests come in the order of the result."""
-    return World(tmp_path, monkeypatch, WORKERS="1")
 
 
 def segments_sent(world: World) -> dict[str, list[Any]]:

@@ -1,14 +1,12 @@
-"""Odd rows through whole runs, and the search for secrets in everything that the program gives out."""
+"""Rows that nobody would wish for: ten thousand of them, over a real server and as Python values."""
 
 from __future__ import annotations
 
 import csv
-import io
-import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -17,27 +15,23 @@ from typing import Any
 import pymysql
 import pytest
 
-import main
 from db import connect
 from sync.rows.columns import Column, Kind
 from sync.rows.payloads import PayloadBuilder
 from sync.run import job as job_module
 from sync.run.exit_codes import ExitCode
-from sync.run.job import Job, mysql_params
-from sync.run.settings import Settings, load_settings
-from sync.sandbox.answers import Request, html_answer, json_answer
-from sync.sandbox.faults import Fault
-from sync.sandbox.stand_in import StandIn
-from tests import faults as catalogue
-from tests.harness import COLUMNS, World, environment, params_environ, person, write_env
+from sync.run.job import Job
+from tests.harness import COLUMNS, World, person
 from tests.mariadb import Server
+from tests.process import params_environ
 from tests.rows.payload_samples import strict
+from tests.run.settings_of import settings_of
 
 LOG_LINE = re.compile(
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d - [a-z_]+ - (?:DEBUG|INFO|WARNING|ERROR) - [ -~\xa0-\U0010ffff]* run=[0-9a-f-]+"
 )
 
-# Every one of them is another user: {} is the number of the row.
+
 ADDRESSES = (
     *("good{}@example.com", "Good{}@Example.COM ", "tag+{}@example.com", "o'brien{}@example.com", "{}@sub.example.com"),
     *(
@@ -61,6 +55,8 @@ ADDRESSES = (
         "\\{}@example.com",
     ),
 )
+
+
 TEXTS = (
     *(
         "plain",
@@ -91,17 +87,33 @@ TEXTS = (
         "run=1 email=x status=200",
     ),
 )
+
+
 LATIN = (b"Z\xfcrich", b"\x80\x81\x8d\x8f\x90\x9d\xff", b"\xc3\xbc", b"a\0b", b"\n", b"")
+
+
 DOCUMENTS = (
     *("{}", "[]", "null", '{"a": 1}', '{"deep": {"b": "ü"}}', '{"list": [1, null, 2]}', '{"a": null}', "", " ", "NaN"),
     *('{"a": NaN}', '{"a": 1e999}', "{", '{"a": 1, "a": 2}', '{"a": 99999999999999999999}', "[" * 200 + "]" * 200),
     *('{"deep": {"b": "\\ud83d"}}', '{"deep": {"b": "\\u0000"}}', '{"huge": [' + ",".join(["7"] * 5000) + "]}", None),
 )
+
+
 DECIMALS = ("0", "-0.000000000000000000000000000001", "9" * 35 + "." + "9" * 30, "-" + "9" * 35, "0.1", None)
+
+
 INTEGERS = (0, 1, 2**53 - 1, 2**53, 2**64 - 1, None)
+
+
 LONGS = (-(2**63), 2**63 - 1, 0, None)
+
+
 DOUBLES = (0.0, -0.0, 1.7976931348623157e308, 5e-324, 0.1, None)
+
+
 DAYS = ("2026-01-06", "0000-00-00", "2026-00-00", "1000-01-01", "9999-12-31", None)
+
+
 MOMENTS = (
     "2026-01-06 10:00:00",
     "2026-03-29 02:30:00",
@@ -110,14 +122,21 @@ MOMENTS = (
     "9999-12-31 23:59:59",
     None,
 )
+
+
 SPANS = ("00:00:00", "-838:59:59", "838:59:59.999999", None)
+
 
 TABLE = """CREATE TABLE odd (
     id INT PRIMARY KEY, email VARCHAR(500), name LONGTEXT, legacy VARCHAR(100) CHARACTER SET latin1,
     amount DECIMAL(65, 30), big BIGINT UNSIGNED, small BIGINT, ratio DOUBLE, born DATE, seen DATETIME(6), doc LONGTEXT,
     flag TINYINT(1), bit1 BIT(1), span TIME(6), since YEAR
 )"""
+
+
 COUNT = 10_000
+
+
 ODD_ENVIRON = {
     "DB_TIMEZONE": "Europe/Berlin",
     "USER_FIELDS": "name,legacy,amount,big,small:small:string,ratio,born,seen,doc:doc:json,flag,bit1,span,since",
@@ -251,6 +270,8 @@ UNKNOWN: tuple[Any, ...] = (
     *({"\ud800": "\udfff"}, {"a": float("nan")}, {1: 2}, [[[[]]]], date.min, date.max, datetime.min, datetime.max),
     *(datetime(2026, 1, 6, tzinfo=UTC), timedelta(days=-1), timedelta.max, 1j, range(3), Exception("x"), type, None),
 )
+
+
 TIMES: tuple[Any, ...] = (
     datetime(2026, 1, 6),
     datetime.max,
@@ -307,117 +328,3 @@ def test_every_row_builds() -> None:
             row = builder.build(person(1, **{place: value}))
             found[type(row.profile).__name__] += 1
     assert found["Payload"] and found["Rejection"]
-
-
-def settings_of(**environ: str) -> Settings:
-    """The default settings but for these."""
-    return load_settings(Path(os.devnull), {"DB_USER": "app", "DB_NAME": "shop", "ITERABLE_API_KEY": "key", **environ})
-
-
-# -- secrets -------------------------------------------------------------------------------------------------
-
-KEY, SECRET = "0123456789abcdef0123456789abcdef", "2EB6A2F34691492F81A819AEDA32427F"
-
-
-def repeats(status: int) -> catalogue.Faults:
-    """A server, or a proxy before it, whose error repeats the request with all its headers."""
-
-    def answer(request: Request) -> Fault:
-        told = f"refused {request.headers} {SECRET}"
-        body = html_answer(status, told) if status in (401, 502) else json_answer(status, {"msg": told, "code": told})
-        return Fault("repeats", body)
-
-    return answer
-
-
-MODES: dict[str, tuple[list[str], dict[str, str], catalogue.Faults | None]] = {
-    "run": ([], {}, None),
-    "json": (["--json"], {}, None),
-    "bulk": (["--bulk"], {}, None),
-    "jwt": ([], {"USE_JWT_AUTH": "true"}, None),
-    "jwt that is refused": ([], {"USE_JWT_AUTH": "true"}, lambda _request: catalogue.JWT_SIGNATURE),
-    "401": ([], {}, lambda _request: catalogue.BAD_API_KEY),
-    "retries": ([], {"MAX_RETRIES": "2"}, lambda _request: catalogue.UNAVAILABLE),
-    "no answer": ([], {}, lambda _request: catalogue.RESET),
-    **{f"an echo with {status}": ([], {}, repeats(status)) for status in (200, 400, 401, 500, 502)},
-    "an echo with jwt": ([], {"USE_JWT_AUTH": "true"}, repeats(401)),
-    "an echo in bulk": (["--bulk"], {}, repeats(400)),
-    "a wrong password": ([], {"DB_PASSWORD": "another-password"}, None),
-    "a wrong setting": ([], {"WORKERS": "many", "USE_JWT_AUTH": "perhaps"}, None),
-    "a secret with a line break": ([], {"ITERABLE_API_KEY": f"{KEY} {KEY}"}, None),
-    "check": (["--check"], {}, None),
-    "check with jwt": (["--check"], {"USE_JWT_AUTH": "true"}, None),
-    "check with an echo": (["--check"], {}, repeats(401)),
-    "check with jwt and an echo": (["--check"], {"USE_JWT_AUTH": "true"}, repeats(401)),
-    "dry run": (["--dry-run"], {}, None),
-    "dry run with jwt": (["--dry-run"], {"USE_JWT_AUTH": "true"}, None),
-    "history": (["--history"], {}, None),
-}
-
-
-@pytest.fixture(scope="module")
-def project() -> Iterator[StandIn]:
-    """An Iterable project that takes the key in either role."""
-    with StandIn(api_key=KEY, jwt_secret=SECRET) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def sample(mariadb: Server) -> dict[str, str]:
-    """The settings that lead to the sample rows."""
-    return params_environ(mariadb.sample())
-
-
-@pytest.mark.database
-@pytest.mark.parametrize("mode", MODES)
-def test_no_secret_in_any_output(
-    tmp_path: Path, sample: dict[str, str], project: StandIn, capfd: pytest.CaptureFixture[str], mode: str
-) -> None:
-    """Every mode at DEBUG, failures included: key, secret, token and password are in no output and in no file."""
-    flags, changes, faults = MODES[mode]
-    jwt = changes.get("USE_JWT_AUTH") == "true"
-    project.api_key, project.jwt_api_key = ("another", KEY) if jwt else (KEY, None)
-    project.faults = faults
-    before = len(project.requests)
-    environ = {
-        **environment(tmp_path),
-        **sample,
-        "ITERABLE_API_BASE_URL": project.url,
-        "ITERABLE_API_KEY": KEY,
-        "ITERABLE_JWT_SECRET": SECRET,
-        "LOG_LEVEL": "DEBUG",
-        "INITIAL_BACKOFF": "0",
-        **changes,
-    }
-    env = write_env(tmp_path, environ)
-    code = main.main(["--env-file", str(env), *flags])
-
-    assert code in set(ExitCode)
-    given = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path != env}
-    given |= {name: text.encode() for name, text in capfd.readouterr()._asdict().items()}
-    tokens = {request.headers.get("authorization", "")[7:] for request in project.requests[before:]} - {""}
-    assert bool(tokens) == (jwt and "dry" not in mode)
-    secrets = {
-        KEY,
-        SECRET,
-        KEY[:20],
-        SECRET[:20],
-        "another-password",
-        Server.password,
-        repr(Server.password)[1:-1],
-        "eyJ",
-    }
-    for name, data in given.items():
-        for secret in secrets | tokens:
-            assert secret.encode() not in data, f"{secret} is in {name}"
-    assert any(given.values())
-
-
-def test_the_summary_says_nothing_either(tmp_path: Path) -> None:
-    """`repr` of the settings and of the client keeps its secrets."""
-    settings = settings_of(
-        ITERABLE_API_KEY=KEY, ITERABLE_JWT_SECRET=SECRET, DB_PASSWORD="pa55word", CSV_DIR=str(tmp_path)
-    )
-    told = io.StringIO()
-    print(settings, repr(Job(settings)), mysql_params(settings), file=told)
-    assert all(secret not in told.getvalue() for secret in (KEY, SECRET, "pa55word"))

@@ -18,12 +18,8 @@ from sync.run.job import Job
 from sync.run.settings import Settings, load_settings
 from sync.sandbox import demo
 from sync.sandbox.stand_in import StandIn
-from tests.harness import (
-    Rows,
-    environment,
-    free_port,
-    people,
-)
+from tests.harness import Rows, environment, people
+from tests.process import free_port
 
 
 @pytest.fixture

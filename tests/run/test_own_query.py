@@ -14,8 +14,9 @@ import pytest
 from db import connect
 from sync.run import job as job_module
 from sync.run.exit_codes import ExitCode
-from tests.harness import PROJECT, World, params_environ
+from tests.harness import PROJECT, World
 from tests.mariadb import Server
+from tests.process import params_environ
 
 pytestmark = pytest.mark.database
 

@@ -20,26 +20,12 @@ from sync.run.signals import Interrupted, Interruption
 from sync.state.debts import Debts
 from sync.state.file import State, StateError
 from tests import faults as catalogue
-from tests.harness import (
-    PROJECT,
-    World,
-    about,
-    address,
-    counts,
-    people,
-    person,
-)
+from tests.harness import PROJECT, World, about, address, counts, people, person
 
 DOWN = catalogue.UNAVAILABLE
 
 
 SIGTERM = 128 + signal.SIGTERM
-
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    """An installation with one worker, so that requests come in the order of the result."""
-    return World(tmp_path, monkeypatch, WORKERS="1")
 
 
 Way = Callable[[pytest.MonkeyPatch], Callable[..., None]]

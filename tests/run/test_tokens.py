@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -12,22 +11,7 @@ from sync.sandbox.answers import Request
 from sync.sandbox.faults import Fault, Faults, on
 from sync.sandbox.rules import ProjectRules
 from tests import faults as catalogue
-from tests.harness import (
-    TRACK,
-    Wire,
-    World,
-    address,
-    counts,
-    identity,
-    people,
-)
-
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    """An installation with one worker, so that requests come in the order of the result."""
-    return World(tmp_path, monkeypatch, WORKERS="1")
-
+from tests.harness import TRACK, Wire, World, address, counts, identity, people
 
 JWT_KEY, JWT_SECRET = "jwt-key-of-the-project", "s" * 32
 

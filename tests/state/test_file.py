@@ -1,4 +1,4 @@
-"""The state file: what it holds, who may read it, and what is said when it cannot be used."""
+"""The state file: who may read it, copies of it, its schema, and the runs on record."""
 
 from __future__ import annotations
 
@@ -7,60 +7,25 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from sync.run.exit_codes import ExitCode
 from sync.state import file as state_module
 from sync.state.file import APPLICATION_ID, FIRST_SCHEMA, STEPS, State, StateCopy, StateError, fingerprint, read_history
-from tests.harness import KEY, PROJECT, World, counts, people, without_privilege
+from tests.harness import KEY, PROJECT, World, counts
+from tests.process import without_privilege
 
 URL = "https://api.iterable.com"
+
+
 SECRET = "3f2e1d0c9b8a79685746352413021100"
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the state is."""
-    return tmp_path / "state.sqlite3"
-
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    """An installation with three users."""
-    made = World(tmp_path, monkeypatch)
-    made.rows = people(3)
-    return made
-
-
-@contextmanager
-def somebody_else() -> Iterator[None]:
-    """Root may do everything, so as root the block runs as nobody."""
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
 
 
 def listing(folder: Path) -> dict[str, bytes]:
     """Every file with its content; SQLite's index of the log is of no account."""
     return {file.name: file.read_bytes() for file in folder.iterdir() if not file.name.endswith("-shm")}
-
-
-def refusal(path: Path, use: Callable[[Path], object] = State) -> str:
-    """The sentence with which the state at *path* is refused."""
-    with pytest.raises(StateError) as caught:
-        use(path)
-    sentence = str(caught.value)
-    assert "\n" not in sentence
-    return sentence
 
 
 def process(path: Path, program: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -75,14 +40,6 @@ def process(path: Path, program: str, **environ: str) -> subprocess.CompletedPro
         preexec_fn=without_privilege,
         check=False,
     )
-
-
-def history(path: Path) -> object:
-    """The last runs, looked up as `--history` does."""
-    return read_history(path, 10)
-
-
-# -- the file ------------------------------------------------------------------------------------------------
 
 
 def test_only_the_owner_may_read_it(path: Path) -> None:
@@ -238,122 +195,6 @@ def test_an_older_schema_is_brought_up_to_date(path: Path) -> None:
         assert state.db.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall() == wanted
 
 
-# -- files that cannot be used -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("version", [len(STEPS) + 1, -1])
-def test_another_schema_version(path: Path, version: int) -> None:
-    """A state of a version yet to come is refused with both numbers and what to do; it is left alone."""
-    State(path).close()
-    with closing(sqlite3.connect(path)) as db:
-        db.execute(f"PRAGMA user_version={version}")
-
-    sentence = refusal(path)
-
-    assert f"version {version} of" in sentence
-    assert f"version {len(STEPS)}" in sentence
-    assert "move the file away" in sentence
-    with closing(sqlite3.connect(path)) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (version,)
-
-
-def test_another_program_s_database(path: Path) -> None:
-    """An SQLite file of another program is refused and not touched."""
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("CREATE TABLE recipe (id)")
-    before = path.read_bytes()
-
-    assert "another program" in refusal(path)
-    assert path.read_bytes() == before
-
-
-@pytest.mark.parametrize("use", [State, StateCopy, history])
-def test_not_a_database(path: Path, use: Callable[[Path], object]) -> None:
-    """A file that is not SQLite is refused and not touched."""
-    path.write_text("email,name\n" * 100, encoding="utf-8")
-    before = path.read_bytes()
-
-    assert "is not an SQLite file; restore it and run with --full" in refusal(path, use)
-    assert path.read_bytes() == before
-
-
-@pytest.mark.parametrize("part", [0.001, 0.05, 0.3, 0.6, 0.95])
-def test_a_truncated_state(world: World, part: float) -> None:
-    """A state that lost its end is damaged: exit 1 with what to do, nothing sent; never a traceback."""
-    world.rows = people(100)
-    world.run()
-    path = world.settings.state_file
-    os.truncate(path, int(path.stat().st_size * part))
-    world.rows = people(101)
-
-    summary = world.run()
-
-    assert summary.exit_code == ExitCode.STOPPED
-    assert "move it away" in str(summary.stopped_because)
-    assert world.sent == []
-    assert "Traceback" not in world.log()
-
-
-def test_an_empty_state_file_starts_anew(world: World) -> None:
-    """A state of no bytes is a new one: everything is sent again, under the same event ids."""
-    world.run()
-    held = world.events
-    world.settings.state_file.write_bytes(b"")
-
-    summary = world.run()
-
-    assert summary.exit_code == ExitCode.DONE
-    assert summary.requests == 6
-    assert [event["id"] for event in world.events] == [event["id"] for event in held]
-
-
-def test_a_state_that_may_not_be_written(world: World) -> None:
-    """A read-only state stops the run before anything is read or sent, exit 1 with the remedy."""
-    world.run()
-    path = world.settings.state_file
-    world.folder.chmod(0o777)
-    for file in world.folder.iterdir():
-        file.chmod(0o666)
-    path.chmod(0o444)
-    world.rows = people(4)
-    world.folder.parent.chmod(0o755)
-    with somebody_else():
-        sentence = refusal(path)
-
-    assert "may not be read or written; check the owner and mode" in sentence
-
-
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    """A wrong path is told as such."""
-    assert "check" in refusal(tmp_path / "nowhere" / "state.sqlite3")
-
-
-def test_a_state_in_use_by_another_program(path: Path) -> None:
-    """Whoever holds the file locked is to be ended: the run does not go on without its state."""
-    with closing(State(path)) as state, closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        state.db.execute("PRAGMA busy_timeout=0")
-        with pytest.raises(StateError, match="in use by another program"):
-            state.begin_run("one", "2026-01-06 12:00:00")
-
-
-def test_a_full_disk(path: Path) -> None:
-    """A disk that fills is said to be full; what was committed before stays, and nothing half of what was not."""
-    with closing(State(path)) as state:
-        state.begin_run("first", "2026-01-06 12:00:00")
-        state.db.execute(f"PRAGMA max_page_count={state.db.execute('PRAGMA page_count').fetchone()[0]}")
-        with pytest.raises(StateError, match="the disk is full, its own or"), state.transaction():
-            state.db.execute("INSERT INTO run (id, started) VALUES ('second', 'now')")
-            state.db.execute("INSERT INTO run (id, started) VALUES ('third', ?)", ("x" * 100_000,))
-
-        assert [run.id for run in state.history(10)] == ["first"]
-        state.end_run("first", {"rows": 1})
-        assert state.history(1)[0].summary == {"rows": 1}
-
-
-# -- transactions --------------------------------------------------------------------------------------------
-
-
 class Signal(BaseException):
     """Stands for what a signal handler raises, at any instruction."""
 
@@ -379,9 +220,6 @@ def test_a_commit_that_fails_is_undone(path: Path) -> None:
             state.db.execute("INSERT INTO child VALUES (1)")
 
         state.begin_run("kept", "2026-01-06 12:00:00")
-
-
-# -- runs ----------------------------------------------------------------------------------------------------
 
 
 def test_history_is_newest_first(path: Path) -> None:

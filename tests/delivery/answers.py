@@ -1,0 +1,10 @@
+"""Answers to whole runs."""
+
+from __future__ import annotations
+
+from sync.sandbox.faults import Fault, Faults
+
+
+def always(fault: Fault) -> Faults:
+    """Every request ends like this."""
+    return lambda _: fault

@@ -1,0 +1,24 @@
+"""Fixtures of this room's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sync.sandbox.stand_in import StandIn
+from tests.run.crashes.installation import Installation
+
+
+@pytest.fixture
+def iterable() -> Iterator[StandIn]:
+    """Iterable on loopback."""
+    with StandIn() as running:
+        yield running
+
+
+@pytest.fixture
+def place(tmp_path: Path, iterable: StandIn) -> Installation:
+    """An installation with six users and one worker."""
+    return Installation(tmp_path, iterable)

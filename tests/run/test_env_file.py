@@ -1,0 +1,120 @@
+"""The env file: broken lines, odd values, who wins."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from sync.run import settings as config
+from sync.run.settings import SettingsError, load_settings
+from tests.run.settings_of import NEEDED, appended
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("DB HOST=x\n", 4),
+        ("\n\n# a comment\n\n=x\n", 8),
+        ("DB_PASSWORD\n", 4),
+        ("export DB_PASSWORD\n", 4),
+        ("DB_HOST=a\nDB_PASSWORD='open\n", 5),
+        ('DB_PASSWORD="open\nDB_HOST="x"\n', 4),
+        ('DB_PASSWORD="two\nlines"\n', 4),
+    ],
+)
+def test_broken_line(env_file: Path, text: str, line: int) -> None:
+    """A line that is no assignment is a problem with its number; nothing of it is repeated, it may be a secret."""
+    with pytest.raises(SettingsError) as caught:
+        load_settings(appended(env_file, text), {})
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"line {line} of {env_file} ")
+    assert "open" not in problem.replace(str(env_file), "").replace("opens a quote", "")
+
+
+def test_broken_lines_do_not_hide_the_others(env_file: Path) -> None:
+    """All broken lines are told, and what the good lines say counts: nothing is called missing that is there."""
+    appended(env_file, "what is this\nDB_PORT=x\nand this\n")
+    with pytest.raises(SettingsError) as caught:
+        load_settings(env_file, {})
+    assert [problem.split(" of ")[0].split(" is ")[0] for problem in caught.value.problems] == [
+        "line 4",
+        "line 6",
+        "DB_PORT",
+    ]
+
+
+@pytest.mark.parametrize("content", [None, b"DB_NAME=\xff\xfe\n"], ids=["missing", "not-utf-8"])
+def test_unreadable_file(tmp_path: Path, content: bytes | None) -> None:
+    """A file that is named and cannot be read is a problem, even if the environment says everything."""
+    path = tmp_path / "x.env"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SettingsError, match=r"x\.env cannot be read"):
+        load_settings(path, NEEDED)
+
+
+def test_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without `.env` the environment may say everything."""
+    monkeypatch.setattr(config, "HOME", tmp_path)
+    (tmp_path / "query.sql").touch()
+    assert load_settings(None, NEEDED).db_user == "reader"
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("DB_PASSWORD=p$HOME${HOME}$$", "p$HOME${HOME}$$"),
+        ("DB_PASSWORD='p$HOME # x'", "p$HOME # x"),
+        ('DB_PASSWORD=" p\\"q "', ' p"q '),
+        ("DB_PASSWORD=p#q", "p#q"),
+        ("DB_PASSWORD=p # a comment", "p"),
+        ("export DB_PASSWORD = p", "p"),
+        ("DB_PASSWORD=a=b", "a=b"),
+        ("DB_PASSWORD=%s%(x)s", "%s%(x)s"),
+        ("DB_PASSWORD=", ""),
+        ("DB_PASSWORD=pä", "pä"),
+        ("DB_PASSWORD=p\r", "p"),
+        ("DB_PASSWORD=first\nDB_PASSWORD=last", "last"),
+    ],
+)
+def test_values_are_taken_as_they_are(env_file: Path, line: str, value: str) -> None:
+    """No `$` expansion; quotes keep spaces and `#`; the last of two lines counts."""
+    assert load_settings(appended(env_file, f"{line}\n"), {"HOME": "elsewhere"}).db_password == value
+
+
+def test_byte_order_mark(tmp_path: Path) -> None:
+    """A file from a Windows editor reads the same."""
+    path = tmp_path / "x.env"
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(f"{name}={value}" for name, value in NEEDED.items()).encode())
+    assert load_settings(path, {}).db_user == "reader"
+
+
+def test_file_may_be_a_pipe(tmp_path: Path) -> None:
+    """`--env-file <(decrypt secrets)` works: the file is read once."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    text = "".join(f"{name}={value}\n" for name, value in NEEDED.items())
+    writer = threading.Thread(target=pipe.write_text, args=(text,))
+    writer.start()
+    assert load_settings(pipe, {}).db_name == "shop"
+    writer.join()
+
+
+def test_environment_wins(env_file: Path) -> None:
+    """The environment wins over the file, also with an empty value; other variables do not matter."""
+    appended(env_file, "DB_HOST=from-file\nEVENT_NAME=from-file\nWORKERS=7\n")
+    settings = load_settings(env_file, {"DB_HOST": "from-env", "EVENT_NAME": "", "WORKERS": "", "HOST": "x"})
+    assert settings.db_host == "from-env"
+    assert settings.event_name == ""
+    assert settings.workers == 128
+
+
+@pytest.mark.usefixtures("bare_environment")
+def test_process_environment(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without another one given, it is the environment of the process; nothing of the file is put into it."""
+    monkeypatch.setenv("DB_HOST", "from-process")
+    assert load_settings(env_file).db_host == "from-process"
+    assert "DB_USER" not in os.environ

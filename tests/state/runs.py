@@ -1,0 +1,101 @@
+"""Runs on one state, without a network: rows in, debts out, outcomes back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC
+from typing import Any
+
+from sync.rows.columns import Row
+from sync.rows.mapping import Mapping, parse_fields
+from sync.rows.payloads import PayloadBuilder
+from sync.run.settings import defaults
+from sync.state.file import State
+from sync.state.outbox import Outbox
+from sync.state.owed import Outcome, OwedUser, PayloadResult, Plan, Policy, UserOutcome
+from tests.harness import COLUMNS
+
+TODAY = 20_000
+
+
+DELIVERED, FAILED, REJECTED = (
+    PayloadResult(Outcome.DELIVERED),
+    PayloadResult(Outcome.FAILED, "down"),
+    PayloadResult(Outcome.REJECTED, "forgotten"),
+)
+
+
+SEGMENT = "recent_page_view"
+
+
+MAPPING = Mapping(
+    email_column="email",
+    user_fields=parse_fields(defaults()["USER_FIELDS"]),
+    segment_field=SEGMENT,
+    event_name="page_view",
+    event_fields=parse_fields(defaults()["EVENT_FIELDS"]),
+    event_time_column="event_time",
+    event_key=("event_time", "page"),
+    user_id_column=None,
+    timezone=UTC,
+)
+
+
+class Runs:
+    """Runs on one state: `begin` gives the next one its rows, `deliver` serves it to the end."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.destination = state.destination("https://api.iterable.com", "key")
+        self.outbox: Outbox
+        self.today = TODAY
+
+    def begin(self, rows: Sequence[Row], mapping: Mapping = MAPPING, **policy: Any) -> Plan:
+        """Rows in; the debts are in the state when this returns."""
+        for table in ("scan_user", "scan_event", "leaver", "turn", "refused_line"):
+            self.state.db.execute(f"DROP TABLE IF EXISTS temp.{table}")  # those of the run before, which is over
+        policy.setdefault("segment_field", mapping.segment_field)
+        self.outbox = Outbox(self.state, self.destination, Policy(**policy), self.today)
+        builder = PayloadBuilder(mapping, COLUMNS)
+        assert self.outbox.load(builder.build(row) for row in rows) == len(rows)
+        return self.outbox.plan()
+
+    def deliver(self, told: Callable[[OwedUser], PayloadResult] = lambda _: DELIVERED) -> list[OwedUser]:
+        """Serve everybody; `told` says what Iterable says of the profile, or of the events where there is none."""
+        served = []
+        while users := self.outbox.claim(3, 9):
+            served += users
+            self.outbox.record([answered(user, told(user)) for user in users])
+        return served
+
+    def run(
+        self, rows: Sequence[Row], told: Callable[[OwedUser], PayloadResult] = lambda _: DELIVERED, **policy: Any
+    ) -> list[OwedUser]:
+        """A whole run; whom it served."""
+        self.begin(rows, **policy)
+        return self.deliver(told)
+
+
+def answered(user: OwedUser, told: PayloadResult) -> UserOutcome:
+    """What Iterable said of a user's profile; the events follow a profile that was accepted."""
+    profile = told if user.profile is not None else None
+    derived = profile is not None and told.outcome is not Outcome.DELIVERED
+    return UserOutcome(user, profile, (told,) * len(user.events), derived=derived)
+
+
+def names(users: Sequence[OwedUser]) -> list[str]:
+    """Who was served, in order."""
+    return [user.identity.split("@")[0] for user in users]
+
+
+def fields_of(user: OwedUser) -> dict[str, Any]:
+    """The data fields of the profile."""
+    assert user.profile is not None
+    fields: dict[str, Any] = json.loads(user.profile)["dataFields"]
+    return fields
+
+
+def pages(user: OwedUser) -> list[str]:
+    """The pages of the events, in order."""
+    return [json.loads(event.body)["dataFields"]["page"] for event in user.events]

@@ -1,0 +1,302 @@
+"""What one run owes, and to whom in which order."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from sync.rows.columns import Row
+from sync.rows.mapping import parse_fields
+from sync.state.file import StateCopy
+from sync.state.owed import Counts, Outcome, PayloadResult, UserOutcome
+from sync.state.scope import GROUP
+from tests.harness import T0, address, people, person
+from tests.state.runs import (
+    DELIVERED,
+    FAILED,
+    MAPPING,
+    REJECTED,
+    Runs,
+    answered,
+    fields_of,
+    names,
+    pages,
+)
+
+NOT_SENT = PayloadResult(Outcome.FAILED, "stopped", sent=False)
+
+
+def test_everything_is_owed_once(runs: Runs) -> None:
+    """New users are owed a profile and an event each, in the order of the result; once delivered they are unchanged."""
+    plan = runs.begin(people(4))
+    assert (plan.owed_users, plan.owed_profiles, plan.owed_events) == (4, 4, 4)
+    served = runs.deliver()
+    assert names(served) == ["user1", "user2", "user3", "user4"]
+    assert all(user.profile and len(user.events) == 1 for user in served)
+
+    plan = runs.begin(people(4))
+    assert (plan.owed_users, plan.users, plan.events) == (0, Counts(unchanged=4), Counts(unchanged=4))
+    assert runs.deliver() == []
+
+
+def test_only_what_changed_is_owed(runs: Runs) -> None:
+    """A changed profile is owed without its event, and a new event without its profile."""
+    runs.run(people(3))
+    rows = [person(1, first_name="New"), person(2, page="settings"), person(3)]
+
+    changed, viewed = runs.run(rows)
+
+    assert (changed.identity, changed.events) == (address(1), ())
+    assert fields_of(changed)["first_name"] == "New"
+    assert (viewed.identity, viewed.profile, pages(viewed)) == (address(2), None, ["settings"])
+
+
+def test_failed_is_owed_again(runs: Runs) -> None:
+    """What failed is the next run's first business, and no longer once delivered."""
+    assert len(runs.run(people(2), lambda _: FAILED)) == 2
+    assert names(runs.run([person(2), person(1)])) == ["user2", "user1"]
+    assert runs.run(people(2)) == []
+
+
+def test_an_event_alone(runs: Runs) -> None:
+    """A profile that was delivered is not owed again because its event failed."""
+    runs.begin(people(1))
+    (user,) = runs.outbox.claim(9, 9)
+    runs.outbox.record([UserOutcome(user, DELIVERED, (FAILED,))])
+
+    (again,) = runs.run(people(1))
+
+    assert again.profile is None
+    assert again.events == user.events
+
+
+def test_what_is_owed_outlives_its_row(runs: Runs) -> None:
+    """A payload whose row has left the result is delivered by the next plain run, and not by one with a limit."""
+    mapping = replace(MAPPING, segment_field="")
+    runs.begin(people(3), mapping)
+
+    runs.begin([person(9)], mapping, whole_window=False)
+    assert names(runs.deliver()) == ["user9"]
+    runs.begin([person(9)], mapping)
+    assert names(runs.deliver()) == ["user1", "user2", "user3"]
+    runs.begin([person(9)], mapping)
+    assert runs.deliver() == []
+
+
+def test_a_row_replaces_what_was_owed_before(runs: Runs) -> None:
+    """Of a user the newest profile alone is owed, with every event that Iterable lacks."""
+    runs.run([person(1)], lambda _: FAILED)
+
+    (user,) = runs.run([person(1, first_name="New", page="settings", event_time=T0 + timedelta(hours=1))])
+
+    assert fields_of(user)["first_name"] == "New"
+    assert pages(user) == ["pricing", "settings"]
+
+
+def test_full_owes_everything(runs: Runs) -> None:
+    """--full sends what is unchanged and what was rejected, the events under the ids they had."""
+    first = runs.run(people(2), lambda user: REJECTED if user.identity == address(1) else DELIVERED)
+
+    again = runs.run(people(2), full=True)
+
+    assert [user.events for user in again] == [user.events for user in first]
+    assert names(again) == ["user1", "user2"]
+
+
+def test_two_rows_of_a_user(runs: Runs) -> None:
+    """One profile from the newest row; every event, oldest first."""
+    rows = [
+        person(1, first_name="Old", page="a"),
+        person(1, first_name="Newest", page="b", event_time=T0 + timedelta(hours=2)),
+        person(1, first_name="Between", page="c", event_time=T0 + timedelta(hours=1)),
+    ]
+    plan = runs.begin(rows)
+    (user,) = runs.deliver()
+
+    assert (plan.owed_profiles, plan.owed_events) == (1, 3)
+    assert fields_of(user)["first_name"] == "Newest"
+    assert pages(user) == ["a", "c", "b"]
+    assert runs.run(rows) == []
+
+
+def test_equal_times_are_settled_by_the_query(runs: Runs) -> None:
+    """Of two rows with one time the first in the query is the profile."""
+    (user,) = runs.run([person(1, first_name="First"), person(1, first_name="Second", page="settings")])
+
+    assert fields_of(user)["first_name"] == "First"
+
+
+def test_the_same_row_twice(runs: Runs) -> None:
+    """A row that comes twice is one profile and one event, also across groups of rows."""
+    rows = [*people(GROUP), person(1), person(1)]
+    plan = runs.begin(rows)
+
+    assert (plan.owed_profiles, plan.owed_events) == (GROUP,) * 2
+
+
+def test_an_address_in_capitals_is_the_same_user(runs: Runs) -> None:
+    """Addresses that differ in case or blanks are one user with one profile and one event."""
+    plan = runs.begin([person(1), person(1, email=" USER1@Example.COM ")])
+    assert (plan.owed_users, plan.owed_profiles, plan.owed_events) == (1, 1, 1)
+    runs.deliver()
+
+    assert runs.run([person(1, email="User1@EXAMPLE.com")]) == []
+
+
+def test_other_user_fields_send_the_profiles_again(runs: Runs) -> None:
+    """A changed USER_FIELDS changes every profile and no event."""
+    runs.run(people(2))
+    plan = runs.begin(people(2), replace(MAPPING, user_fields=parse_fields("first_name")))
+
+    assert (plan.owed_profiles, plan.owed_events) == (2, 0)
+
+
+def test_other_event_fields_keep_the_ids(runs: Runs) -> None:
+    """A changed EVENT_FIELDS sends the events again under the ids they had: Iterable overwrites, nothing doubles."""
+    first = runs.run(people(2))
+    runs.begin(people(2), replace(MAPPING, event_fields=parse_fields("page")))
+    second = runs.deliver()
+
+    assert [user.profile for user in second] == [None, None]
+    assert [user.events[0].id for user in second] == [user.events[0].id for user in first]
+    assert pages(second[0]) == ["pricing"]
+
+
+def many_events(count: int) -> list[Row]:
+    """Rows of one user, each a view a second later."""
+    return [person(1, event_time=T0 + timedelta(seconds=second)) for second in range(count)]
+
+
+def test_many_events_come_in_parts(runs: Runs) -> None:
+    """A user's events come a bounded number at a time, oldest first, each once."""
+    runs.begin(many_events(10))
+    users = runs.outbox.claim(9, 4)
+    seen = list(users[0].events)
+    assert len(seen) == 4
+    while users[0].more:
+        assert runs.outbox.count_rest(users[0]) == 10 - len(seen)
+        runs.outbox.record([answered(users[0], DELIVERED)])
+        users = runs.outbox.claim_rest(users, 4)
+        assert users[0].profile is None
+        seen += users[0].events
+    runs.outbox.record([answered(users[0], DELIVERED)])
+
+    times = [json.loads(event.body)["createdAt"] for event in seen]
+    assert len(times) == 10
+    assert times == sorted(set(times))
+    assert runs.run(many_events(10)) == []
+
+
+def test_a_failed_event_does_not_come_twice(runs: Runs) -> None:
+    """Events of the first part that failed wait for the next run: the rest of this one goes on behind them."""
+    runs.begin(many_events(10))
+    users = runs.outbox.claim(9, 4)
+    seen = list(users[0].events)
+    while users[0].more:
+        (user,) = users
+        runs.outbox.record([UserOutcome(user, DELIVERED if user.profile else None, (FAILED,) * len(user.events))])
+        users = runs.outbox.claim_rest(users, 4)
+        seen += users[0].events
+        assert len(seen) <= 10
+
+    assert len({event.id for event in seen}) == 10
+
+
+def test_events_are_shared_out_among_the_users_of_a_claim(runs: Runs) -> None:
+    """So many events are in memory as were asked for, however many users owe them: at least one for each user."""
+    views = [person(n, event_time=T0 + timedelta(seconds=second)) for n in (1, 2, 3) for second in range(5)]
+    runs.begin(views)
+    assert [len(user.events) for user in runs.outbox.claim(2, 7)] == [3, 3]
+    assert [len(user.events) for user in runs.outbox.claim(2, 0)] == [1]
+
+
+def test_known_failers_come_last_and_by_themselves(runs: Runs) -> None:
+    """Fresh users and unsent debts come in the query's order, then who leaves, then who failed before."""
+    runs.run(people(4))
+    changed = [person(n, first_name="New") for n in (1, 2, 3)]
+    runs.run([*changed, person(4)], lambda user: FAILED if user.identity == address(1) else NOT_SENT)
+
+    runs.begin([*changed, person(5)])
+    assert names(runs.outbox.claim(9, 9)) == ["user2", "user3", "user5", "user4"]
+    (failer,) = runs.outbox.claim(9, 9)
+    assert (failer.identity, failer.failed_before) == (address(1), True)
+    assert runs.outbox.claim(9, 9) == []
+
+
+def test_a_leaver_who_failed_before_comes_last(runs: Runs) -> None:
+    """An exit that failed waits behind the exits of others."""
+    runs.run(people(3))
+    runs.run([person(2), person(3)], lambda _: FAILED)
+    assert names(runs.run([person(3), person(4)])) == ["user4", "user2", "user1"]
+
+
+@pytest.mark.parametrize(
+    ("profile", "events", "failed"),
+    [
+        ("DELIVERED", ["DELIVERED"], False),
+        ("DELIVERED", ["FAILED"], True),
+        ("DELIVERED", ["FAILED", "DELIVERED"], False),
+        ("FAILED", ["FAILED"], True),
+        ("NOT_SENT", ["NOT_SENT"], False),
+        ("TOGETHER", ["TOGETHER"], False),
+        ("REJECTED", ["REJECTED"], False),
+    ],
+)
+def test_who_is_a_known_failer(runs: Runs, profile: str, events: list[str], failed: bool) -> None:
+    """Whose own call failed, with nothing delivered since; not whom nothing was sent to, nor one of a failed batch."""
+    results = {
+        "DELIVERED": DELIVERED,
+        "FAILED": FAILED,
+        "REJECTED": REJECTED,
+        "NOT_SENT": NOT_SENT,
+        "TOGETHER": PayloadResult(Outcome.FAILED, "down", alone=False),
+    }
+    runs.begin(many_events(len(events)))
+    (user,) = runs.outbox.claim(1, 9)
+    derived = profile != "DELIVERED"
+    outcome = UserOutcome(user, results[profile], tuple(results[event] for event in events), derived=derived)
+    runs.outbox.record([outcome])
+    assert runs.state.db.execute("SELECT COUNT(*) FROM failer").fetchone() == (failed,)
+
+
+def test_one_delivery_ends_the_bad_name(runs: Runs) -> None:
+    """A known failer who gets something is as good as anybody in the next run; a rejection changes nothing."""
+    runs.run(people(2), lambda _: FAILED)
+    runs.run(
+        [person(1), person(2, plan_type="free")], lambda user: DELIVERED if user.identity == address(1) else REJECTED
+    )
+    assert runs.state.db.execute("SELECT identity FROM failer").fetchall() == [(address(2),)]
+
+
+def test_who_waits_may_be_drawn(runs: Runs) -> None:
+    """Users far from their turn are claimed by their rank among those unclaimed, and do not come again."""
+    runs.begin(people(6))
+    assert names(runs.outbox.claim(1, 1)) == ["user1"]
+    assert runs.outbox.count_unclaimed(failed_before=False) == 5
+    assert names(runs.outbox.claim_drawn([4, 0], 2, failed_before=False)) == ["user6", "user2"]
+    assert runs.outbox.count_unclaimed(failed_before=False) == 3
+    assert names(runs.outbox.claim(9, 9)) == ["user3", "user4", "user5"]
+
+
+def test_the_state_counts_runs_that_the_rule_stopped(runs: Runs) -> None:
+    """Each run in a row that it stopped counts; one that was not stopped begins anew."""
+    runs.begin(people(1))
+    for stopped, count in ((True, 1), (True, 2), (False, 0), (True, 1)):
+        runs.outbox.record_end(stopped_by_rule=stopped)
+        assert runs.outbox.stops_in_a_row() == count
+
+
+def test_a_copy_shows_what_a_run_would_send(runs: Runs) -> None:
+    """A copy of the state gives the same users and leavers, and the state is as it was afterwards."""
+    runs.run(people(3))
+    rows = [person(1, first_name="New"), person(2), person(4)]
+    before = list(runs.state.db.iterdump())
+    with closing(StateCopy(runs.state.path)) as copy:
+        shown = Runs(copy).run(rows)
+
+    assert list(runs.state.db.iterdump()) == before
+    assert shown == runs.run(rows)

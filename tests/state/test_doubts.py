@@ -1,0 +1,135 @@
+"""In doubt, owed: what the state knows when a run dies in between."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from sync.rows.payloads import PayloadBuilder
+from sync.state.outbox import Outbox
+from sync.state.owed import Outcome, PayloadResult, Policy, UserOutcome
+from tests.harness import COLUMNS, address, people, person
+from tests.state.runs import (
+    DELIVERED,
+    MAPPING,
+    SEGMENT,
+    TODAY,
+    Runs,
+    answered,
+    fields_of,
+    names,
+)
+
+
+class Died(BaseException):
+    """The process ended here."""
+
+
+def test_the_hole_is_closed_for_profiles(runs: Runs) -> None:
+    """A was delivered, B accepted, the process died unrecorded, the row is A again: A is sent."""
+    runs.run([person(1, first_name="A")])
+    runs.begin([person(1, first_name="B")])
+    (sent,) = runs.outbox.claim(9, 9)
+    assert fields_of(sent)["first_name"] == "B"  # Iterable takes it here, and the process dies
+
+    (user,) = runs.run([person(1, first_name="A")])
+
+    assert fields_of(user)["first_name"] == "A"
+    assert runs.run([person(1, first_name="A")]) == []
+
+
+def test_the_hole_is_closed_for_events(runs: Runs) -> None:
+    """The same for an event whose fields went to and fro: it is sent again under its id."""
+    (first,) = runs.run([person(1, device="A")])
+    runs.begin([person(1, device="B")])
+    (sent,) = runs.outbox.claim(9, 9)
+
+    (user,) = runs.run([person(1, device="A")])
+
+    assert sent.events[0].id == user.events[0].id == first.events[0].id
+    assert user.events == first.events
+
+
+def test_the_hole_is_closed_for_an_exit(runs: Runs) -> None:
+    """An exit in doubt and the user is back: the profile is sent, with the segment field true."""
+    runs.run([person(1), person(2)])
+    runs.begin([person(2)])
+    (sent,) = runs.outbox.claim(9, 9)
+    assert fields_of(sent) == {SEGMENT: False}
+
+    (user,) = runs.run([person(1), person(2)])
+
+    assert (user.identity, fields_of(user)[SEGMENT]) == (address(1), True)
+
+
+def test_the_hole_is_closed_for_an_entry(runs: Runs) -> None:
+    """An entry in doubt and the user is gone: the exit is sent, with the profile that is still owed."""
+    runs.begin([person(1), person(2)])
+    runs.outbox.claim(9, 9)
+
+    served = runs.run([person(2)])
+
+    assert names(served) == ["user2", "user1"]
+    assert fields_of(served[1]) == {**fields_of(served[0]), "first_name": "Name 1", SEGMENT: False}
+    assert runs.run([person(2)]) == []
+
+
+def test_what_was_not_sent_is_not_in_doubt(runs: Runs) -> None:
+    """Claimed, then stopped before any request: the state knows what Iterable holds, and A costs no request."""
+    runs.run([person(1, first_name="A", device="A")])
+    not_sent = PayloadResult(Outcome.FAILED, "stopped", sent=False)
+    assert len(runs.run([person(1, first_name="B", device="B")], lambda _: not_sent)) == 1
+
+    assert runs.run([person(1, first_name="A", device="A")]) == []
+
+
+def test_an_entry_that_was_not_sent_is_no_entry(runs: Runs) -> None:
+    """Claimed, never sent, and gone from the result: there is no exit of a user who never came in."""
+    runs.run([person(2)])
+    runs.run(people(2), lambda _: PayloadResult(Outcome.FAILED, "stopped", sent=False))
+    inside = "SELECT identity FROM profile WHERE in_segment > 0"
+
+    assert runs.state.db.execute(inside).fetchall() == [(address(2),)]
+
+
+def test_a_group_is_forgotten_before_it_is_given(runs: Runs) -> None:
+    """When `claim` returns, another process reads that nothing is known of these users."""
+    runs.run(people(3))
+    runs.begin([person(number, first_name="New") for number in (1, 2, 3)])
+    runs.outbox.claim(2, 9)
+
+    with closing(sqlite3.connect(runs.state.path)) as other:
+        known = other.execute("SELECT identity, delivered IS NULL FROM profile ORDER BY identity").fetchall()
+    assert known == [(address(1), 1), (address(2), 1), (address(3), 0)]
+
+
+def test_outcomes_are_recorded_together(runs: Runs) -> None:
+    """A crash inside `record` leaves all of its users owed and in doubt."""
+    runs.begin(people(2))
+    users = runs.outbox.claim(9, 9)
+    broken = UserOutcome(users[1], DELIVERED, ())  # an event without an outcome is a bug
+    with pytest.raises(ValueError, match="zip"):
+        runs.outbox.record([answered(users[0], DELIVERED), broken])
+
+    assert names(runs.run(people(2))) == ["user1", "user2"]
+
+
+@pytest.mark.parametrize("step", ["_known", "_user_row", "_event_row"])
+def test_a_signal_while_rows_come_in(runs: Runs, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """Rows that were interrupted half way leave the state as it was, and usable."""
+    box = Outbox(runs.state, runs.destination, Policy(), TODAY)
+    builder = PayloadBuilder(MAPPING, COLUMNS)
+
+    def interrupted(*_: Any) -> Any:
+        raise Died
+
+    with monkeypatch.context() as patched:
+        patched.setattr(box._comparison, step, interrupted)
+        with pytest.raises(Died):
+            box.load(builder.build(row) for row in people(3))
+
+    runs.state.begin_run("next", "2026-01-06 12:00:00")
+    assert names(runs.run(people(2))) == ["user1", "user2"]
