@@ -198,6 +198,11 @@ class Server:
                 pass
             return rows
 
+    def running(self, words: str) -> bool:
+        """Whether `app` is in the middle of a statement with these words."""
+        found = self.execute("SELECT info FROM information_schema.processlist WHERE user = %s", self.user)
+        return any(words in str(info) for (info,) in found)
+
     def params(self, database: str) -> MySQLParams:
         """How `app` reaches a database."""
         return MySQLParams("127.0.0.1", self.port, self.user, self.password, database)

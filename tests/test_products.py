@@ -17,11 +17,11 @@ from sync.rows.columns import Kind, Row
 from sync.run import job as job_module
 from sync.run.exit_codes import ExitCode
 from tests import mariadb as servers
+from tests.db.asking import SINCE, SINCE_LOCAL, refusal, run
 from tests.harness import PROJECT, World
 from tests.mariadb import Server, require
 from tests.process import params_environ
 from tests.products import Product, product
-from tests.test_db import SINCE, SINCE_LOCAL, refusal, run
 
 MYSQL = pytest.mark.database("MySQL")
 

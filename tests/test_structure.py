@@ -18,6 +18,7 @@ PROGRAM = sorted([*HOME.glob("*.py"), *HOME.glob("sync/**/*.py")])
 PROOF = sorted([*HOME.glob("tests/**/*.py"), *HOME.glob("bench/*.py")])
 LONGEST = 40
 CROWDED = 350
+STILL_CROWDED = {"bench/soak.py", "tests/api/test_pacing.py", "tests/test_iterable_client.py"}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -108,8 +109,10 @@ def test_every_file_stands_in_a_room() -> None:
 
 
 def test_files_are_short_enough_to_read() -> None:
-    """No file of the program is longer than 350 lines."""
-    assert not {str(path.relative_to(HOME)) for path in PROGRAM if len(path.read_text().splitlines()) > CROWDED}
+    """No file of the program or of its tests is longer than 350 lines."""
+    files = [*PROGRAM, *HOME.glob("tests/**/*.py"), *HOME.glob("bench/*.py")]
+    crowded = {str(path.relative_to(HOME)) for path in files if len(path.read_text().splitlines()) > CROWDED}
+    assert crowded == STILL_CROWDED
 
 
 @pytest.mark.parametrize(

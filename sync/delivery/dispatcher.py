@@ -68,7 +68,7 @@ class Dispatcher:
         self._throttled: set[str] = set()
         self._cut_short: set[str] = set()
         self._accepted_of: set[str] = set()
-        self._all_claimed = False
+        self._all_claimed = self._stopping = False
         self._unrecorded: list[UserOutcome] = []
         self._recorded_at = self._accepted_at = clock()
         self.tally = Tally()
@@ -298,6 +298,9 @@ class Dispatcher:
 
     def _drop_waiting(self) -> None:
         """The run stops: whoever waits for a worker is not sent."""
+        if not self._stopping:
+            self._stopping = True
+            logger.warning("Stopping: %s; only what is on the wire is waited for", self._stop.reason)
         self._continuing.clear()
         for piece in self._waiting.clear():
             for user in piece.users:

@@ -32,15 +32,15 @@ class Outcomes(Part):
             )
 
     def _record_profile(self, outcome: UserOutcome) -> None:
-        told, user = outcome.profile, outcome.user
-        if told is None:
+        result, user = outcome.profile, outcome.user
+        if result is None:
             return
-        if told.outcome is Outcome.FAILED:
-            if not told.sent:
+        if result.outcome is Outcome.FAILED:
+            if not result.sent:
                 self._doubt.restore("profile", "identity", user.identity)
             return
         key = (self._destination, user.identity)
-        if told.outcome is Outcome.DELIVERED:
+        if result.outcome is Outcome.DELIVERED:
             inside = int(bool(self._policy.segment_field) and user.in_result)
             self._db.execute(
                 "UPDATE main.profile SET delivered = ?, rejected = NULL, reason = NULL, in_segment = ?, seen = ? "
@@ -52,28 +52,28 @@ class Outcomes(Part):
             self._db.execute(
                 "UPDATE main.profile SET rejected = ?, reason = ?, in_segment = COALESCE(?, in_segment) "
                 "WHERE destination = ? AND identity = ?",
-                (user.digest, told.reason, before, *key),
+                (user.digest, result.reason, before, *key),
             )
             self._db.execute("DELETE FROM owed_event WHERE destination = ? AND identity = ?", key)
-            self._refuse("scan_user", "identity", user.identity, told.reason)
+            self._refuse("scan_user", "identity", user.identity, result.reason)
         self._db.execute("UPDATE owed_user SET body = NULL, digest = NULL WHERE destination = ? AND identity = ?", key)
 
     def _record_events(self, outcome: UserOutcome) -> None:
-        for event, told in zip(outcome.user.events, outcome.events, strict=True):
-            if outcome.derived or not told.sent:
+        for event, result in zip(outcome.user.events, outcome.events, strict=True):
+            if outcome.derived or not result.sent:
                 self._doubt.restore("event", "id", event.id)
-            if told.outcome is Outcome.FAILED or outcome.derived:
+            if result.outcome is Outcome.FAILED or outcome.derived:
                 continue
-            delivered, rejected = (event.digest, None) if told.outcome is Outcome.DELIVERED else (None, event.digest)
+            delivered, rejected = (event.digest, None) if result.outcome is Outcome.DELIVERED else (None, event.digest)
             self._db.execute(
                 "INSERT INTO main.event (destination, id, delivered, rejected, reason, seen) VALUES (?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT DO UPDATE SET delivered = excluded.delivered, rejected = excluded.rejected, "
                 "reason = excluded.reason, seen = excluded.seen",
-                (self._destination, event.id, delivered, rejected, told.reason or None, self._today),
+                (self._destination, event.id, delivered, rejected, result.reason or None, self._today),
             )
             self._db.execute("DELETE FROM owed_event WHERE destination = ? AND id = ?", (self._destination, event.id))
             if rejected:
-                self._refuse("scan_event", "id", event.id, told.reason)
+                self._refuse("scan_event", "id", event.id, result.reason)
 
     def _record_failer(self, outcome: UserOutcome) -> None:
         """Whose call failed is a known failer, until something of theirs is delivered: the later of the two counts."""

@@ -21,9 +21,11 @@ def event(message: str, level: int = logging.INFO) -> logging.LogRecord:
 @pytest.mark.parametrize("loaded", [False, True], ids=["before-the-bar", "with-the-bar"])
 def test_terminal_that_went_away(monkeypatch: pytest.MonkeyPatch, loaded: bool) -> None:
     """A terminal that hung up loses the lines, not the run."""
+    lost = []
 
     class Gone(io.StringIO):
-        def write(self, _text: str) -> NoReturn:
+        def write(self, text: str) -> NoReturn:
+            lost.append(text)
             raise BrokenPipeError
 
     if loaded:
@@ -32,6 +34,7 @@ def test_terminal_that_went_away(monkeypatch: pytest.MonkeyPatch, loaded: bool) 
         monkeypatch.delitem(sys.modules, "tqdm", raising=False)
     monkeypatch.setattr(sys, "stderr", Gone())
     ScreenHandler().handle(event("Run started"))
+    assert "Run started" in "".join(lost)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import resource
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -158,8 +157,7 @@ def test_the_database_dies_in_mid_query(iterable: StandIn, tmp_path: Path) -> No
         query.write_text(f"{rows}, SLEEP(0.0005) AS nap FROM {numbers(5)} WHERE :since", "utf-8")
         place.environ.update(USER_FIELDS="page", EVENT_FIELDS="page")
         with place.started() as process:
-            wait_until(lambda: "Connected to" in place.log())
-            time.sleep(0.3)
+            wait_until(lambda: server.running("SLEEP(0.0005)"))
             server.kill()
             err = process.communicate(timeout=20)[1]
         assert process.returncode == 1

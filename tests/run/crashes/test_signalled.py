@@ -98,8 +98,7 @@ def test_a_signal_while_the_run_waits(place: Installation, wait: str) -> None:
     place.environ.update(environ)
     place.iterable.faults = faults
     with place.started() as process:
-        wait_until(lambda: len(place.iterable.requests) >= (2 if wait == "the pace" else 1))
-        time.sleep(0.2)
+        wait_until(lambda: ("events/track call successful" if wait == "the pace" else "Retrying in") in place.log())
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
         err = process.communicate(timeout=LIMIT)[1]
@@ -120,12 +119,11 @@ def test_a_second_signal_quits_at_once(place: Installation) -> None:
 def _interrupt_hanging(place: Installation, times: int) -> float:
     """Interrupt a run whose first answer hangs; seconds until it ended."""
     with place.started() as process:
-        wait_until(lambda: "Owed: 6" in place.log())
-        time.sleep(0.3)
+        wait_until(lambda: place.iterable.requests)
         began = time.monotonic()
         for _ in range(times):
             process.send_signal(signal.SIGINT)
-            time.sleep(0.2)
+            wait_until(lambda: "Stopping: interrupted by SIGINT" in place.log())
         process.communicate(timeout=15)
     assert process.returncode == 128 + signal.SIGINT
     return time.monotonic() - began
@@ -145,7 +143,7 @@ def test_a_signal_while_the_query_runs(mariadb: Server, place: Installation, num
     place.rows = None
     with place.started() as process:
         wait_until(lambda: "Connected to" in place.log())
-        time.sleep(0.2)
+        wait_until(lambda: mariadb.running("SLEEP(5)"))
         began = time.monotonic()
         process.send_signal(number)
         process.communicate(timeout=LIMIT)
