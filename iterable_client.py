@@ -14,19 +14,27 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import requests
-from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
 from sync.api.answers import RETRYABLE_STATUSES, SPENT, ApiResponse, ApiResult, Verdict, read_answer, retry_after
-from sync.api.endpoints import BULK, EVENTS_TRACK, LOOPBACK, USERS_BULK_UPDATE, USERS_UPDATE
+from sync.api.endpoints import BULK, EVENTS_TRACK, USERS_BULK_UPDATE, USERS_UPDATE
 from sync.api.messages import Message, encode, identity_in, who
-from sync.api.network import MAX_RETRY_AFTER, interrupted, label, no_answer, wait_too_long
+from sync.api.network import (
+    MAX_RETRY_AFTER,
+    PROXY_AUTHENTICATION,
+    interrupted,
+    label,
+    no_answer,
+    proxy_refuses,
+    wait_too_long,
+)
 from sync.api.pacing import Pacer, Ticket
 from sync.api.text import excerpt
 from sync.api.tokens import TokenMint, may_be_stale
+from sync.api.transport import Transport
 from sync.rows.export import export_results_to_csv
 
 __all__ = ["ApiResult", "IterableClient", "Message", "Verdict", "export_results_to_csv"]
@@ -83,12 +91,8 @@ class IterableClient:
         self._sleep = threading.Event().wait if sleep is None else sleep
         self._rng = random.Random() if rng is None else rng  # noqa: S311 - jitter, not cryptography
         self._tokens = TokenMint(jwt_lifetime, jwt_issuer)
-        self._prepared: dict[tuple[str, str], requests.PreparedRequest] = {}
-        self._environment: dict[str, Any] | None = None
-        self.session = requests.Session()
-        adapter = HTTPAdapter(pool_connections=1, pool_maxsize=workers)
-        self.session.mount("https://", adapter)
-        self.session.mount("http://", adapter)
+        self._transport = Transport(workers)
+        self.session = self._transport.session
         self._check_authentication()
 
     def __repr__(self) -> str:
@@ -214,13 +218,13 @@ class IterableClient:
             ticket = self._pacer.acquire(endpoint_name)
             if ticket is None:
                 return interrupted(), 0.0
+        headers = self._authentication(message.identity)
         try:
-            response = self._send(method, url, message)
-            body = response.content  # read here: a connection that breaks inside the body breaks here
-        except (requests.RequestException, HTTPError, OSError) as error:
-            return no_answer(error), 0.0
-        answer = self._read(response.status_code, body, endpoint_name, method)
-        asked = retry_after(response.headers.get("Retry-After"))
+            reply = self._transport.send(method, url, headers, message.body, self.timeout)
+        except (requests.RequestException, HTTPError, OSError, UnicodeError) as error:
+            return no_answer(error, self._transport.surroundings), 0.0
+        answer = self._read(reply.status, reply.body, endpoint_name, method)
+        asked = retry_after(reply.retry_after)
         if self._pacer and ticket:
             self._tell_pacer(self._pacer, endpoint_name, ticket, answer, asked)
         if answer.verdict in SPENT and asked > MAX_RETRY_AFTER:
@@ -233,39 +237,6 @@ class IterableClient:
             pacer.throttled(endpoint, ticket, min(asked, MAX_RETRY_AFTER))
         elif answer.verdict is Verdict.ACCEPTED:
             pacer.accepted(endpoint, ticket)
-
-    def _send(self, method: str, url: str, message: Message) -> requests.Response:
-        """Hand a prepared request straight to the mounted adapter.
-
-        `Session.send` would follow redirects (the key would travel), look into `~/.netrc` (whose entry would replace
-        the Authorization header) and cost as much time again as the request itself. What it is good for, proxies
-        and certificates from the environment, is asked for once.
-        """
-        if self._environment is None:
-            self._environment = dict(self.session.merge_environment_settings(self.base_url, {}, False, None, None))
-            if urlsplit(self.base_url).hostname in LOOPBACK:
-                self._environment["proxies"] = {}  # what is meant for this machine stays on it
-        request = self._template(method, url).copy()
-        request.headers.update(self._authentication(message.identity))
-        if message.body is not None:
-            request.body = message.body
-            request.headers["Content-Length"] = str(len(message.body))
-        adapter = self.session.get_adapter(url)
-        return adapter.send(request, timeout=self.timeout, **self._environment)
-
-    def _template(self, method: str, url: str) -> requests.PreparedRequest:
-        """The request without body and credentials; made once for each endpoint."""
-        template = self._prepared.get((method, url))
-        if template is None:
-            headers = {
-                **self.session.headers,
-                "Content-Type": "application/json",
-                "Accept": "application/json",
-            }
-            template = requests.Request(method, url, headers=headers).prepare()
-            if method == "POST":
-                self._prepared[method, url] = template
-        return template
 
     def _authentication(self, identity: Mapping[str, str] | None) -> dict[str, str]:
         """`Api-Key`, and with JWT `Authorization: Bearer` beside it (Iterable's JWT documentation)."""
@@ -292,6 +263,9 @@ class IterableClient:
         return ApiResult(self._read(response.status_code, response.content, endpoint_name), 1)
 
     def _read(self, status: int, body: bytes, endpoint_name: str, method: str = "POST") -> ApiResponse:
+        around = self._transport.surroundings
+        if status == PROXY_AUTHENTICATION and around.proxy:
+            return proxy_refuses(around)
         answer = read_answer(status, self._without_secrets(body), bulk=endpoint_name in BULK)
         if method == "GET" and status == 200 and answer.data is not None:
             return replace(answer, verdict=Verdict.ACCEPTED, reason="Success")
@@ -307,7 +281,7 @@ class IterableClient:
 
     def _without_secrets(self, body: bytes) -> bytes:
         """The body, where a server or a proxy that repeats the request repeats no credential of ours."""
-        for secret in (self.api_key, self.jwt_secret, self._tokens.last):
+        for secret in (self.api_key, self.jwt_secret, self._tokens.last, *self._transport.passwords):
             if secret and len(secret) >= SHORTEST_KEY and (encoded := secret.encode()) in body:
                 body = body.replace(encoded, b"***")
         return body

@@ -6,36 +6,71 @@ from dataclasses import replace
 
 import requests
 from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema, SSLError
-from urllib3.exceptions import ReadTimeoutError
+from urllib3.exceptions import LocationValueError, NewConnectionError
+from urllib3.exceptions import TimeoutError as UrllibTimeoutError
 
 from sync.api.answers import ApiResponse, Verdict
+from sync.api.surroundings import Surroundings
 from sync.api.text import excerpt
 
 MAX_RETRY_AFTER = 120.0
 """Seconds: the longest `Retry-After` that is waited for; longer stops the run."""
 
+PROXY_AUTHENTICATION = 407
+UNUSABLE = (InvalidURL, InvalidSchema, MissingSchema, LocationValueError, UnicodeError)
+"""A URL that is none, of Iterable or of a proxy; a proxy's password may be in the error's text."""
 
-def no_answer(error: Exception) -> ApiResponse:
-    """A URL that is none and a certificate that is not accepted stay so; everything else may pass."""
-    if isinstance(error, (InvalidURL, InvalidSchema, MissingSchema)):  # in whose text a proxy's password may be
-        return ApiResponse(Verdict.LOCAL_SETUP, f"the base URL or a proxy's cannot be used: {type(error).__name__}")
+
+def no_answer(error: Exception, around: Surroundings) -> ApiResponse:
+    """What this machine has to put right stays so, and names its variable; everything else may pass."""
+    problem = _local_problem(error, around)
+    if problem:
+        return ApiResponse(Verdict.LOCAL_SETUP, problem)
+    if f"Tunnel connection failed: {PROXY_AUTHENTICATION}" in str(error):
+        return proxy_refuses(around)
+    timed_out = isinstance(error, requests.Timeout) or _is_timeout(_innermost(error))
+    return ApiResponse(Verdict.RETRYABLE, f"{'timeout' if timed_out else 'connection'}: {_cause(error)}{around.way}")
+
+
+def _is_timeout(root: BaseException) -> bool:
+    """A connection that was refused is none, though urllib3 counts it among them."""
+    return isinstance(root, (UrllibTimeoutError, TimeoutError)) and not isinstance(root, NewConnectionError)
+
+
+def _local_problem(error: Exception, around: Surroundings) -> str | None:
+    """Why no request from this machine can succeed before somebody changes its setup, if that is so."""
+    if isinstance(error, InvalidSchema) and (around.proxy or "").lower().startswith("socks"):
+        return f"{around.proxy_name} is a SOCKS proxy, which needs the package PySocks"
+    if isinstance(error, UNUSABLE) or isinstance(_innermost(error), UNUSABLE):
+        what = around.proxy_name if around.proxy else "the base URL"
+        return f"{what} cannot be used, its URL is wrong: {type(error).__name__}"
+    problem = around.certificates_problem()
+    if problem:
+        return f"{problem}, so nothing was sent"
     if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return ApiResponse(
-            Verdict.LOCAL_SETUP, f"the certificate was not accepted, so nothing was sent: {_cause(error)}"
-        )
-    if isinstance(error, requests.Timeout) or (error.args and isinstance(error.args[0], ReadTimeoutError)):
-        return ApiResponse(Verdict.RETRYABLE, f"timeout: {_cause(error)}")
-    return ApiResponse(Verdict.RETRYABLE, f"connection: {_cause(error)}")
+        believed = f" ({around.certificates_variable} says whom to believe)" if around.certificates_variable else ""
+        return f"the certificate was not accepted, so nothing was sent: {_cause(error)}{believed}{around.way}"
+    return None
+
+
+def proxy_refuses(around: Surroundings) -> ApiResponse:
+    """A proxy that wants credentials, or others; what it says is not repeated."""
+    told = f"{around.proxy_name} wants a user and a password, or other ones ({PROXY_AUTHENTICATION})"
+    return ApiResponse(Verdict.LOCAL_SETUP, told, PROXY_AUTHENTICATION)
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Where a chain of network errors began."""
+    reason = getattr(error, "original_error", None) or getattr(error, "reason", None)
+    inner = error.args[0] if error.args and isinstance(error.args[0], BaseException) else reason
+    return _innermost(inner) if isinstance(inner, BaseException) else error
 
 
 def _cause(error: BaseException) -> str:
     """The innermost sentence of a chain of network errors, without object addresses."""
-    reason = getattr(error, "reason", None)
-    inner = error.args[0] if error.args and isinstance(error.args[0], BaseException) else reason
-    if isinstance(inner, BaseException):
-        return _cause(inner)
-    text = str(error.args[-1]) if error.args else ""
-    return excerpt(f"{type(error).__name__} {text}".strip())[:200]
+    root = _innermost(error)
+    text = str(root.args[-1]) if root.args else ""
+    return excerpt(f"{type(root).__name__} {text}".strip())[:200]
 
 
 def label(answer: ApiResponse) -> str:

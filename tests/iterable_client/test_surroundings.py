@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import logging
+import sys
+from pathlib import Path
+
 import pytest
 
 from iterable_client import IterableClient
 from sync.api.answers import Verdict
+from sync.sandbox.faults import scripted
 from sync.sandbox.stand_in import StandIn
+from tests import faults as catalogue
 from tests.iterable_client.helpers import (
     OK,
     Waits,
@@ -14,6 +21,7 @@ from tests.iterable_client.helpers import (
     update,
 )
 from tests.iterable_client.tls import TlsServer
+from tests.process import free_port
 
 
 @pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "all_proxy"])
@@ -37,17 +45,201 @@ def test_no_proxy_is_honoured(iterable: StandIn, monkeypatch: pytest.MonkeyPatch
         assert (len(proxy.requests), len(iterable.requests)) == (0, 1)
 
 
-def test_password_of_a_broken_proxy_url_is_not_told(
-    iterable: StandIn, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+PASSWORD = "geheim-7-geheim"
+WANTS_CREDENTIALS = catalogue.page(407, f"407 Proxy Authentication Required {PASSWORD}")
+OUTSIDE = {"http": "http://iterable.invalid", "https": "https://iterable.invalid"}
+SPELLINGS = [
+    ("http", "http_proxy"),
+    ("http", "HTTP_PROXY"),
+    ("http", "ALL_PROXY"),
+    ("https", "https_proxy"),
+    ("https", "HTTPS_PROXY"),
+    ("https", "Https_Proxy"),
+    ("https", "all_proxy"),
+]
+
+
+def with_password(url: str) -> str:
+    """The URL of a proxy that is given a user and a password."""
+    return url.replace("http://", f"http://user:{PASSWORD}@")
+
+
+@pytest.mark.parametrize(("scheme", "variable"), SPELLINGS)
+def test_proxy_that_wants_credentials_stops_at_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, scheme: str, variable: str
 ) -> None:
-    """A proxy's URL that cannot be used is said so, without repeating it."""
-    monkeypatch.setenv("http_proxy", "http://user:geheim-7@proxy:port/")
-    client = client_of(iterable)
-    client.base_url = "http://iterable.invalid"
-    result = update(client)
+    """A 407, to a request or to CONNECT: one request, no wait; the variable is named as it is spelled, no password."""
+    caplog.set_level(logging.DEBUG)
+    waits = Waits()
+    with StandIn(faults=lambda _: WANTS_CREDENTIALS) as proxy:
+        monkeypatch.setenv(variable, with_password(proxy.url))
+        result = update(client_of(proxy, waits, base_url=OUTSIDE[scheme]))
+
+    assert (result.verdict, result.attempts, waits, len(proxy.requests)) == (Verdict.LOCAL_SETUP, 1, [], 1)
+    assert f"the proxy that {variable} names wants a user and a password" in result.reason
+    assert PASSWORD not in caplog.text + repr(result)
+    assert proxy.requests[0].method == ("CONNECT" if scheme == "https" else "POST")
+
+
+def test_lower_case_is_blamed_where_both_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two spellings the lower one counts, and of two kinds the scheme's own."""
+    with StandIn(faults=lambda _: WANTS_CREDENTIALS) as proxy:
+        for name in ("https_proxy", "HTTPS_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        reason = update(client_of(proxy, base_url=OUTSIDE["https"])).reason
+
+    assert "https_proxy" in reason and "HTTPS_PROXY" not in reason
+
+
+def test_407_without_a_proxy_is_not_blamed_on_this_machine(iterable: StandIn) -> None:
+    """Where the environment names no proxy, nobody knows what a 407 means."""
+    iterable.faults = lambda _: WANTS_CREDENTIALS
+
+    assert update(client_of(iterable)).verdict is Verdict.UNREADABLE
+
+
+@pytest.mark.parametrize(("scheme", "variable"), SPELLINGS)
+def test_proxy_that_is_not_there_may_come_back(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, scheme: str, variable: str
+) -> None:
+    """A proxy that refuses connections is tried again; the reason says whose proxy it was."""
+    monkeypatch.setenv(variable, with_password(f"http://127.0.0.1:{free_port()}"))
+    result = update(IterableClient("key", base_url=OUTSIDE[scheme], sleep=Waits(), timeout=5))
+
+    assert (result.verdict, result.attempts) == (Verdict.RETRYABLE, 3)
+    assert result.retried == ("connection", "connection")
+    assert "Connection refused" in result.reason and " at 0x" not in result.reason
+    assert f"(through the proxy that {variable} names)" in result.reason
+    assert PASSWORD not in caplog.text + repr(result)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_proxy_whose_name_is_unknown_may_be_found_later(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    """Name servers fail for a while: tried again, with the variable named."""
+    monkeypatch.setenv("ALL_PROXY", "http://proxy.invalid:3128")
+    result = update(IterableClient("key", base_url=OUTSIDE[scheme], sleep=Waits(), timeout=5))
+
+    assert (result.verdict, result.attempts) == (Verdict.RETRYABLE, 3)
+    assert "ALL_PROXY" in result.reason and "proxy.invalid" in result.reason
+
+
+@pytest.mark.parametrize("status", [403, 502, 503])
+def test_proxy_that_opens_no_tunnel_is_named(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    """Another answer than 407 to CONNECT may pass."""
+    with StandIn(faults=lambda _: catalogue.page(status, "no tunnel")) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        result = update(client_of(proxy, base_url=OUTSIDE["https"]))
+
+    assert (result.verdict, result.retried) == (Verdict.RETRYABLE, ("connection", "connection"))
+    assert f"Tunnel connection failed: {status}" in result.reason and "HTTPS_PROXY" in result.reason
+
+
+def test_proxy_that_is_silent_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that takes CONNECT and says nothing ends like any server that does."""
+    with StandIn(faults=lambda _: catalogue.NO_ANSWER) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        result = update(client_of(proxy, base_url=OUTSIDE["https"], timeout=0.05))
+
+    assert (result.verdict, result.retried) == (Verdict.RETRYABLE, ("timeout", "timeout"))
+    assert "HTTPS_PROXY" in result.reason
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h", "socks4"])
+def test_socks_proxy_without_its_package(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    """A SOCKS proxy needs a package that is not among the requirements: said so at once."""
+    monkeypatch.setitem(sys.modules, "socks", None)
+    monkeypatch.setenv("ALL_PROXY", f"{scheme}://user:{PASSWORD}@127.0.0.1:1080")
+    waits = Waits()
+    result = update(IterableClient("key", base_url=OUTSIDE["https"], sleep=waits))
+
+    assert (result.verdict, waits) == (Verdict.LOCAL_SETUP, [])
+    assert "the proxy that ALL_PROXY names is a SOCKS proxy, which needs the package PySocks" in result.reason
+    assert PASSWORD not in repr(result)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param(f"http://user:{PASSWORD}@proxy:port/", id="port"),
+        pytest.param(f"http://user:{PASSWORD}@[proxy", id="bracket"),
+        pytest.param(f"http://user:{PASSWORD}@", id="no host"),
+        pytest.param(f"ftp://user:{PASSWORD}@127.0.0.1:1", id="scheme"),
+        pytest.param(f"http://user:{PASSWORD}\N{CYRILLIC SMALL LETTER YA}@127.0.0.1:1", id="password"),
+        pytest.param(f"http://user:{PASSWORD}@{'a' * 64}.invalid:1", id="label"),
+    ],
+)
+def test_password_of_a_broken_proxy_url_is_not_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, url: str
+) -> None:
+    """A proxy's URL that cannot be used is said so at once, without repeating it."""
+    monkeypatch.setenv("http_proxy", url)
+    waits = Waits()
+    result = update(IterableClient("key", base_url=OUTSIDE["http"], sleep=waits))
+
+    assert (result.verdict, waits) == (Verdict.LOCAL_SETUP, [])
+    assert "the proxy that http_proxy names cannot be used" in result.reason
+    assert PASSWORD not in caplog.text + repr(result)
+
+
+def test_password_that_a_proxy_repeats_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error page of the proxy that shows the request's headers shows no password."""
+    token = base64.b64encode(f"user:{PASSWORD}".encode()).decode()
+    with StandIn(faults=lambda _: catalogue.page(502, f"Basic {token} {PASSWORD}")) as proxy:
+        monkeypatch.setenv("http_proxy", with_password(proxy.url))
+        result = update(client_of(proxy, base_url=OUTSIDE["http"]))
+
+    assert "Basic *** ***" in result.reason
+    assert proxy.requests[0].headers["proxy-authorization"] == f"Basic {token}"
+
+
+# Certificates
+
+
+def unusable(folder: Path) -> dict[str, Path]:
+    """Paths that hold no certificates, by what is wrong with them."""
+    (folder / "junk.pem").write_text("no certificate\n")
+    (folder / "empty.pem").write_text("")
+    return {
+        "does not exist": folder / "none.pem",
+        "is no file of": folder / "junk.pem",
+        "no file": folder / "empty.pem",
+    }
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+@pytest.mark.parametrize("what", ["does not exist", "is no file of", "no file"])
+def test_unusable_certificates_stop_at_once(
+    tls_server: TlsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, what: str
+) -> None:
+    """A bundle that is not there or is none: nothing is sent, nothing repeated; variable and file are named."""
+    path = unusable(tmp_path)[what]
+    monkeypatch.setenv(variable, str(path))
+    waits = Waits()
+    result = update(IterableClient("key", base_url=tls_server.url, sleep=waits, timeout=5))
+
+    assert (result.verdict, result.attempts, waits, tls_server.bodies) == (Verdict.LOCAL_SETUP, 1, [], [])
+    assert f"{variable} names {path}, which" in result.reason and what in result.reason
+
+
+def test_certificates_do_not_matter_without_tls(iterable: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bundle that nobody needs is not blamed for something else."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere.pem")
+    iterable.faults = scripted([catalogue.CLOSED])
+
+    assert update(client_of(iterable)).retried == ("connection",)
+
+
+def test_unknown_authority_names_the_bundle(
+    tls_server: TlsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the environment says whom to believe, a refused certificate names the variable."""
+    other = TlsServer(tmp_path / "..")
+    other.close()
+    monkeypatch.setenv("CURL_CA_BUNDLE", str(other.certificate))
+    result = update(IterableClient("key", base_url=tls_server.url, sleep=Waits(), timeout=5))
 
     assert result.verdict is Verdict.LOCAL_SETUP
-    assert "geheim" not in caplog.text + repr(result)
+    assert "CURL_CA_BUNDLE says whom to believe" in result.reason
 
 
 def test_certificate_is_verified(tls_server: TlsServer) -> None:

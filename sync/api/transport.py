@@ -1,0 +1,84 @@
+"""How one request goes out and its answer comes back whole: connections, proxies, certificates, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidProxyURL
+from requests.utils import select_proxy
+from urllib3.util import parse_url
+
+from sync.api.endpoints import LOOPBACK
+from sync.api.surroundings import Surroundings, look_around, passwords_in
+
+
+class Reply(NamedTuple):
+    """An answer, read to its end."""
+
+    status: int
+    body: bytes
+    retry_after: str | None
+
+
+class Transport:
+    """Pooled connections to one host. Safe to share between threads; `workers` sizes the pool.
+
+    Requests go straight to the adapter that is mounted on `session`. `Session.send` would follow redirects (the key
+    would travel), look into `~/.netrc` (whose entry would replace the Authorization header) and cost as much time
+    again as the request itself. What it is good for, proxies and certificates from the environment, is asked for once.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.session = requests.Session()
+        self.surroundings = Surroundings()
+        self.passwords: tuple[str, ...] = ()
+        adapter = HTTPAdapter(pool_connections=1, pool_maxsize=workers)
+        self.session.mount("https://", adapter)
+        self.session.mount("http://", adapter)
+        self._prepared: dict[tuple[str, str], requests.PreparedRequest] = {}
+        self._environment: dict[str, Any] | None = None
+
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float) -> Reply:
+        """Make one request; raises what `requests` and urllib3 raise when there is no answer."""
+        request = self._template(method, url).copy()
+        request.headers.update(headers)
+        if body is not None:
+            request.body = body
+            request.headers["Content-Length"] = str(len(body))
+        adapter = self.session.get_adapter(url)
+        environment = self._environment or self._look_around(url)
+        response = adapter.send(request, timeout=timeout, **environment)
+        content = response.content  # read here: a connection that breaks inside the body breaks here
+        return Reply(response.status_code, content, response.headers.get("Retry-After"))
+
+    def _look_around(self, url: str) -> dict[str, Any]:
+        """Ask the environment for proxies and certificates, and remember which of its variables named them."""
+        parts = urlsplit(url)
+        environment: dict[str, Any] = dict(self.session.merge_environment_settings(url, {}, False, None, None))
+        if parts.hostname in LOOPBACK:
+            environment["proxies"] = {}  # what is meant for this machine stays on it
+        proxy = select_proxy(url, environment["proxies"])
+        self.passwords = passwords_in(proxy)
+        self.surroundings = look_around(parts.scheme, proxy, environment["verify"])
+        if proxy and not parse_url(proxy).host:
+            raise InvalidProxyURL  # `requests` itself fails with a TypeError where a user is given and no host
+        self._environment = environment
+        return environment
+
+    def _template(self, method: str, url: str) -> requests.PreparedRequest:
+        """The request without body and credentials; made once for each endpoint."""
+        template = self._prepared.get((method, url))
+        if template is None:
+            headers = {
+                **self.session.headers,
+                "Content-Type": "application/json",
+                "Accept": "application/json",
+            }
+            template = requests.Request(method, url, headers=headers).prepare()
+            if method == "POST":
+                self._prepared[method, url] = template
+        return template
