@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -47,6 +48,7 @@ CREDENTIAL_CODES = frozenset({"BadApiKey"})
 """Codes about the key, whatever the status."""
 
 DISALLOWED_EVENT = "is disallowed from tracking"
+_SECONDS = re.compile(r"(?P<whole>[0-9]+)(?:\.(?P<part>[0-9]+))?")
 DEEPEST = 100
 """How many levels an answer may have; Iterable's have five."""
 
@@ -190,10 +192,11 @@ def _verdict_of_status(status: int, code: str | None) -> Verdict:
 
 
 def retry_after(value: str | None, now: datetime | None = None) -> float:
-    """Seconds that a `Retry-After` header asks to wait: a number or an HTTP date; 0 for none or junk."""
+    """Seconds that a `Retry-After` header asks to wait: a number, rounded up, or an HTTP date; 0 for none or junk."""
     text = (value or "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
+    number = _SECONDS.fullmatch(text)
+    if number:
+        return float(number["whole"][:9]) + bool((number["part"] or "").strip("0"))
     try:
         moment = parsedate_to_datetime(text)
     except (TypeError, ValueError, IndexError, OverflowError):

@@ -267,8 +267,26 @@ def test_code_and_message_cannot_break_a_line(nasty: str) -> None:
         ("", 0),
         ("soon", 0),
         ("-5", 0),
-        ("1.5", 0),
+        ("1.5", 2),
+        ("0.001", 1),
+        ("2.0", 2),
+        ("00.00", 0),
+        ("119.99999999999999999999", 120),
+        ("1.", 0),
+        (".5", 0),
+        ("1.5.2", 0),
+        ("1,5", 0),
+        ("1 .5", 0),
+        ("+1", 0),
+        ("-1", 0),
+        ("-1.5", 0),
+        ("-0.5", 0),
         ("1e9", 0),
+        ("1.5e9", 0),
+        ("1_0", 0),
+        ("0x10", 0),
+        ("-inf", 0),
+        ("\u0661.\u0665", 0),
         ("inf", 0),
         ("nan", 0),
         ("\u0665", 0),
@@ -279,20 +297,21 @@ def test_code_and_message_cannot_break_a_line(nasty: str) -> None:
     ],
 )
 def test_retry_after(value: str | None, seconds: float) -> None:
-    """Seconds and HTTP dates count; the past, negative numbers and junk are no wait."""
+    """Seconds, rounded up, and HTTP dates count; the past, negative numbers and junk are no wait."""
     assert retry_after(value, NOW) == seconds
 
 
 def test_huge_retry_after() -> None:
     """A number of any length is a long wait, not an error."""
     assert retry_after("9" * 5_000) > 1e8
+    assert retry_after(f"{'9' * 5_000}.{'9' * 5_000}") > 1e8
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
-@given(st.text())
+@given(st.text() | st.text("0123456789.-+e "))
 def test_any_retry_after_is_a_wait(value: str) -> None:
     """No header makes the client raise or wait a negative time."""
-    assert retry_after(value, NOW) >= 0
+    assert 0 <= retry_after(value, NOW) < float("inf")
 
 
 # The result

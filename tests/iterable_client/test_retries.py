@@ -95,6 +95,7 @@ def test_attempt_2000_does_not_overflow(initial: float, factor: float) -> None:
         pytest.param("30", 30, id="longer than the backoff"),
         pytest.param("120", 120, id="the longest"),
         pytest.param("1", 2, id="shorter"),
+        pytest.param("3.5", 4, id="a fraction"),
         pytest.param("0", 2, id="none"),
         pytest.param("-30", 2, id="negative"),
         pytest.param("soon", 2, id="junk"),
