@@ -54,9 +54,9 @@ UNKNOWN_USER = b"could not be found"
 class IterableClient:
     """Speaks to one Iterable project. Safe to share between threads.
 
-    `base_url` has no path; `timeout` is in seconds, to connect and between two bytes of an answer; `workers` sizes the
-    connection pool. `sleep` waits that many seconds, and returns True to give up waiting; `clock` is Unix time for
-    tokens; `rng` gives the jitter. `pacer` limits the rate of the endpoints it knows; None: no limit.
+    `base_url` has no path; `timeout` is in seconds, for one attempt from connect to the last byte of the answer;
+    `workers` sizes the connection pool. `sleep` waits that many seconds, and returns True to give up waiting; `clock`
+    is Unix time for tokens; `rng` gives the jitter. `pacer` limits the rate of the endpoints it knows; None: no limit.
 
     `max_retries` (total attempts), `initial_backoff` (seconds), `backoff_factor`, `jwt_secret` and `use_jwt` count
     when assigned after construction. Raises ValueError when `use_jwt` is set without a secret, and for a key that

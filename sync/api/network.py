@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import requests
@@ -17,6 +18,9 @@ MAX_RETRY_AFTER = 120.0
 """Seconds: the longest `Retry-After` that is waited for; longer stops the run."""
 
 PROXY_AUTHENTICATION = 407
+_SECONDS = re.compile(r" \((read|connect) timeout=[^)]*\)")
+"""What urllib3 says of the time-out: what was left of it in the end, which tells nobody anything."""
+
 UNUSABLE = (InvalidURL, InvalidSchema, MissingSchema, LocationValueError, UnicodeError)
 """A URL that is none, of Iterable or of a proxy; a proxy's password may be in the error's text."""
 
@@ -62,14 +66,14 @@ def proxy_refuses(around: Surroundings) -> ApiResponse:
 def _innermost(error: BaseException) -> BaseException:
     """Where a chain of network errors began."""
     reason = getattr(error, "original_error", None) or getattr(error, "reason", None)
-    inner = error.args[0] if error.args and isinstance(error.args[0], BaseException) else reason
+    inner = next((part for part in error.args if isinstance(part, BaseException)), reason)
     return _innermost(inner) if isinstance(inner, BaseException) else error
 
 
 def _cause(error: BaseException) -> str:
     """The innermost sentence of a chain of network errors, without object addresses."""
     root = _innermost(error)
-    text = str(root.args[-1]) if root.args else ""
+    text = _SECONDS.sub("", str(root.args[-1])) if root.args else ""
     return excerpt(f"{type(root).__name__} {text}".strip())[:200]
 
 

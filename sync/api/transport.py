@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidProxyURL
 from requests.utils import select_proxy
 from urllib3.util import parse_url
 
+from sync.api.deadline import Deadline, DeadlineAdapter
 from sync.api.endpoints import LOOPBACK
 from sync.api.surroundings import Surroundings, look_around, passwords_in
 
@@ -36,14 +36,17 @@ class Transport:
         self.session = requests.Session()
         self.surroundings = Surroundings()
         self.passwords: tuple[str, ...] = ()
-        adapter = HTTPAdapter(pool_connections=1, pool_maxsize=workers)
+        adapter = DeadlineAdapter(pool_connections=1, pool_maxsize=workers)
         self.session.mount("https://", adapter)
         self.session.mount("http://", adapter)
         self._prepared: dict[tuple[str, str], requests.PreparedRequest] = {}
         self._environment: dict[str, Any] | None = None
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float) -> Reply:
-        """Make one request; raises what `requests` and urllib3 raise when there is no answer."""
+        """Make one request, which takes at most `timeout` seconds from connect to the last byte.
+
+        Raises what `requests` and urllib3 raise when there is no answer.
+        """
         request = self._template(method, url).copy()
         request.headers.update(headers)
         if body is not None:
@@ -51,7 +54,8 @@ class Transport:
             request.headers["Content-Length"] = str(len(body))
         adapter = self.session.get_adapter(url)
         environment = self._environment or self._look_around(url)
-        response = adapter.send(request, timeout=timeout, **environment)
+        deadline: Any = Deadline(timeout)  # urllib3's kind of time-out, which the stubs of `requests` do not know
+        response = adapter.send(request, timeout=deadline, **environment)
         content = response.content  # read here: a connection that breaks inside the body breaks here
         return Reply(response.status_code, content, response.headers.get("Retry-After"))
 

@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+OUTSIDE = "iterable.invalid"
+
 
 class TlsServer:
     """An HTTPS server that nobody vouches for; keeps the bodies it was sent."""
@@ -21,7 +23,7 @@ class TlsServer:
     def __init__(self, folder: Path) -> None:
         self.certificate = folder / "server.pem"
         self.bodies: list[bytes] = []
-        _write_self_signed(self.certificate)
+        write_self_signed(self.certificate)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate)
         bodies = self.bodies
@@ -51,15 +53,17 @@ class TlsServer:
         self._server.server_close()
 
 
-def _write_self_signed(path: Path) -> None:
+def write_self_signed(path: Path) -> None:
+    """Write a key and the certificate of 127.0.0.1 and of a host outside into one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    here = ipaddress.ip_address("127.0.0.1")
     now = datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(here), x509.DNSName(OUTSIDE)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )

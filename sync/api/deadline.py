@@ -1,0 +1,131 @@
+"""A deadline for one whole attempt, where sockets know only how long one operation may take.
+
+urllib3 hands a connection its time-outs by assigning `timeout`. A connection of this file takes that for the time that
+is left, and gives each step (an address, a handshake, the request, a part of the answer) what is left then:
+a server that drips byte by byte gains nothing. Looking up a host's name is the system's, with time-outs of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import io
+import socket
+import time
+from typing import Any, cast
+
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection
+from urllib3.util import Timeout
+
+SHORTEST = 0.001
+"""Seconds: what is given when nothing is left, because a socket takes 0 for "do not wait at all"."""
+
+
+class Deadline(Timeout):
+    """A time-out that began when it was made, also for whoever copies it or starts it anew."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self._ends = time.monotonic() + seconds
+
+    def clone(self) -> Timeout:
+        """The same one: urllib3 copies a time-out for CONNECT and again for the request."""
+        return self
+
+    def start_connect(self) -> float:
+        """Nothing to start."""
+        return self._ends
+
+    @property
+    def connect_timeout(self) -> float:
+        """Seconds that are left."""
+        return max(self._ends - time.monotonic(), SHORTEST)
+
+    read_timeout = connect_timeout
+
+
+class _Timed:
+    """Mixed into a connection: `timeout` is what is left, and every step gets that much."""
+
+    _ends: float | None = None
+
+    @property
+    def timeout(self) -> float | None:
+        return None if self._ends is None else max(self._ends - time.monotonic(), SHORTEST)
+
+    @timeout.setter
+    def timeout(self, seconds: object) -> None:
+        self._ends = time.monotonic() + seconds if isinstance(seconds, (int, float)) else None
+
+    def _new_conn(self) -> socket.socket:
+        """Connect; each address of the host gets its share, or the first that is silent would take it all."""
+        me, ends = cast("HTTPConnection", self), self._ends
+        if ends is not None:
+            self.timeout = (ends - time.monotonic()) / _addresses(me)
+        try:
+            made: socket.socket = super()._new_conn()  # type: ignore[misc]
+        finally:
+            self._ends = ends
+        made.settimeout(self.timeout)
+        return made
+
+    def _tunnel(self) -> None:
+        """Ask the proxy for a tunnel; what follows, a handshake, gets what is left then."""
+        super()._tunnel()  # type: ignore[misc]
+        cast("HTTPConnection", self).sock.settimeout(self.timeout)
+
+    def response_class(self, sock: socket.socket, *args: Any, **options: Any) -> http.client.HTTPResponse:
+        """An answer, of the server or to CONNECT, that is read under the deadline."""
+        response = http.client.HTTPResponse(sock, *args, **options)
+        response.fp = io.BufferedReader(_TimedReader(self, sock, response.fp.detach()))
+        return response
+
+
+class _TimedReader(io.RawIOBase):
+    """What comes from a socket, each read with the time that is left."""
+
+    def __init__(self, connection: _Timed, sock: socket.socket, raw: Any) -> None:
+        self._connection, self._sock, self._raw = connection, sock, raw
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._connection.timeout
+        if left is not None and left <= SHORTEST:
+            raise TimeoutError("timed out")
+        self._sock.settimeout(left)
+        read: int | None = self._raw.readinto(buffer)
+        return read
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _addresses(connection: HTTPConnection) -> int:
+    """How many addresses will be tried; behind SOCKS it is not this machine that looks for them."""
+    if hasattr(connection, "_socks_options"):
+        return 1
+    try:
+        return len(socket.getaddrinfo(connection._dns_host, connection.port, type=socket.SOCK_STREAM))
+    except (OSError, UnicodeError):
+        return 1
+
+
+@functools.cache
+def _timed(kind: type) -> type:
+    """The same kind of connection with deadlines."""
+    return type(f"Timed{kind.__name__}", (_Timed, kind), {})
+
+
+class DeadlineAdapter(HTTPAdapter):
+    """`requests` over connections that heed a `Deadline`; with any other time-out they are as they were."""
+
+    def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
+        """The pool for a request, of whatever kind: direct, through a proxy, through SOCKS."""
+        pool: Any = super().get_connection_with_tls_context(*args, **options)
+        if not issubclass(pool.ConnectionCls, _Timed):
+            pool.ConnectionCls = _timed(pool.ConnectionCls)
+        return pool

@@ -1,0 +1,316 @@
+"""REQUEST_TIMEOUT is a deadline for one whole attempt: whatever a server or proxy drips, a call ends in time."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from iterable_client import IterableClient
+from sync.api.answers import ApiResult, Verdict
+from tests.iterable_client.helpers import ANN, Waits, update
+from tests.iterable_client.tls import OUTSIDE, write_self_signed
+
+DEADLINE = 0.2
+GRACE = 0.5
+"""Seconds after the deadline: a machine that has other things to do is late. What is broken takes longer."""
+
+BODY = b'{"msg":"","code":"Success"}'
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 27\r\n\r\n"
+LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+Serve = Callable[[socket.socket, "Server"], None]
+
+
+class Server:
+    """A server on a loopback socket: `serve` has each connection, and what to wait with instead of sleeping."""
+
+    def __init__(self, serve: Serve, wrap: ssl.SSLContext | None = None) -> None:
+        self._serve, self._context = serve, wrap
+        self._over = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.connections = 0
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection = self._listener.accept()[0]
+                self.connections += 1
+                self._threads.append(threading.Thread(target=self._handle, args=(connection,)))
+                self._threads[-1].start()
+
+    def _handle(self, connection: socket.socket) -> None:
+        connection.settimeout(5)
+        with suppress(OSError), connection:
+            if self._context is None:
+                self._serve(connection, self)
+            else:
+                with self._context.wrap_socket(connection, server_side=True) as secure:
+                    self._serve(secure, self)
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass, or break off when the test is over."""
+        if self._over.wait(seconds):
+            raise OSError("the test is over")
+
+    def drip(self, connection: socket.socket, data: bytes) -> None:
+        """Send byte by byte, each well before any time-out between two bytes."""
+        for number in range(len(data)):
+            connection.sendall(data[number : number + 1])
+            self.pause(0.02)
+
+    def close(self) -> None:
+        """Break off whatever goes on."""
+        self._over.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join()
+
+
+@contextmanager
+def serving(serve: Serve, wrap: ssl.SSLContext | None = None) -> Iterator[Server]:
+    """A server for the block."""
+    server = Server(serve, wrap)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def sending(head: bytes, dripped: bytes) -> Serve:
+    """Read something, send `head` at once and the rest byte by byte."""
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        connection.recv(65536)
+        connection.sendall(head)
+        server.drip(connection, dripped)
+
+    return serve
+
+
+def timed(base_url: str, deadline: float = DEADLINE, fields: dict[str, Any] | None = None) -> tuple[ApiResult, float]:
+    """One attempt, and the seconds that it took."""
+    client = IterableClient("key", base_url=base_url, timeout=deadline, sleep=Waits(), max_retries=1)
+    began = time.monotonic()
+    result = client.update_user(ANN, fields or {})
+    elapsed = time.monotonic() - began
+    client.close()
+    return result, elapsed
+
+
+def assert_in_time(result: ApiResult, elapsed: float, deadline: float = DEADLINE) -> None:
+    """It ended as a time-out, not before the deadline and hardly after it."""
+    assert (result.verdict, result.attempts) == (Verdict.RETRYABLE, 1)
+    assert result.reason.startswith("timeout: ")
+    assert deadline * 0.9 < elapsed < deadline + GRACE
+
+
+DRIPS = {
+    "status line": sending(b"", b"HTTP/1.1 200 " + b"O" * 500),
+    "header": sending(b"HTTP/1.1 200 OK\r\nX: ", b"x" * 500),
+    "headers": sending(b"HTTP/1.1 200 OK\r\n", b"X: x\r\n" * 90),
+    "100 Continue": sending(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 20),
+    "Content-Length": sending(LONG, b"x" * 500),
+    "until it closes": sending(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 500),
+    "chunk": sending(CHUNKED + b"ffff\r\n", b"x" * 500),
+    "chunks": sending(CHUNKED, b"1\r\nx\r\n" * 90),
+    "size of a chunk": sending(CHUNKED, b"0" * 500),
+    "trailer": sending(CHUNKED + b"0\r\n", b"X: x\r\n" * 90),
+}
+
+
+@pytest.mark.parametrize("what", DRIPS)
+def test_dripping_server(what: str) -> None:
+    """An answer that comes byte by byte, in whatever part, is not waited for longer than the deadline."""
+    with serving(DRIPS[what]) as server:
+        assert_in_time(*timed(f"http://127.0.0.1:{server.port}"))
+
+
+def _pausing(said: bytes) -> Serve:
+    def serve(connection: socket.socket, server: Server) -> None:
+        connection.recv(65536)
+        server.pause(0.7)
+        connection.sendall(said)
+        server.pause(9)
+
+    return serve
+
+
+@pytest.mark.parametrize("said", [b"HTTP/1.1 200 OK\r\n", LONG], ids=["headers", "body"])
+def test_silence_after_a_part_of_the_answer(said: bytes) -> None:
+    """Each read gets what is left of the deadline, not what was left before."""
+    with serving(_pausing(said)) as server:
+        assert_in_time(*timed(f"http://127.0.0.1:{server.port}", 0.9), 0.9)
+
+
+@pytest.fixture
+def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """What a server needs for TLS, with a certificate that the environment believes."""
+    certificate = tmp_path / "server.pem"
+    write_self_signed(certificate)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
+@pytest.mark.parametrize("what", ["header", "Content-Length", "chunks"])
+def test_dripping_server_over_tls(tls: ssl.SSLContext, what: str) -> None:
+    """The same over TLS."""
+    with serving(DRIPS[what], tls) as server:
+        assert_in_time(*timed(f"https://127.0.0.1:{server.port}"))
+
+
+HANDSHAKE = b"\x16\x03\x03\x3f\xff\x02\x00\x3f\xf0\x03\x03" + b"\x00" * 500
+
+
+@pytest.mark.parametrize("said", [b"", HANDSHAKE], ids=["silent", "dripping"])
+def test_handshake(said: bytes) -> None:
+    """A server that never ends its part of the TLS handshake."""
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        server.drip(connection, said)
+        server.pause(9)
+
+    with serving(serve) as server:
+        assert_in_time(*timed(f"https://127.0.0.1:{server.port}"))
+
+
+@pytest.mark.parametrize(
+    ("serve", "deadline"),
+    [
+        pytest.param(sending(b"", b"HTTP/1.1 200 " + b"O" * 500), DEADLINE, id="status line"),
+        pytest.param(sending(b"HTTP/1.1 200 OK\r\n", b"X: x\r\n" * 90), DEADLINE, id="headers"),
+        pytest.param(_pausing(b"HTTP/1.1 200 OK\r\n\r\n"), 0.9, id="handshake"),
+    ],
+)
+def test_proxy(monkeypatch: pytest.MonkeyPatch, serve: Serve, deadline: float) -> None:
+    """The answer to CONNECT, and the handshake through the tunnel, share the deadline of the one attempt."""
+    with serving(serve) as server:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{server.port}")
+        assert_in_time(*timed(f"https://{OUTSIDE}", deadline), deadline)
+
+
+def test_request_through_a_slow_tunnel(tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request inside the tunnel gets what CONNECT left."""
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        connection.recv(65536)
+        server.pause(0.7)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        with tls.wrap_socket(connection, server_side=True) as secure:
+            secure.recv(65536)
+            server.pause(9)
+
+    with serving(serve) as server:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{server.port}")
+        assert_in_time(*timed(f"https://{OUTSIDE}", 0.9), 0.9)
+
+
+def test_server_that_reads_slowly(tls: ssl.SSLContext) -> None:
+    """A large body over TLS is not sent for longer than the deadline, however little at a time is taken."""
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+        while connection.recv(8_192):
+            server.pause(0.02)
+
+    with serving(serve, tls) as server:
+        base_url = f"https://127.0.0.1:{server.port}"
+        assert_in_time(*timed(base_url, fields={"text": "x" * 20_000_000}, deadline=0.4), deadline=0.4)
+
+
+@pytest.fixture
+def deaf() -> Iterator[int]:
+    """A port on 127.0.0.1 that answers no attempt to connect: its queue is full, and nobody takes from it."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        waiting = [socket.socket() for _ in range(4)]
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+        for one in waiting:
+            one.close()
+
+
+def test_host_that_answers_no_attempt_to_connect(deaf: int) -> None:
+    """To connect is part of the attempt."""
+    assert_in_time(*timed(f"http://127.0.0.1:{deaf}"))
+
+
+@pytest.mark.parametrize("addresses", [4, 6])
+def test_all_addresses_share_the_deadline(deaf: int, monkeypatch: pytest.MonkeyPatch, addresses: int) -> None:
+    """A host with several addresses that all are silent costs no more than one."""
+    _resolve(monkeypatch, *[deaf] * addresses)
+
+    assert_in_time(*timed(f"http://{OUTSIDE}"))
+
+
+def test_the_next_address_has_its_turn(deaf: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first address that is silent leaves time for a second one that answers."""
+    with serving(sending(HEAD + BODY, b"")) as server:
+        _resolve(monkeypatch, deaf, server.port)
+        result, elapsed = timed(f"http://{OUTSIDE}")
+
+    assert result.verdict is Verdict.ACCEPTED
+    assert elapsed < DEADLINE + GRACE
+
+
+def test_a_share_is_for_the_connect_alone(tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once connected, a handshake that takes longer than one address's share is waited for."""
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        server.pause(0.3)
+        with tls.wrap_socket(connection, server_side=True) as secure:
+            sending(HEAD + BODY, b"")(secure, server)
+
+    with serving(serve) as server:
+        _resolve(monkeypatch, *[server.port] * 4)
+
+        assert timed("https://127.0.0.1", 1.0)[0].verdict is Verdict.ACCEPTED
+
+
+def _resolve(monkeypatch: pytest.MonkeyPatch, *ports: int) -> None:
+    """Let every name lead to these ports of this machine, in this order."""
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+
+
+def test_each_attempt_has_its_own_deadline() -> None:
+    """A slow answer in time is taken, and the next request over the same connection has the whole time again."""
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        while connection.recv(65536):
+            server.pause(0.3)
+            connection.sendall(HEAD + BODY)
+
+    with serving(serve) as server:
+        client = IterableClient("key", base_url=f"http://127.0.0.1:{server.port}", timeout=0.5, sleep=Waits())
+        results = [update(client) for _ in range(2)]
+        client.close()
+
+    assert [(result.verdict, result.attempts) for result in results] == [(Verdict.ACCEPTED, 1)] * 2
+    assert server.connections == 1
+
+
+def test_the_reason_does_not_tell_what_was_left() -> None:
+    """What urllib3 calls the time-out is the rest of it, and would read like a setting."""
+    with serving(DRIPS["header"]) as server:
+        reason = timed(f"http://127.0.0.1:{server.port}")[0].reason
+
+    assert (
+        reason == f"timeout: ReadTimeoutError HTTPConnectionPool(host='127.0.0.1', port={server.port}): Read timed out."
+    )
