@@ -1,0 +1,100 @@
+"""The ceiling is never broken, whoever starts when."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sync.api.pacing import Pacer, Ticket, TokenBucket
+from tests.api.pacing.clock import CEILINGS, UPDATE, Clock, drain, most_in_a_second
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "burst"),
+    [
+        pytest.param(500, 50, id="users/update"),
+        pytest.param(2000, 200, id="events/track"),
+        pytest.param(5, 2, id="users/bulkUpdate"),
+        pytest.param(10, 2, id="events/trackBulk"),
+    ],
+)
+def test_burst_is_a_tenth_of_a_second(clock: Clock, ceiling: int, burst: int) -> None:
+    """After any idle time at most a tenth of a second's quota starts at once, of the bulk endpoints two requests."""
+    bucket = TokenBucket(ceiling, clock)
+    clock.now += 3600
+    starts = drain(bucket, 3 * burst)
+
+    assert sum(start < clock.now + 1e-6 for start in starts) == burst
+    assert starts[burst] >= clock.now + 0.9 / ceiling
+
+
+@pytest.mark.parametrize("ceiling", [0.5, *CEILINGS])
+def test_steady_pace_is_a_few_per_cent_below_the_ceiling(clock: Clock, ceiling: float) -> None:
+    """Pacing costs no more than the headroom: 95 % of the ceiling over a minute."""
+    starts = drain(TokenBucket(ceiling, clock), int(ceiling * 60))
+
+    assert 0.945 * ceiling <= len(starts) / (starts[-1] - clock.now) <= 1.02 * ceiling
+
+
+Step = tuple[str, float]
+schedules = st.lists(
+    st.tuples(
+        st.sampled_from(["burst", "burst", "idle", "accepted", "429", "late 429"]),
+        st.floats(0, 3, allow_subnormal=False),
+    ),
+    min_size=1,
+    max_size=60,
+)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(ceiling=st.sampled_from([1.0, 5.0, 10.0, 37.5, 500.0]), schedule=schedules)
+def test_no_second_has_more_starts_than_the_ceiling(ceiling: float, schedule: list[Step]) -> None:
+    """Whatever comes when (bursts, idle times, successes, 429s, stragglers), no second is over the ceiling."""
+    clock = Clock()
+    pacer = Pacer({UPDATE: ceiling}, clock.sleep, clock)
+    starts: list[float] = []
+    tickets: list[Ticket] = []
+    for what, amount in schedule:
+        if what == "idle":
+            clock.now += amount
+        elif what == "burst" or not tickets:
+            for _ in range(1 + int(amount * min(ceiling, 40))):
+                ticket = pacer.acquire(UPDATE)
+                assert ticket
+                tickets.append(ticket)
+                starts.append(clock.now)
+        elif what == "accepted":
+            pacer.accepted(UPDATE, tickets[-1])
+        else:
+            pacer.throttled(UPDATE, tickets[-1 if what == "429" else 0], amount)
+
+    assert most_in_a_second(starts) <= ceiling
+
+
+class Yielding(deque[float]):
+    """Lets another thread in at the worst moment: after a start was chosen, before it is written down."""
+
+    def append(self, item: float, /) -> None:
+        """Append, late."""
+        time.sleep(0)
+        super().append(item)
+
+
+@pytest.mark.parametrize("ceiling", [5.0, 10.0, 500.0])
+def test_many_workers_share_one_quota(clock: Clock, ceiling: float) -> None:
+    """Tickets drawn by many threads at one moment are spread over the seconds to come."""
+    bucket = TokenBucket(ceiling, clock)
+    bucket._starts = Yielding(maxlen=bucket._starts.maxlen)
+    with ThreadPoolExecutor(8) as pool:
+        starts = [
+            start for part in pool.map(lambda _: drain(bucket, int(ceiling) // 2 + 1), range(8)) for start in part
+        ]
+
+    assert most_in_a_second(starts) <= ceiling
+    assert len(starts) == 8 * (int(ceiling) // 2 + 1)
