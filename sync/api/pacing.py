@@ -1,16 +1,18 @@
 """Pacing: how fast requests may start. One token bucket for each endpoint, shared by all workers.
 
-A bucket hands out start times (the generic cell rate algorithm: one number, the time at which the bucket is full
-again, stands for the tokens) and sees to it that a burst and the steady pace after it together stay below the
-ceiling in any one second, because nobody knows how Iterable counts. A 429 pauses its endpoint for everybody and
-halves the rate; accepted requests raise it again, up to the ceiling, because other programs share the quota.
+A bucket plans start times and admits what starts, both by the generic cell rate algorithm: one number, the time at
+which the bucket is full again, stands for all tokens. Nobody knows how Iterable counts, so no second may have more
+starts than the ceiling, wherever it begins. The arithmetic: one second's quota takes 1 / HEADROOM seconds at the steady
+pace; what that is longer than a second is all that a burst, or starts that come late and close together, may gain. A
+429 pauses its endpoint for everybody and halves the rate; accepted requests raise it again, up to the ceiling, because
+other programs share the quota.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -25,15 +27,11 @@ DOCUMENTED_CEILINGS = {
 HEADROOM = 0.95
 """Part of a ceiling that is aimed at: a metronome at exactly the limit is answered 429 for its jitter."""
 
-LATE = 0.02
-"""Seconds: who wakes later than this, because the machine stalled, draws once more, or all who overslept would start
-together."""
+SLACK = 1 - HEADROOM
+"""Seconds that starts may gain on the steady pace, of each second; a little less than the arithmetic allows."""
 
-BURST_SECONDS = 0.1
-"""How much unused quota may be used at once."""
-
-SMALLEST_BURST = 2.0
-"""In requests; a bulk endpoint's quota is a handful a second."""
+BURST = 0.5
+"""Part of the slack for unused quota that is used at once; the rest is for those who wake late."""
 
 DECREASE = 0.5
 INCREASE_PER_SECOND = 1.05
@@ -58,8 +56,8 @@ class Ticket(NamedTuple):
 
 
 def target_rate(ceiling: float) -> float:
-    """The rate that is aimed at below a `ceiling`, both in requests a second."""
-    return ceiling * HEADROOM
+    """The rate that is aimed at below a `ceiling`, both in requests a second; half a request is none."""
+    return HEADROOM * (math.floor(ceiling) if ceiling >= 1 else ceiling)
 
 
 class TokenBucket:
@@ -71,13 +69,10 @@ class TokenBucket:
     def __init__(self, ceiling: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.ceiling = target_rate(ceiling)
         self.rate = self.ceiling
-        self._largest_burst = ceiling * BURST_SECONDS
-        quota = max(1, int(ceiling))
-        self._window = quota / self.ceiling
-        self._starts: deque[float] = deque(maxlen=quota)
+        self._slack = SLACK * max(1.0, 1 / ceiling)
         self._clock = clock
         self._lock = threading.Lock()
-        self._full_at = clock()
+        self._full_at = self._started_full_at = clock()
         self._opens_at = 0.0
         self._generation = 0
         self._pause = FIRST_PAUSE
@@ -87,18 +82,26 @@ class TokenBucket:
     def reserve(self) -> Ticket:
         """Take one token and say when its request may start."""
         with self._lock:
-            interval = 1 / self.rate
-            now = self._clock()
-            start = max(now, self._full_at - (self._burst() - 1) * interval, self._opens_at)
-            if len(self._starts) == self._starts.maxlen:
-                start = max(start, self._starts[0] + self._window)
-            self._starts.append(start)
-            self._full_at = max(self._full_at, start) + interval
+            start = max(self._full_at - (self._burst() - 1) / self.rate, self._opens_at, self._clock())
+            self._full_at = max(self._full_at, start) + 1 / self.rate
             return Ticket(start, self._generation)
 
-    def _burst(self) -> float:
+    def _burst(self) -> int:
         """How many requests may start at once: a lowered rate has smaller bursts, too."""
-        return max(SMALLEST_BURST, self._largest_burst * self.rate / self.ceiling)
+        return int(1 + self._slack * BURST * self.rate)
+
+    def admits(self, ticket: Ticket) -> bool:
+        """Whether the request of this `ticket` may start now; if not, a new one has to be drawn.
+
+        What counts here is when requests really started, not when they were to: if all are late by the same, all are
+        admitted; those who slept through a stall of the machine are not admitted together.
+        """
+        with self._lock:
+            full_at, now = self._started_full_at, self._clock()
+            if not self.is_current(ticket) or now < full_at - self._slack:
+                return False
+            self._started_full_at = max(full_at, now) + 1 / self.ceiling
+            return True
 
     def is_current(self, ticket: Ticket) -> bool:
         """False when a pause was declared after the ticket was given: it has to be drawn anew."""
@@ -118,12 +121,11 @@ class TokenBucket:
                 self._pause = min(self._pause * 2, LONGEST_PAUSE)
             now = self._clock()
             if ticket.generation == self._generation or now + pause > self._opens_at:
-                self._close(now, max(now + pause, self._opens_at))
+                self._close(max(now + pause, self._opens_at))
 
-    def _close(self, now: float, opens_at: float) -> None:
-        """Begin an generation: tickets that were not used yet are void, and the bucket is empty when it opens."""
+    def _close(self, opens_at: float) -> None:
+        """Begin a generation: tickets that were not used yet are void, and the bucket is empty when it opens."""
         self._generation += 1
-        self._starts = deque((start for start in self._starts if start <= now), self._starts.maxlen)
         self._opens_at = self._raised_at = opens_at
         self._full_at = opens_at + self._burst() / self.rate
 
@@ -164,16 +166,13 @@ class Pacer:
     def acquire(self, endpoint: str) -> Ticket | None:
         """Wait for this endpoint's turn; None when the run was told to stop while waiting."""
         bucket = self._buckets[endpoint]
-        was_late = False
         while True:
             ticket = bucket.reserve()
             wait = ticket.start - self._clock()
             if wait > 0 and self._sleep(wait):
                 return None
-            late = self._clock() - ticket.start > LATE
-            if bucket.is_current(ticket) and (was_late or not late):
+            if bucket.admits(ticket):
                 return ticket
-            was_late = late
 
     def throttled(self, endpoint: str, ticket: Ticket, retry_after: float) -> None:
         """Tell the bucket of a 429."""

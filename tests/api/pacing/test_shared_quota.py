@@ -62,7 +62,7 @@ class Simulation:
         return self._latency / 2 * self._chance.uniform(0.8, 1.2)
 
     def _start(self, ticket: Ticket) -> None:
-        if self._bucket.is_current(ticket):
+        if self._bucket.admits(ticket):
             self._later(self._on_the_way(), "arrival", ticket)
         else:
             self._later(0, "draw", None)
