@@ -116,8 +116,8 @@ def _addresses(connection: HTTPConnection) -> int:
 
 @functools.cache
 def _timed(kind: type) -> type:
-    """The same kind of connection with deadlines."""
-    return type(f"Timed{kind.__name__}", (_Timed, kind), {})
+    """The same kind of connection with deadlines; its name stands in messages and stays."""
+    return type(kind.__name__, (_Timed, kind), {})
 
 
 class DeadlineAdapter(HTTPAdapter):

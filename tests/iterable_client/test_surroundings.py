@@ -108,7 +108,8 @@ def test_proxy_that_is_not_there_may_come_back(
 
     assert (result.verdict, result.attempts) == (Verdict.RETRYABLE, 3)
     assert result.retried == ("connection", "connection")
-    assert "Connection refused" in result.reason and " at 0x" not in result.reason
+    assert "connection: NewConnectionError HTTP" in result.reason and " at 0x" not in result.reason
+    assert "Connection refused" in result.reason
     assert f"(through the proxy that {variable} names)" in result.reason
     assert PASSWORD not in caplog.text + repr(result)
 
