@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import groupby
 
 import pytest
 
+from sync.delivery.single import EVENTS_EACH
 from sync.run.exit_codes import ExitCode
 from sync.sandbox.faults import Fault, scripted
 from tests import faults as catalogue
@@ -83,13 +85,13 @@ def test_two_canaries_refused_by_the_project(world: World) -> None:
 
 def test_a_canary_with_many_events(world: World) -> None:
     """One profile and one event, then everybody has a turn; the canary's further events go with theirs."""
-    world.environ["WORKERS"] = "4"
     world.rows = [person(1, event_time=T0 + timedelta(hours=hour)) for hour in range(300)] + people(40)[1:]
 
     assert counts(world.run()) == ((40, 0, 0, 0), (339, 0, 0, 0))
-    first = [who for _, who in world.sent[:120]]
     assert world.sent[:2] == [(UPDATE, address(1)), (TRACK, address(1))]
-    assert len(set(first)) > 20
+    in_a_row = [len(list(requests)) for who, requests in groupby(who for _, who in world.sent) if who == address(1)]
+    assert max(in_a_row) <= 2 + EVENTS_EACH
+    assert len(in_a_row) > 5
 
 
 @pytest.mark.parametrize(
