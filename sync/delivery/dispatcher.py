@@ -178,7 +178,7 @@ class Dispatcher:
         """Try users drawn from those not yet tried; when none gets anything, or nobody is left to draw, give up."""
         if self._watch.making_sure:
             return
-        if not self._watch.made_sure and (drawn := self._draw()):
+        if self._watch.still_to_draw and (drawn := self._draw(self._watch.still_to_draw)):
             self._watch.make_sure(drawn)
             for user in drawn:
                 self._hand_out(Piece((user,), drawn=True))
@@ -193,12 +193,15 @@ class Dispatcher:
         only_these = bool(self._cut_short) and self._accepted_of <= self._cut_short
         return any(self.tally.unsent(plan)) or only_these
 
-    def _draw(self) -> list[OwedUser]:
-        """Users at random from those not yet tried; known failers only when there is nobody else."""
+    def _draw(self, count: int) -> list[OwedUser]:
+        """Users at random from those not yet tried; known failers only when there is nobody else.
+
+        Users on the wire are not among them: who comes back untried is drawn the next time.
+        """
         for failed_before in (False, True):
             here = self._waiting.untried(failed_before=failed_before)
             total = len(here) + self._outbox.count_unclaimed(failed_before=failed_before)
-            chosen = self._rng.sample(range(total), min(DRAWN, total))
+            chosen = self._rng.sample(range(total), min(count, total))
             drawn = [here[rank] for rank in chosen if rank < len(here)]
             self._waiting.take_out(drawn)
             ranks = [rank - len(here) for rank in chosen if rank >= len(here)]

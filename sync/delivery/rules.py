@@ -75,8 +75,8 @@ class StopRules:
         self._last: tuple[Verdict, str] | None = None
         self.suspicious = False
         """The row is full: nobody is sent but those who are drawn, until one of them gets something."""
-        self.made_sure = False
-        """The row is full, and none of those who were drawn got anything."""
+        self.still_to_draw = DRAWN
+        """How many users more are drawn, if there are so many, before it counts as made sure."""
         self.reason: str | None = None
         """Why the run stops."""
         self.by_the_row = False
@@ -121,7 +121,8 @@ class StopRules:
 
     def _trust(self) -> None:
         self._row = 0
-        self.suspicious = self.made_sure = False
+        self.suspicious = False
+        self.still_to_draw = DRAWN
         self._waiting_for.clear()
 
     def _fail(self, call: CallEnd) -> Advice:
@@ -137,7 +138,7 @@ class StopRules:
             self._row += 1
             self.suspicious = self.suspicious or self._row >= self._in_a_row
         if making_sure:
-            self._drawn_got_nothing(call.user or "")
+            self._waiting_for.discard(call.user or "")
         if self.reason:
             return Advice.STOP
         return Advice.END_TURN if failures >= TURN or making_sure else Advice.GO_ON
@@ -145,16 +146,12 @@ class StopRules:
     def turn_is_over(self, user: str) -> None:
         """Nothing more of this user is sent."""
         self._failures_of.pop(user, None)
-        if user in self._waiting_for:
-            self._drawn_got_nothing(user)
-
-    def _drawn_got_nothing(self, user: str) -> None:
         self._waiting_for.discard(user)
-        self.made_sure = self.suspicious and not self._waiting_for
 
     def make_sure(self, users: frozenset[str]) -> None:
         """These users were drawn, and are tried now."""
         self._waiting_for |= users
+        self.still_to_draw -= len(users)
 
     def give_up(self) -> None:
         """The row is full; nobody who was drawn got anything, or nobody is left to draw."""

@@ -104,9 +104,9 @@ class Watch:
         return self._rules.failure(what)
 
     @property
-    def made_sure(self) -> bool:
-        """Whether none of those who were drawn got anything."""
-        return self._rules.made_sure
+    def still_to_draw(self) -> int:
+        """How many users more are drawn, if there are so many, before it counts as made sure."""
+        return self._rules.still_to_draw
 
     @property
     def stopped_by_rule(self) -> bool:

@@ -58,7 +58,7 @@ def test_five_failures_in_a_row_are_made_sure_of(verdict: Verdict) -> None:
     assert calls.rules.suspicious and calls.rules.reason is None
     drawn = calls.draw("a", "b")
     assert [calls.end(verdict, user, drawn=True) for user in drawn] == [END_TURN, END_TURN]
-    assert calls.rules.made_sure and calls.rules.reason is None
+    assert (calls.rules.making_sure, calls.rules.still_to_draw, calls.rules.reason) == (False, DRAWN - 2, None)
     calls.rules.give_up()
     assert calls.rules.by_the_row
     assert "7 calls in a row failed, the last with: said" in str(calls.rules.reason)
@@ -72,7 +72,7 @@ def test_one_drawn_user_who_gets_an_answer_is_enough(verdict: Verdict) -> None:
     calls.draw("a", "b")
     assert calls.end(DOWN, "a", drawn=True) is END_TURN
     assert calls.end(verdict, "b", drawn=True) is GO_ON
-    assert not calls.rules.suspicious and not calls.rules.making_sure
+    assert (calls.rules.suspicious, calls.rules.making_sure, calls.rules.still_to_draw) == (False, False, DRAWN)
     assert calls.end(DOWN, "b", drawn=True) is GO_ON, "from here on as anybody"
     calls.fail(IN_A_ROW - 2)
     assert not calls.rules.suspicious
@@ -179,4 +179,4 @@ def test_a_drawn_user_of_whom_nothing_was_sent() -> None:
     calls.fail(IN_A_ROW)
     calls.draw("a")
     calls.rules.turn_is_over("a")
-    assert calls.rules.made_sure and not calls.rules.making_sure
+    assert not calls.rules.making_sure

@@ -88,11 +88,18 @@ def serving(serve: Serve, wrap: ssl.SSLContext | None = None) -> Iterator[Server
         server.close()
 
 
+def _read_request(connection: socket.socket) -> None:
+    """Read all of it: a connection that is closed with something unread in it is reset."""
+    request = connection.recv(65536)
+    while request.startswith(b"POST") and not request.endswith(b"}") and (more := connection.recv(65536)):
+        request += more
+
+
 def sending(head: bytes, dripped: bytes) -> Serve:
-    """Read something, send `head` at once and the rest byte by byte."""
+    """Read the request, send `head` at once and the rest byte by byte."""
 
     def serve(connection: socket.socket, server: Server) -> None:
-        connection.recv(65536)
+        _read_request(connection)
         connection.sendall(head)
         server.drip(connection, dripped)
 
