@@ -36,6 +36,8 @@ from sync.sandbox.answers import Request
 from sync.sandbox.faults import Ending, Fault, Faults
 from sync.sandbox.project import Project
 from sync.sandbox.rules import ProjectRules
+from sync.state.file import State
+from sync.state.syncs import SyncName, SyncRecord
 
 PROJECT = Path(__file__).resolve().parent.parent
 T0 = datetime(2026, 1, 6, 12, 0, 0)
@@ -215,6 +217,12 @@ class World:
         return self.settings.log_file.read_text("utf-8")
 
 
+def sync_of(state: State, name: str = "default", segment_field: str = "recent_page_view") -> int:
+    """The number of a sync in the state."""
+    number: int = SyncRecord(state, SyncName(name, "https://api.iterable.com", "key"), segment_field).id
+    return number
+
+
 def identity(request: Request) -> str:
     """Whom a request is about."""
     body = request.json()
@@ -238,6 +246,7 @@ def asked(world: World) -> set[tuple[str, str]]:
 def environment(folder: Path) -> dict[str, str]:
     """The settings of an installation whose files are in *folder*."""
     return {
+        "SYNC_NAME": "default",
         "DB_USER": "app",
         "DB_NAME": "shop",
         "ITERABLE_API_KEY": KEY,

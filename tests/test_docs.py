@@ -132,7 +132,7 @@ def test_env_example() -> None:
 
 def test_env_example_can_be_copied() -> None:
     """What is commented out is a default, so the copy behaves as the program does without it."""
-    given = dict.fromkeys(("DB_USER", "DB_NAME", "ITERABLE_API_KEY"), "x")
+    given = dict.fromkeys(("SYNC_NAME", "DB_USER", "DB_NAME", "ITERABLE_API_KEY"), "x")
     assert load_settings(HOME / ".env.example", given) == load_settings(Path("/dev/null"), given)
 
 
@@ -290,7 +290,7 @@ def test_example_of_another_schema(tmp_path: Path) -> None:
     """The README's own query and settings fit each other, and make the payloads that one expects of them."""
     sql, ini = block("sql", "buyers"), block("ini", "QUERY_FILE")
     (tmp_path / "query.sql").write_text(sql)
-    settings_file = tmp_path / ".env"
+    settings_file = tmp_path / "orders.env"
     settings_file.write_text(ini)
     given = dict.fromkeys(("DB_USER", "DB_NAME", "ITERABLE_API_KEY"), "x") | {"QUERY_FILE": str(tmp_path / "query.sql")}
     mapping = Job(load_settings(settings_file, given)).mapping()

@@ -19,6 +19,7 @@ from sync.rows.identity import address_of
 from sync.run.errors import exit_of
 from sync.run.exit_codes import ExitCode
 from sync.run.job import Job
+from sync.run.record import OnRecord
 from sync.run.steps import load_rows
 from sync.state.file import StateCopy
 from sync.state.outbox import Outbox
@@ -35,12 +36,10 @@ def dry_run(job: Job, out: TextIO | None = None) -> int:
     settings = job.settings
     try:
         with _warnings_on_screen(), closing(StateCopy(settings.state_file)) as state:
-            destination = state.destination(
-                settings.iterable_api_base_url, settings.iterable_api_key, settings.destination
-            )
-            outbox = Outbox(state, destination, job.policy(), int(time.time() // 86400))
-            rows = load_rows(job, outbox, None)
-            plan = outbox.plan()
+            on_record = OnRecord(job, state)
+            outbox = Outbox(state, on_record.record.id, job.policy(), int(time.time() // 86400))
+            rows = load_rows(job, outbox, on_record, None)
+            plan = outbox.plan(on_record.put)
             made = _print(_requests(outbox, bulk=settings.iterable_bulk), out or _standard_output())
             _print_counts(job, rows, plan, outbox, made)
     except BrokenPipeError:

@@ -38,6 +38,7 @@ class Options:
     retry_rejected: bool
     bulk: bool
     allow_mass_exit: bool
+    new_event_ids: bool
     csv: Path | None
     json: bool
     env_file: Path | None
@@ -50,6 +51,7 @@ class Options:
             "full": self.full,
             "retry_rejected": self.retry_rejected,
             "allow_mass_exit": self.allow_mass_exit,
+            "new_event_ids": self.new_event_ids,
             "csv": self.csv,
         }
 
@@ -95,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--retry-rejected", action="store_true", help="send again what was rejected before")
     add("--bulk", action="store_true", help="use users/bulkUpdate and events/trackBulk")
     add("--allow-mass-exit", action="store_true", help="let more than half of a segment leave it in one run")
+    add("--new-event-ids", action="store_true", help="let a run through that would give events a new id")
     add("--csv", type=Path, metavar="FILE", help="the CSV's name instead of query_results_YYYYMMDD_HHMMSS.csv")
     add("--history", type=_positive, nargs="?", const=10, metavar="N", help="print the last N runs (default 10)")
     add("--json", action="store_true", help="print the summary as one JSON object on standard output")

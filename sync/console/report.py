@@ -94,7 +94,7 @@ def for_cron(summary: Summary, log_file: str) -> str:
 
 def history_table(runs: Sequence[RunRecord]) -> str:
     """The runs as a table, newest first; users and events are counted together, as in `3+3`."""
-    header = ("start (UTC)", "seconds", "rows", "delivered", "unchanged", "rejected", "failed", "exit code")
+    header = ("start (UTC)", "sync", "seconds", "rows", "delivered", "unchanged", "rejected", "failed", "exit code")
     table = [header, *(_history_row(run) for run in runs)]
     widths = [max(len(row[column]) for row in table) for column in range(len(header))]
     lines = [
@@ -109,10 +109,11 @@ def history_table(runs: Sequence[RunRecord]) -> str:
 
 def _history_row(run: RunRecord) -> tuple[str, ...]:
     if run.summary is None:
-        return run.started, "-", "-", "-", "-", "-", "-", "none: it was killed, or is still running"
+        return run.started, run.sync or "-", "-", "-", "-", "-", "-", "-", "none: it was killed, or is still running"
     summary = run.summary
     counts = tuple(f"{summary['users'][word]}+{summary['events'][word]}" for word in OUTCOMES)
-    return run.started, f"{summary['seconds']:.1f}", str(summary["rows"]), *counts, str(summary["exit_code"])
+    seconds, rows, code = f"{summary['seconds']:.1f}", str(summary["rows"]), str(summary["exit_code"])
+    return run.started, run.sync or "-", seconds, rows, *counts, code
 
 
 def _short(counts: Counts) -> str:

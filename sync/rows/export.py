@@ -42,7 +42,7 @@ SAMPLE_COLUMNS: Final = (
 )
 """The header when there is neither a row nor any other word on the columns: those of the sample query."""
 
-_STEM: Final = "query_results"
+EXPORT_STEM: Final = "query_results"
 _PART_SUFFIX: Final = ".part"
 
 
@@ -88,13 +88,13 @@ def export_rejected(source: Path, refused: Iterable[tuple[int, str]], target: Pa
     return export.count
 
 
-def timestamped_name(now: datetime, folder: str | os.PathLike[str] = ".") -> str:
+def timestamped_name(now: datetime, folder: str | os.PathLike[str] = ".", stem: str = EXPORT_STEM) -> str:
     """Return the name for an export of this second that is still free in the folder.
 
     >>> timestamped_name(datetime(2026, 1, 13, 14, 31, 22), "/nowhere")
     'query_results_20260113_143122.csv'
     """
-    stem = f"{_STEM}_{now:%Y%m%d_%H%M%S}"
+    stem = f"{stem}_{now:%Y%m%d_%H%M%S}"
     name, number = f"{stem}.csv", 1
     while os.path.lexists(Path(folder, name)):
         number += 1
@@ -102,14 +102,18 @@ def timestamped_name(now: datetime, folder: str | os.PathLike[str] = ".") -> str
     return name
 
 
-def prune(folder: str | os.PathLike[str], keep: int, pattern: str = f"{_STEM}_*.csv") -> list[Path]:
+def prune(folder: str | os.PathLike[str], keep: int, stem: str = EXPORT_STEM) -> list[Path]:
     """Remove the oldest exports beyond `keep` (0 keeps all) and what crashed runs left; return what was removed.
+
+    Those whose names are `stem` and a time stamp: `query_results_orders_eu_...` is no export of `orders`.
 
     Raises OSError for the last of those that cannot be removed, when all others are.
     """
-    exports = sorted(_regular_files(folder, pattern), key=_age)
+    name = re.compile(re.escape(stem) + r"_\d{8}_\d{6}(_\d+)?\.csv")
+    exports = sorted((path for path in _regular_files(folder, "*.csv") if name.fullmatch(path.name)), key=_age)
     surplus = exports[:-keep] if keep > 0 else []
-    abandoned = [path for path in _regular_files(folder, f".{pattern}.*{_PART_SUFFIX}") if _is_abandoned(path)]
+    parts = (path for path in _regular_files(folder, f".*{_PART_SUFFIX}") if name.match(path.name[1:]))
+    abandoned = [path for path in parts if _is_abandoned(path)]
     failure: OSError | None = None
     for path in surplus + abandoned:
         try:

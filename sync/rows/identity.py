@@ -12,7 +12,7 @@ from typing import Any, Final
 from sync.rows.columns import Kind
 from sync.rows.values import UnfitError, integer_text
 
-_ID_PREFIX: Final = "id:"  # no address starts like this, nor like the next: a colon is not allowed there
+USER_ID_PREFIX: Final = "id:"  # no address starts like this, nor like the next: a colon is not allowed there
 _UNUSABLE_PREFIX: Final = "?:"
 
 ADDRESS_KINDS: Final = frozenset({Kind.TEXT, Kind.UNKNOWN})
@@ -29,12 +29,12 @@ def is_usable(identity: str) -> bool:
 
 def address_of(identity: str) -> str:
     """Return the address or user id of an identity, as a reader of the log knows it."""
-    return identity.removeprefix(_ID_PREFIX).removeprefix(_UNUSABLE_PREFIX)
+    return identity.removeprefix(USER_ID_PREFIX).removeprefix(_UNUSABLE_PREFIX)
 
 
 def log_field(identity: str) -> str:
     """Return the field that names the user in a log line: `email=...` or `user_id=...`."""
-    if identity.startswith(_ID_PREFIX):
+    if identity.startswith(USER_ID_PREFIX):
         return f"user_id={address_of(identity)}"
     return f"email={address_of(identity)}"
 
@@ -42,13 +42,13 @@ def log_field(identity: str) -> str:
 def identity_fields(identity: str) -> dict[str, str]:
     """Return how a request names the user of a usable identity: by `email` or by `userId`, never both."""
     if is_user_id(identity):
-        return {"userId": identity.removeprefix(_ID_PREFIX)}
+        return {"userId": identity.removeprefix(USER_ID_PREFIX)}
     return {"email": identity}
 
 
 def is_user_id(identity: str) -> bool:
     """Tell a user id from an address."""
-    return identity.startswith(_ID_PREFIX)
+    return identity.startswith(USER_ID_PREFIX)
 
 
 def unusable_identity(stand_in: str) -> str:
@@ -108,4 +108,4 @@ def user_id_identity(value: Any) -> str:
         raise UnfitError(f"a user id has at most {_MAX_USER_ID} characters; correct it in the database")
     if not (text.isascii() and text.isprintable()) or text.endswith(" "):
         raise UnfitError("a user id is printable ASCII without a space at its end; correct it in the database")
-    return _ID_PREFIX + text
+    return USER_ID_PREFIX + text

@@ -121,6 +121,17 @@ class Mapping:
         return "USER_ID_COLUMN" if self.user_id_column else "EMAIL_COLUMN"
 
 
+def in_order(fields: Sequence[Field], names: Sequence[str]) -> tuple[Field, ...]:
+    """The fields in the order of `names`, and those that are not among them last, as they are."""
+    places = {name: place for place, name in enumerate(names)}
+    return tuple(sorted(fields, key=lambda field: places.get(field.name, len(places))))
+
+
+def named_columns(mapping: Mapping) -> list[str]:
+    """The columns that the mapping speaks of."""
+    return list(dict.fromkeys(name for _setting, name in _named_columns(mapping) if name))
+
+
 def unset_problems(mapping: Mapping) -> Iterator[str]:
     """What every mapping needs and this one leaves empty, whatever the query gives: one sentence each."""
     if not mapping.identity_column:

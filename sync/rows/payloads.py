@@ -48,6 +48,7 @@ class Event(NamedTuple):
     created_at: int
     body: str
     digest: bytes
+    address_id: str = ""  # the id that it had while the address named the user, if that was ever so
 
 
 class RejectedEvent(NamedTuple):
@@ -56,6 +57,7 @@ class RejectedEvent(NamedTuple):
     id: str
     reason: str
     digest: bytes
+    address_id: str = ""
 
 
 class RowPayloads(NamedTuple):
@@ -80,10 +82,11 @@ class _Step(NamedTuple):
 class PayloadBuilder:
     """Builds the payloads of every row of one query; the work that all rows share is done once, here.
 
-    The mapping has no problems, and each row holds the columns given here, in any order.
+    The mapping has no problems, and each row holds the columns given here, in any order. `address_ids`: events also
+    get the ids that they had while the address named their user.
     """
 
-    def __init__(self, mapping: Mapping, columns: Sequence[Column]) -> None:
+    def __init__(self, mapping: Mapping, columns: Sequence[Column], *, address_ids: bool = False) -> None:
         self._kinds = dict(columns)
         self._zone = None if str(mapping.timezone) == "UTC" else mapping.timezone
         self._identity_column = mapping.identity_column
@@ -98,6 +101,7 @@ class PayloadBuilder:
         self._event_name = mapping.event_name
         self._event_steps = self._steps(mapping.event_fields) if mapping.event_name else ()
         self._event_key = mapping.event_key
+        self._address_column = mapping.email_column if address_ids else None
         self._id_prefix = pinned(mapping.event_name)
         time_column = mapping.event_time_column
         self._time_column = time_column if self._kinds.get(time_column) in TIME_KINDS else None
@@ -172,10 +176,10 @@ class PayloadBuilder:
         return _payload({**identity_fields(identity), **self._options, "dataFields": data})
 
     def _event(self, identity: str, moment: int, row: Row, rejection: Rejection | None) -> Event | RejectedEvent:
-        event_id = self._event_id(identity, row)
+        event_id, address_id = self._event_id(identity, row), self._address_id(row)
         data = rejection or self._data_fields(self._event_steps, row)
         if isinstance(data, Rejection):
-            return RejectedEvent(event_id, data.reason, data.digest)
+            return RejectedEvent(event_id, data.reason, data.digest, address_id)
         created_at = moment // 1_000_000
         body, digest = _payload(
             {
@@ -186,7 +190,7 @@ class PayloadBuilder:
                 "dataFields": data,
             }
         )
-        return Event(event_id, created_at, body, digest)
+        return Event(event_id, created_at, body, digest, address_id)
 
     def _event_id(self, identity: str, row: Row) -> str:
         """What happened, and to whom: 32 hexadecimal digits that no later run and no other field changes."""
@@ -194,6 +198,14 @@ class PayloadBuilder:
         for column in self._event_key:
             text += pinned(row[column])
         return digest_of(text).hex()
+
+    def _address_id(self, row: Row) -> str:
+        if self._address_column is None:
+            return ""
+        try:
+            return self._event_id(address_identity(row[self._address_column]), row)
+        except UnfitError:
+            return ""
 
     @staticmethod
     def _data_fields(steps: Sequence[_Step], row: Row) -> dict[str, Any] | Rejection:
@@ -223,6 +235,14 @@ def with_segment_false(body: str, segment_field: str) -> Payload:
     update = json.loads(body)
     update["dataFields"][segment_field] = False
     return _payload(update)
+
+
+def under_address_id(event: Event | RejectedEvent) -> Event | RejectedEvent:
+    """Return the event under the id that it has at Iterable since the address named its user."""
+    if isinstance(event, RejectedEvent):
+        return event._replace(id=event.address_id)
+    body = event.body.replace(f'"id":"{event.id}"', f'"id":"{event.address_id}"', 1)
+    return event._replace(id=event.address_id, body=body, digest=blake2b(body.encode(), digest_size=16).digest())
 
 
 # -- parts ---------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from sync.run.job import ColumnsError
 from sync.run.lock import LockedError
 from sync.run.signals import Interrupted
 from sync.state.file import StateError
+from sync.state.syncs import RefusedError
 
 UNEXPECTED = "unexpected"
 """How the sentence of an error begins that nobody foresaw."""
@@ -20,7 +21,7 @@ class ExportError(Exception):
 _CODES: tuple[tuple[tuple[type[BaseException], ...], ExitCode], ...] = (
     ((KeyboardInterrupt,), ExitCode.INTERRUPTED),
     ((LockedError,), ExitCode.LOCKED),
-    ((ColumnsError,), ExitCode.USAGE),
+    ((ColumnsError, RefusedError), ExitCode.USAGE),
     ((SourceError, StateError, ExportError, OSError), ExitCode.STOPPED),
 )
 """Which error ends a run with which exit code; whatever is not here was foreseen by nobody, and stops it too."""

@@ -14,10 +14,10 @@ from iterable_client import IterableClient
 from sync.api.endpoints import EVENTS_TRACK, EVENTS_TRACK_BULK, USERS_BULK_UPDATE, USERS_UPDATE
 from sync.api.pacing import DOCUMENTED_CEILINGS, Pacer
 from sync.delivery.stop import Stop
-from sync.rows.export import timestamped_name
+from sync.rows.export import EXPORT_STEM, timestamped_name
 from sync.rows.mapping import Mapping, mapping_problems
 from sync.rows.source import ResultSet, Source, SourceError
-from sync.run.settings import HOME, Settings
+from sync.run.settings import DEFAULT_SYNC, HOME, Settings
 from sync.state.owed import Policy
 
 logger = logging.getLogger("main")
@@ -61,6 +61,7 @@ class Job:
     full: bool = False
     retry_rejected: bool = False
     allow_mass_exit: bool = False
+    new_event_ids: bool = False
     csv: Path | None = None
     source: Callable[[], Source] | None = None
     source_name: str = ""
@@ -88,6 +89,7 @@ class Job:
             retry_rejected=self.retry_rejected,
             allow_mass_exit=self.allow_mass_exit,
             segment_field=self.mapping().segment_field,
+            by_user_id=bool(self.settings.user_id_column),
         )
 
     def query(self, source: Source) -> ResultSet:
@@ -154,4 +156,10 @@ def csv_folder(settings: Settings) -> Path:
 def csv_path(job: Job) -> Path:
     """The name of this run's export."""
     folder = csv_folder(job.settings)
-    return Path.cwd() / job.csv if job.csv else folder / timestamped_name(datetime.now(), folder)
+    name = export_stem(job.settings.sync_name)
+    return Path.cwd() / job.csv if job.csv else folder / timestamped_name(datetime.now(), folder, name)
+
+
+def export_stem(sync_name: str) -> str:
+    """How the names of a sync's exports begin; those of the default sync have no name in them."""
+    return EXPORT_STEM if sync_name == DEFAULT_SYNC else f"{EXPORT_STEM}_{sync_name}"

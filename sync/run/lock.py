@@ -13,6 +13,11 @@ class LockedError(Exception):
     """Another run holds the lock; the message names its process and its start."""
 
 
+def lock_path(state_file: Path, sync: str = "") -> Path:
+    """The lock of a sync's runs over this state; without a name the one of the default sync, known to version 1.0.0."""
+    return state_file.with_name(f"{state_file.name}.{sync}.lock" if sync else f"{state_file.name}.lock")
+
+
 class RunLock:
     """An advisory lock on `path`, held from entering to leaving the `with` block.
 

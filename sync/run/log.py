@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import re
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import IO
@@ -69,12 +71,18 @@ class PrivateFile(RotatingFileHandler):
 
     def _open(self) -> IO[str]:  # type: ignore[override]
         descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)  # held by every run that writes the file
         return open(descriptor, "a", encoding="utf-8")  # noqa: PTH123 - an open descriptor has no path
 
     def rotate_when_large(self) -> None:
-        """Start a new file when this one is over 10 MB; only for a run that holds the lock."""
+        """Start a new file when this one is over 10 MB and no other run writes it; else the next run will."""
+        if self.stream is None:
+            return
         if Path(self.baseFilename).stat().st_size > ROTATE_OVER:
-            self.doRollover()
+            with suppress(BlockingIOError):
+                fcntl.flock(self.stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.doRollover()
+        fcntl.flock(self.stream, fcntl.LOCK_SH)
 
 
 def start_logging(path: Path, level: str, formatter: LineFormatter) -> PrivateFile:
@@ -99,7 +107,7 @@ def add_handler(handler: logging.Handler, formatter: LineFormatter) -> None:
 
 
 def rotate_when_large() -> None:
-    """Start a new log file when the present one is too large; for a run that holds the lock."""
+    """Start a new log file when the present one is too large and no other run writes it."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, PrivateFile):
             handler.rotate_when_large()

@@ -19,6 +19,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from sync.api.endpoints import LOOPBACK
 from sync.rows.mapping import Field, parse_fields, unset_problems
 from sync.rows.mapping import Mapping as FieldMapping
+from sync.run.env_file import DEFAULT_SYNC, SYNC_NAME, read_env_file, sync_name_of
+
+__all__ = ["DEFAULT_SYNC", "HOME", "Settings", "SettingsError", "defaults", "load_settings", "read_settings"]
 
 HOME = Path(__file__).resolve().parents[2]
 """The folder of main.py. Relative paths in settings count from here, because cron starts elsewhere."""
@@ -123,6 +126,12 @@ def _base_url(value: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
+def _sync_name(value: str) -> str:
+    if value and not SYNC_NAME.fullmatch(value):
+        raise ValueError(f"is {value!r}; at most 64 letters, digits, dots, underscores and hyphens are wanted")
+    return value
+
+
 def _field_name(value: str) -> str:
     if value and not re.fullmatch(r"[^\s.,#_][^.,#]*", value):
         raise ValueError(f"is {value!r}; a field name without dots, commas and # is wanted")
@@ -133,7 +142,15 @@ def _names(value: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
-EMPTY_MEANS_NONE: tuple[Callable[[str], Any], ...] = (_text, _secret, _names, _path, _field_name, parse_fields)
+EMPTY_MEANS_NONE: tuple[Callable[[str], Any], ...] = (
+    _text,
+    _secret,
+    _sync_name,
+    _names,
+    _path,
+    _field_name,
+    parse_fields,
+)
 """Parsers to which an empty value says something; for the others it stands for the default."""
 
 
@@ -145,6 +162,7 @@ def _setting(default: str, parse: Callable[[str], Any] = _text, *, secret: bool 
 class Settings:
     """One value for each setting; secrets are kept out of the `repr`."""
 
+    sync_name: str = _setting("", _sync_name)
     db_host: str = _setting("localhost")
     db_port: int = _setting("3306", _whole(1, 65535))
     db_user: str = _setting("")
@@ -224,9 +242,12 @@ def read_settings(
 ) -> tuple[Settings, tuple[str, ...]]:
     """As `load_settings`, with the problems beside the settings; one that cannot be used has its default."""
     problems: list[str] = []
-    given = _read_env_file(env_file, problems)
+    standard_file = HOME / ".env"
+    given = read_env_file(env_file or standard_file, problems) if env_file or standard_file.exists() else {}
     real = os.environ if environ is None else environ
     given.update({name: real[name] for name in defaults() if name in real})
+    if not given.get("SYNC_NAME"):
+        given["SYNC_NAME"] = sync_name_of(env_file, standard_file) or ""
     values, unusable = _parse_all(given)
     standard, _ = _parse_all({})
     settings = Settings(**{**standard, **values})
@@ -238,32 +259,6 @@ def read_settings(
     if not settings.user_fields and given.get("SEGMENT_FIELD", ""):
         problems.append("SEGMENT_FIELD needs USER_FIELDS: it is a field of the profile, and no profile would be sent")
     return settings, tuple(problems)
-
-
-def _read_env_file(env_file: Path | None, problems: list[str]) -> dict[str, str]:
-    """The assignments of the file, taken as they are: no `$` expansion. It is read once, so it may be a pipe."""
-    from dotenv.parser import parse_stream
-
-    path = env_file or HOME / ".env"
-    if env_file is None and not path.exists():
-        return {}
-    try:
-        with path.open(encoding="utf-8-sig") as stream:
-            bindings = list(parse_stream(stream))
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"{path} cannot be read: {error}")
-        return {}
-    given: dict[str, str] = {}
-    for binding in bindings:
-        text = binding.original.string
-        line = binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
-        if binding.error or (binding.key and binding.value is None):
-            problems.append(f"line {line} of {path} is not NAME=value")
-        elif "\n" in text.strip():
-            problems.append(f"line {line} of {path} opens a quote that ends on another line")
-        elif binding.key:
-            given[binding.key] = binding.value or ""
-    return given
 
 
 def _parse_all(given: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -289,6 +284,11 @@ def _parse_all(given: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]
 
 def _missing(settings: Settings, unusable: Collection[str]) -> Iterator[str]:
     """What has no default and was not given; what was given and cannot be used has been said."""
+    if not settings.sync_name and "sync_name" not in unusable:
+        yield (
+            "SYNC_NAME is missing, and the env file is not named for its sync, as orders.env is: say which sync it "
+            "describes, for all that the state knows belongs to that name"
+        )
     for name in ("db_user", "db_name", "iterable_api_key"):
         if not getattr(settings, name) and name not in unusable:
             yield f"{name.upper()} is missing; copy .env.example to .env and fill it in"

@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,16 +18,17 @@ from sync.delivery.stop import Stop
 from sync.delivery.tally import Tally
 from sync.delivery.watch import Watch
 from sync.delivery.workers import Sender
-from sync.rows.export import CsvExport, export_rejected, prune
+from sync.rows.export import EXPORT_STEM, CsvExport, export_rejected, prune
 from sync.rows.identity import log_field
 from sync.rows.payloads import PayloadBuilder, RowPayloads
 from sync.rows.source import ResultSet
 from sync.run.errors import UNEXPECTED, ExportError, exit_of
 from sync.run.exit_codes import ExitCode
-from sync.run.job import Job, csv_folder, csv_path, make_client
-from sync.run.lock import RunLock
+from sync.run.job import Job, csv_folder, csv_path, export_stem, make_client
+from sync.run.lock import RunLock, lock_path
 from sync.run.log import LAST_LINE, LineFormatter, add_handler, rotate_when_large, start_logging, stop_logging
-from sync.run.settings import Settings
+from sync.run.record import OnRecord
+from sync.run.settings import DEFAULT_SYNC, Settings
 from sync.run.signals import Interrupted, Interruption, describe
 from sync.run.summary import Summary
 from sync.state.file import State, StateError
@@ -45,9 +46,11 @@ def run(job: Job) -> Summary:
     """Do one run and say what it did; never raises for anything that can go wrong in it."""
     settings = job.settings
     run_id = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    summary = Summary(run_id, "jwt" if settings.use_jwt_auth else "api_key", retry_configuration(settings))
+    summary = Summary(
+        run_id, settings.sync_name, "jwt" if settings.use_jwt_auth else "api_key", retry_configuration(settings)
+    )
     began = time.monotonic()
-    lock = RunLock(settings.state_file.with_name(settings.state_file.name + ".lock"))
+    lock = RunLock(lock_path(settings.state_file, settings.sync_name if settings.sync_name != DEFAULT_SYNC else ""))
     with _errors_into(summary), _logging(job, summary, began), lock:
         _locked_run(job, summary, began)
     return summary
@@ -77,10 +80,11 @@ def _logging(job: Job, summary: Summary, began: float) -> Iterator[None]:
         add_handler(job.screen, LineFormatter("", settings.secrets()))
     try:
         logger.info(
-            "Run started: from %s to %s, query %s",
+            "Run started: from %s to %s, query %s sync=%s",
             job.describe_source(),
             settings.iterable_api_base_url,
             settings.query_file.name,
+            settings.sync_name,
         )
         with _errors_into(summary):
             yield
@@ -107,13 +111,13 @@ def _errors_into(summary: Summary) -> Iterator[None]:
 
 
 def _locked_run(job: Job, summary: Summary, began: float) -> None:
-    """Everything that only one run at a time may do."""
+    """Everything that only one run of a sync at a time may do."""
     stop = Stop()
     rotate_when_large()
-    with closing(State(job.settings.state_file)) as state:
+    with closing(_open_state(job, stop)) as state:
         interruption = Interruption(stop)
         state.hear_signals()
-        state.begin_run(summary.run_id, f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}")
+        state.begin_run(summary.run_id, f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}", summary.sync)
         with interruption.listening():
             with _errors_into(summary):
                 _take_steps(job, state, summary, stop, interruption)
@@ -122,28 +126,40 @@ def _locked_run(job: Job, summary: Summary, began: float) -> None:
                 summary.stopped_because = describe(interruption.signum)
             summary.seconds = time.monotonic() - began
             with interruption.delivering():
-                state.end_run(summary.run_id, summary.as_json())
-                with _only_warned("the state takes more of the disk than it needs"):
-                    state.give_back_space()
+                _end_run(state, summary, interrupted=bool(interruption.signum))
+
+
+def _open_state(job: Job, stop: Stop) -> State:
+    """The state, brought up to date under the lock of the default sync, which version 1.0.0 knows too."""
+    settings = job.settings
+    alone = nullcontext if settings.sync_name == DEFAULT_SYNC else lambda: RunLock(lock_path(settings.state_file))
+    return State(settings.state_file, alone, lambda: stop.deadline is not None and time.monotonic() > stop.deadline)
+
+
+def _end_run(state: State, summary: Summary, *, interrupted: bool) -> None:
+    with _only_warned("the run is not on record") if interrupted else nullcontext():
+        state.end_run(summary.run_id, summary.as_json())
+    with _only_warned("the state takes more of the disk than it needs"):
+        state.give_back_space()
 
 
 def _take_steps(job: Job, state: State, summary: Summary, stop: Stop, interruption: Interruption) -> None:
     """Rows, debts, delivery, and what is left to say."""
     settings = job.settings
-    destination = state.destination(settings.iterable_api_base_url, settings.iterable_api_key, settings.destination)
-    outbox = Outbox(state, destination, job.policy(), int(time.time() // 86400))
+    on_record = OnRecord(job, state)
+    outbox = Outbox(state, on_record.record.id, job.policy(), int(time.time() // 86400))
     path = csv_path(job)
-    summary.rows = load_rows(job, outbox, path)
+    summary.rows = load_rows(job, outbox, on_record, path)
     summary.csv = str(path)
-    plan = outbox.plan()
+    plan = outbox.plan(on_record.put)
     with interruption.delivering():
         _announce(plan, outbox, job, summary)
         _deliver(job, outbox, plan, summary, stop)
         with _only_warned("the rejected rows are not in a file of their own"):
             _write_rejected(path, outbox, summary)
-        for pattern in ("query_results_*.csv", "rejected_rows_*.csv"):
+        for stem in (export_stem(settings.sync_name), rejected_name(export_stem(settings.sync_name))):
             with _only_warned("old exports are still there"):
-                prune(csv_folder(settings), settings.csv_keep, pattern)
+                prune(csv_folder(settings), settings.csv_keep, stem)
     summary.exit_code = _exit_code(summary)
 
 
@@ -156,12 +172,13 @@ def _only_warned(what: str) -> Iterator[None]:
         logger.warning("Housekeeping failed, %s: %s", what, exit_of(error)[1])
 
 
-def load_rows(job: Job, outbox: Outbox, path: Path | None) -> int:
+def load_rows(job: Job, outbox: Outbox, on_record: OnRecord, path: Path | None) -> int:
     """Stream the result through the CSV into the outbox and close the database; returns the number of rows."""
     with closing(job.connect()) as source:
         logger.info("Connected to %s: %s", source.description, source.server)
         result = job.query(source)
-        builder = PayloadBuilder(job.mapping(), result.columns)
+        on_record.check(result.columns)
+        builder = PayloadBuilder(on_record.mapping, result.columns, address_ids=on_record.address_ids)
         if path is None:
             return outbox.load(builder.build(row) for row in result)
         try:
@@ -193,9 +210,24 @@ def _announce(plan: Plan, outbox: Outbox, job: Job, summary: Summary) -> None:
     )
     if plan.segment_renamed_from:
         logger.warning(
-            "SEGMENT_FIELD changed from %s to %s: the old field stays as it is at Iterable",
+            "SEGMENT_FIELD changed from %s to %s: the old field stays as it is at Iterable; when it comes back, its "
+            "members are members still",
             plan.segment_renamed_from,
             job.mapping().segment_field or "none",
+        )
+    if plan.members_renamed:
+        logger.warning(
+            "Users are named in another way now: %d members of the segment are known by their old name alone, and are "
+            "taken off the record; the field stays as it is at Iterable for who does not come back",
+            plan.members_renamed,
+        )
+    if plan.merged_rows:
+        summary.merged_rows = plan.merged_rows
+        logger.warning(
+            "Rows that are one event by EVENT_KEY and differ: %d, the first is row %d of the result; the first row "
+            "of an event counts; name one more column in EVENT_KEY if they are events of their own (--new-event-ids)",
+            plan.merged_rows,
+            plan.first_merged_line,
         )
     if plan.exit_held_back:
         summary.held_back = (
@@ -237,12 +269,16 @@ def _sender(settings: Settings, client: IterableClient, watch: Watch) -> tuple[S
 
 def _write_rejected(path: Path, outbox: Outbox, summary: Summary) -> None:
     """Give the person who will correct them the rows that were rejected, with the reasons."""
-    refused = path.with_name(path.name.replace("query_results", "rejected_rows", 1))
-    if refused == path:
-        refused = path.with_name(f"rejected_rows_{path.name}")
+    refused = path.with_name(rejected_name(path.name))
     if export_rejected(path, outbox.refused_lines(), refused):
         summary.rejected_csv = str(refused)
         logger.warning("Rejected rows written to %s", refused)
+
+
+def rejected_name(export: str) -> str:
+    """How the rejected rows of an export are named."""
+    name = export.replace(EXPORT_STEM, "rejected_rows", 1)
+    return name if name != export else f"rejected_rows_{export}"
 
 
 def _exit_code(summary: Summary) -> int:

@@ -16,6 +16,7 @@ class Summary:
     """The counts and circumstances of one run."""
 
     run_id: str
+    sync: str = ""
     auth: str = "api_key"
     retry_configuration: Mapping[str, float] = field(default_factory=dict)
     exit_code: int = 0
@@ -24,6 +25,7 @@ class Summary:
     users: Counts = field(default_factory=Counts)
     events: Counts = field(default_factory=Counts)
     left_segment: int = 0
+    merged_rows: int = 0
     requests: int = 0
     retries: Mapping[str, int] = field(default_factory=dict)
     csv: str | None = None
@@ -35,18 +37,21 @@ class Summary:
         """The object of `--json` and of the state's history."""
         return {
             "run_id": self.run_id,
+            "sync": self.sync,
             "exit_code": self.exit_code,
             "seconds": round(self.seconds, 3),
             "rows": self.rows,
             "users": _outcomes(self.users),
             "events": _outcomes(self.events),
             "left_segment": self.left_segment,
+            "merged_rows": self.merged_rows,
             "requests": self.requests,
             "retries": dict(self.retries),
             "retry_configuration": dict(self.retry_configuration),
             "auth": self.auth,
             "csv": self.csv,
             "stopped_because": self.stopped_because,
+            "held_back": self.held_back,
         }
 
     def log_line(self) -> str:
@@ -58,7 +63,7 @@ class Summary:
         )
         stopped = f" stopped_because={self.stopped_because!r}" if self.stopped_because else ""
         return (
-            f"exit_code={self.exit_code} rows={self.rows} {counts} "
+            f"exit_code={self.exit_code} sync={self.sync} rows={self.rows} {counts} "
             f"left_segment={self.left_segment} requests={self.requests} retries={_retries(self.retries)} "
             f"seconds={self.seconds:.2f} auth={self.auth} "
             f"retry_configuration={pairs(self.retry_configuration)} csv={self.csv}{stopped}"

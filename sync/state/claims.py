@@ -15,7 +15,7 @@ from sync.state.scope import Part, RunScope
 _TURNS = """
 SELECT t.place, t.failed_before, t.leaves, t.identity, o.digest, o.body,
     EXISTS (SELECT 1 FROM temp.scan_user s WHERE s.identity = t.identity)
-FROM temp.turn t LEFT JOIN owed_user o ON o.destination = ? AND o.identity = t.identity
+FROM temp.turn t LEFT JOIN owed_user o ON o.sync = ? AND o.identity = t.identity AND o.aside = 0
 """
 
 START = (UNKNOWN_MOMENT, b"")
@@ -54,7 +54,7 @@ class Claims(Part):
                 self._db.execute(
                     f"{_TURNS} WHERE t.place = (SELECT place FROM temp.turn WHERE place > ? AND failed_before = ? "
                     "ORDER BY place LIMIT 1 OFFSET ?)",
-                    (self._destination, self._after, failed_before, rank),
+                    (self._sync, self._after, failed_before, rank),
                 ).fetchone()
                 for rank in ranks
             ]
@@ -74,15 +74,16 @@ class Claims(Part):
         """How many events of this user come after the last of these."""
         with self._state.errors_explained():
             return self._run.one(
-                "SELECT COUNT(*) FROM owed_event WHERE destination = ? AND identity = ? AND (moment, id) > (?, ?)",
-                self._destination,
+                "SELECT COUNT(*) FROM owed_event WHERE sync = ? AND identity = ? AND aside = 0 "
+                "AND (moment, id) > (?, ?)",
+                self._sync,
                 user.identity,
                 *_last_of(user),
             )
 
     def _next(self, count: int, events: int) -> list[OwedUser]:
         turns = self._db.execute(
-            f"{_TURNS} WHERE t.place > ? ORDER BY t.place LIMIT ?", (self._destination, self._after, count)
+            f"{_TURNS} WHERE t.place > ? ORDER BY t.place LIMIT ?", (self._sync, self._after, count)
         ).fetchall()
         turns = list(takewhile(lambda turn: turn[1] == turns[0][1], turns))
         if turns:
@@ -116,9 +117,9 @@ class Claims(Part):
 
     def _with_some_events(self, user: OwedUser, count: int, after: tuple[int, bytes]) -> OwedUser:
         found: list[Any] = self._db.execute(
-            "SELECT id, digest, body, moment FROM owed_event WHERE destination = ? AND identity = ? "
+            "SELECT id, digest, body, moment FROM owed_event WHERE sync = ? AND identity = ? AND aside = 0 "
             "AND moment >= ? AND (moment, id) > (?, ?) ORDER BY moment, id LIMIT ?",
-            (self._destination, user.identity, after[0], *after, count + 1),
+            (self._sync, user.identity, after[0], *after, count + 1),
         ).fetchall()
         return replace(user, events=tuple(OwedEvent(*event) for event in found[:count]), more=len(found) > count)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sync.rows.payloads import Event, Payload, Rejection, RowPayloads
+from sync.rows.payloads import Event, Payload, RejectedEvent, Rejection, RowPayloads, under_address_id
 from sync.state.owed import Mark
 from sync.state.scope import GROUP, Part
 
@@ -28,7 +28,7 @@ class Comparison(Part):
     def _load_group(self, group: Sequence[tuple[int, RowPayloads]]) -> None:
         with self._state.transaction():
             users = self._known("profile", "identity", [row.identity for _, row in group])
-            events = self._known("event", "id", [bytes.fromhex(row.event.id) for _, row in group if row.event])
+            events = self._known("event", "id", [key for _, row in group if row.event for key in _keys(row.event)])
             self._db.executemany(
                 "INSERT INTO temp.scan_user (identity, moment, line, mark, digest, body, reason) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (identity) DO UPDATE SET moment = excluded.moment, "
@@ -37,15 +37,17 @@ class Comparison(Part):
                 [self._user_row(line, row, users.get(row.identity)) for line, row in group],
             )
             self._db.executemany(
-                "INSERT OR IGNORE INTO temp.scan_event VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO temp.scan_event (id, identity, moment, line, mark, digest, body, reason) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET merged = merged + 1, "
+                "merged_line = COALESCE(merged_line, excluded.line) WHERE digest <> excluded.digest",
                 [self._event_row(line, row, row.event, events) for line, row in group if row.event],
             )
 
     def _known(self, table: str, key: str, keys: Sequence[Any]) -> dict[Any, tuple[bytes | None, bytes | None]]:
         """What the state knows of these keys: key -> digests delivered and rejected."""
         marks = ",".join("?" * len(keys))
-        query = f"SELECT {key}, delivered, rejected FROM main.{table} WHERE destination = ? AND {key} IN ({marks})"
-        return {row[0]: (row[1], row[2]) for row in self._db.execute(query, (self._destination, *keys))}
+        query = f"SELECT {key}, delivered, rejected FROM main.{table} WHERE sync = ? AND {key} IN ({marks})"
+        return {row[0]: (row[1], row[2]) for row in self._db.execute(query, (self._sync, *keys))}
 
     def _mark(self, digest: bytes, rejected: bool, known: tuple[bytes | None, bytes | None] | None) -> Mark:
         delivered_before, rejected_before = known or (None, None)
@@ -67,9 +69,16 @@ class Comparison(Part):
         return row.identity, row.moment, line, mark, profile.digest, body, reason
 
     def _event_row(self, line: int, row: RowPayloads, event: Any, known: Mapping[Any, Any]) -> tuple[Any, ...]:
+        if event.address_id and bytes.fromhex(event.address_id) in known:
+            event = under_address_id(event)
         key = bytes.fromhex(event.id)
         rejected = not isinstance(event, Event)
         mark = self._mark(event.digest, rejected, known.get(key))
         body = event.body if not rejected and mark is Mark.OWED else None
         reason = event.reason if rejected else None
         return key, row.identity, row.moment, line, mark, event.digest, body, reason
+
+
+def _keys(event: Event | RejectedEvent) -> list[bytes]:
+    """The ids under which the event may be on record."""
+    return [bytes.fromhex(text) for text in (event.id, event.address_id) if text]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from sync.state.owed import Counts, Mark, Plan
-from sync.state.scope import Part
+from sync.state.scope import Part, RunScope
+from sync.state.segment import Segment
 
 FORGET_AFTER = 90
 """Days: what was in no result for so long may be forgotten."""
@@ -13,20 +14,26 @@ FORGET_AFTER = 90
 SEEN_EXACT = 7
 """Days: `seen` is only written when it is older, so that a run in which nothing changed writes next to nothing."""
 
-SMALL_SEGMENT = 10
-"""Members: a smaller segment may empty itself without being asked about."""
-
 
 class Debts(Part):
     """Turns the compared rows into debts, in one commit."""
 
-    def plan(self) -> Plan:
-        """Turn the collected rows into debts, in one commit, and say what they mean."""
+    def __init__(self, run: RunScope) -> None:
+        super().__init__(run)
+        self._segment = Segment(run)
+
+    def plan(self, put_on_record: Callable[[], object]) -> Plan:
+        """Turn the collected rows into debts, in one commit, and say what they mean.
+
+        `put_on_record` is called inside that commit; what it raises undoes all of it.
+        """
         plan = Plan()
         with self._state.transaction():
+            put_on_record()
             self._derive_events()
-            plan.segment_renamed_from = self._renamed_segment()
-            self._find_leavers(plan)
+            if self._policy.retry_rejected or self._policy.full:
+                self._take_up_rejected()
+            self._segment.find_leavers(plan)
             self._put_debts()
             self._line_up()
             self._count(plan)
@@ -35,95 +42,81 @@ class Debts(Part):
         return plan
 
     def _derive_events(self) -> None:
-        """An owed event of a rejected profile has the profile's outcome."""
+        """An owed event of a rejected profile has the profile's outcome; it keeps its body, and comes back with it."""
         self._db.execute(
-            "UPDATE temp.scan_event SET body = NULL, "
-            "mark = (SELECT mark FROM temp.scan_user u WHERE u.identity = scan_event.identity) "
-            "WHERE mark = ? AND identity IN (SELECT identity FROM temp.scan_user WHERE mark >= ?)",
+            "UPDATE temp.scan_event SET mark = (SELECT mark FROM temp.scan_user u "
+            "WHERE u.identity = scan_event.identity) WHERE mark = ? "
+            "AND identity IN (SELECT identity FROM temp.scan_user WHERE mark >= ?)",
             (Mark.OWED, Mark.KNOWN_REJECTED),
         )
 
-    def _renamed_segment(self) -> str:
-        """The old name when SEGMENT_FIELD changed; nobody is a member of the new field yet."""
-        found = self._db.execute("SELECT segment_field FROM destination WHERE id = ?", (self._destination,)).fetchone()
-        old: str = found[0] if found else ""
-        if old == self._policy.segment_field:
-            return ""
-        self._run.renamed_from = old
-        if old:
+    def _take_up_rejected(self) -> None:
+        """What was set aside is owed again, whole: profiles, events whose rows have left the result, exits."""
+        here = (self._sync,)
+        for table, key, owed in (("profile", "identity", "owed_user"), ("event", "id", "owed_event")):
             self._db.execute(
-                "UPDATE owed_user SET body = json_remove(body, ?) WHERE destination = ? AND body IS NOT NULL",
-                (f'$.dataFields."{old}"', self._destination),
+                f"UPDATE main.{table} SET rejected = NULL, reason = NULL WHERE sync = ? "
+                f"AND {key} IN (SELECT {key} FROM {owed} o WHERE o.sync = ? AND o.aside > 0)",
+                here * 2,
             )
-        self._db.execute(
-            "UPDATE main.profile SET in_segment = 0 WHERE destination = ? AND in_segment > 0", (self._destination,)
-        )
-        self._db.execute(
-            "UPDATE destination SET segment_field = ? WHERE id = ?", (self._policy.segment_field, self._destination)
-        )
-        return old
-
-    def _find_leavers(self, plan: Plan) -> None:
-        """Those who were in the segment and are not in the result, unless they would empty it."""
-        if not (self._policy.whole_window and self._policy.segment_field) or self._run.renamed_from:
-            return
-        plan.segment_size = self._run.one(
-            "SELECT COUNT(*) FROM main.profile WHERE destination = ? AND in_segment > 0", self._destination
-        )
-        self._db.execute(
-            "INSERT INTO temp.leaver (identity) SELECT identity FROM main.profile WHERE destination = ? AND "
-            "in_segment > 0 AND identity NOT IN (SELECT identity FROM temp.scan_user) ORDER BY identity",
-            (self._destination,),
-        )
-        plan.leaving = self._run.one("SELECT COUNT(*) FROM temp.leaver")
-        many = plan.segment_size >= SMALL_SEGMENT and plan.leaving * 2 > plan.segment_size
-        if many and not self._policy.allow_mass_exit:
-            plan.exit_held_back = self._run.exit_held_back = True
-            self._db.execute("DELETE FROM temp.leaver")
+            self._db.execute(f"UPDATE {owed} SET aside = 0 WHERE sync = ? AND aside > 0", here)
+        self._db.execute("UPDATE main.profile SET in_segment = 1 WHERE sync = ? AND in_segment = 3", here)
 
     def _put_debts(self) -> None:
-        """Replace what was owed to the users of the result; what was owed to others stays, and comes first."""
-        here = self._destination
+        """Replace what was owed to the users of the result; what was owed to others stays, and comes first.
+
+        What is rejected as before stays set aside as it is: the result holds no body for it.
+        """
+        here = self._sync
         self._db.execute(
-            "DELETE FROM owed_event WHERE destination = ? AND id IN (SELECT id FROM temp.scan_event)", (here,)
+            "DELETE FROM owed_event WHERE sync = ? AND id IN (SELECT id FROM temp.scan_event WHERE mark <> ? "
+            "OR body IS NOT NULL)",
+            (here, Mark.KNOWN_REJECTED),
         )
         self._db.execute(
-            "INSERT INTO owed_event (destination, id, identity, moment, digest, body) "
-            "SELECT ?, id, identity, moment, digest, body FROM temp.scan_event WHERE mark = ?",
+            "INSERT INTO owed_event (sync, id, identity, moment, digest, body, aside) "
+            "SELECT ?, id, identity, moment, digest, body, CASE mark WHEN ? THEN 0 ELSE 2 END "
+            "FROM temp.scan_event WHERE body IS NOT NULL",
             (here, Mark.OWED),
         )
         self._db.execute(
-            "DELETE FROM owed_user WHERE destination = ? AND identity IN (SELECT identity FROM temp.scan_user)", (here,)
+            "UPDATE owed_event SET aside = 0 WHERE sync = ? AND aside = 2 AND identity IN "
+            "(SELECT identity FROM temp.scan_user WHERE mark < ?)",
+            (here, Mark.KNOWN_REJECTED),
         )
         self._db.execute(
-            "INSERT INTO owed_user (place, destination, identity, digest, body) "
-            "SELECT (SELECT COALESCE(MAX(place), 0) FROM owed_user) + position, ?, identity, digest, body "
-            "FROM temp.scan_user u WHERE mark = ? OR (mark < 3 AND EXISTS (SELECT 1 FROM owed_event e "
-            "WHERE e.destination = ? AND e.identity = u.identity)) ORDER BY position",
-            (here, Mark.OWED, here),
+            "DELETE FROM owed_user WHERE sync = ? AND identity IN "
+            "(SELECT identity FROM temp.scan_user WHERE mark <> ?)",
+            (here, Mark.KNOWN_REJECTED),
+        )
+        place = "SELECT (SELECT COALESCE(MAX(place), 0) FROM owed_user)"
+        self._db.execute(
+            f"INSERT INTO owed_user (place, sync, identity, digest, body) {place} + position, ?, identity, digest, "
+            "body FROM temp.scan_user u WHERE mark = ? OR (mark < ? AND EXISTS (SELECT 1 FROM owed_event e "
+            "WHERE e.sync = ? AND e.identity = u.identity AND e.aside = 0)) ORDER BY position",
+            (here, Mark.OWED, Mark.KNOWN_REJECTED, here),
         )
         self._db.execute(
-            "INSERT INTO owed_user (place, destination, identity) "
-            "SELECT (SELECT COALESCE(MAX(place), 0) FROM owed_user) + ROW_NUMBER() OVER (ORDER BY identity), ?, "
-            "identity FROM (SELECT DISTINCT identity FROM owed_event o "
-            "WHERE destination = ? AND NOT EXISTS (SELECT 1 FROM owed_user u WHERE u.destination = o.destination AND "
-            "u.identity = o.identity) AND identity NOT IN (SELECT identity FROM temp.scan_user))",
+            f"INSERT INTO owed_user (place, sync, identity) {place} + ROW_NUMBER() OVER (ORDER BY identity), ?, "
+            "identity FROM (SELECT DISTINCT identity FROM owed_event o WHERE sync = ? AND aside = 0 AND NOT EXISTS "
+            "(SELECT 1 FROM owed_user u WHERE u.sync = o.sync AND u.identity = o.identity) "
+            "AND identity NOT IN (SELECT identity FROM temp.scan_user))",
             (here, here),
         )
 
     def _line_up(self) -> None:
         """Give everybody a place: users in the query's order, then leavers, and last of all the known failers."""
         everybody = (
-            ("owed_user o", 0, f"o.destination = {self._destination} AND {self._run.serves()}"),
+            ("owed_user o", 0, f"o.sync = {self._sync} AND o.aside = 0 AND {self._run.serves()}"),
             ("temp.leaver o", 1, "true"),
         )
         for failed, exists in ((0, "NOT EXISTS"), (1, "EXISTS")):
             for table, leaves, condition in everybody:
                 self._db.execute(
                     "INSERT INTO temp.turn (identity, leaves, failed_before) SELECT o.identity, ?, ? "
-                    f"FROM {table} WHERE {condition} AND {exists} (SELECT 1 FROM failer f WHERE f.destination = ? "
+                    f"FROM {table} WHERE {condition} AND {exists} (SELECT 1 FROM failer f WHERE f.sync = ? "
                     "AND f.identity = o.identity) ORDER BY o.place",
-                    (leaves, failed, self._destination),
+                    (leaves, failed, self._sync),
                 )
 
     def _count(self, plan: Plan) -> None:
@@ -139,15 +132,20 @@ class Debts(Part):
         plan.owed_users, plan.owed_profiles, plan.leavers = self._db.execute(
             "SELECT COUNT(*) FILTER (WHERE NOT leaves), COUNT(o.body) FILTER (WHERE NOT leaves), "
             "COUNT(*) FILTER (WHERE leaves) FROM temp.turn t LEFT JOIN owed_user o "
-            "ON o.destination = ? AND o.identity = t.identity",
-            (self._destination,),
+            "ON o.sync = ? AND o.identity = t.identity AND o.aside = 0",
+            (self._sync,),
         ).fetchone()
         plan.owed_events = self._run.one(
-            "SELECT COUNT(*) FROM temp.turn t JOIN owed_event o ON o.destination = ? AND o.identity = t.identity",
-            self._destination,
+            "SELECT COUNT(*) FROM temp.turn t JOIN owed_event o "
+            "ON o.sync = ? AND o.identity = t.identity AND o.aside = 0",
+            self._sync,
         )
         if not plan.exit_held_back:
             plan.leaving = plan.leavers
+        plan.merged_rows, first = self._db.execute(
+            "SELECT COALESCE(SUM(merged), 0), MIN(merged_line) FROM temp.scan_event"
+        ).fetchone()
+        plan.first_merged_line = first or 0
 
     def new_rejections(self) -> Iterator[tuple[str, str]]:
         """Who was rejected before any request, and why: (identity, reason)."""
@@ -165,22 +163,22 @@ class Debts(Part):
         delivered = ", delivered = NULL" if self._policy.full else ""
         for table, key, scan in (("profile", "identity", "scan_user"), ("event", "id", "scan_event")):
             self._db.execute(
-                f"UPDATE main.{table} SET rejected = NULL, reason = NULL{delivered} WHERE destination = ? "
+                f"UPDATE main.{table} SET rejected = NULL, reason = NULL{delivered} WHERE sync = ? "
                 f"AND {key} IN (SELECT {key} FROM temp.{scan} WHERE mark = ?)",
-                (self._destination, Mark.OWED),
+                (self._sync, Mark.OWED),
             )
 
     def _remember(self) -> None:
         """Put new rejections on record, note who was seen, and forget who was not for 90 days."""
-        here, today = self._destination, self._today
+        here, today = self._sync, self._today
         self._db.execute(
-            "INSERT INTO main.profile (destination, identity, rejected, reason, in_segment, seen) "
+            "INSERT INTO main.profile (sync, identity, rejected, reason, in_segment, seen) "
             "SELECT ?, identity, digest, reason, 0, ? FROM temp.scan_user WHERE mark = 4 ON CONFLICT DO UPDATE SET "
             "rejected = excluded.rejected, reason = excluded.reason",
             (here, today),
         )
         self._db.execute(
-            "INSERT INTO main.event (destination, id, rejected, reason, seen) "
+            "INSERT INTO main.event (sync, id, rejected, reason, seen) "
             "SELECT ?, id, digest, reason, ? FROM temp.scan_event WHERE mark = 4 AND reason IS NOT NULL "
             "ON CONFLICT DO UPDATE SET rejected = excluded.rejected, reason = excluded.reason",
             (here, today),
@@ -191,11 +189,23 @@ class Debts(Part):
         )
         for table, key, scan in (("profile", "identity", "scan_user"), ("event", "id", "scan_event")):
             self._db.execute(
-                f"UPDATE main.{table} SET seen = ? WHERE destination = ? AND seen < ? "
+                f"UPDATE main.{table} SET seen = ? WHERE sync = ? AND seen < ? "
                 f"AND {key} IN (SELECT {key} FROM temp.{scan})",
                 (today, here, today - SEEN_EXACT),
             )
         stale = (here, today - FORGET_AFTER)
-        self._db.execute("DELETE FROM main.profile WHERE destination = ? AND seen < ? AND in_segment = 0", stale)
-        self._db.execute("DELETE FROM main.event WHERE destination = ? AND seen < ?", stale)
-        self._db.execute("DELETE FROM failer WHERE destination = ? AND seen < ?", stale)
+        self._db.execute("DELETE FROM main.profile WHERE sync = ? AND seen < ? AND in_segment = 0", stale)
+        self._db.execute("DELETE FROM main.event WHERE sync = ? AND seen < ?", stale)
+        self._db.execute("DELETE FROM failer WHERE sync = ? AND seen < ?", stale)
+        self._forget_set_aside()
+
+    def _forget_set_aside(self) -> None:
+        """What was set aside goes with the record of why."""
+        for owed, condition in (
+            ("owed_user", "identity NOT IN (SELECT identity FROM main.profile WHERE sync = :sync)"),
+            ("owed_event", "aside = 1 AND id NOT IN (SELECT id FROM main.event WHERE sync = :sync)"),
+            ("owed_event", "aside = 2 AND identity NOT IN (SELECT identity FROM main.profile WHERE sync = :sync)"),
+        ):
+            self._db.execute(
+                f"DELETE FROM {owed} WHERE sync = :sync AND aside > 0 AND {condition}", {"sync": self._sync}
+            )

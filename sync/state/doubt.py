@@ -28,14 +28,14 @@ class Doubt(Part):
         self._remember_prior("profile", "identity", "in_segment", profiles)
         self._remember_prior("event", "id", "0", events)
         self._db.executemany(
-            "INSERT INTO main.profile (destination, identity, in_segment, seen) VALUES (?, ?, ?, ?) "
+            "INSERT INTO main.profile (sync, identity, in_segment, seen) VALUES (?, ?, ?, ?) "
             "ON CONFLICT DO UPDATE SET delivered = NULL, "
             "in_segment = CASE in_segment WHEN 0 THEN excluded.in_segment ELSE in_segment END",
-            [(self._destination, identity, perhaps, self._today) for identity in profiles],
+            [(self._sync, identity, perhaps, self._today) for identity in profiles],
         )
         self._db.executemany(
-            "UPDATE main.event SET delivered = NULL WHERE destination = ? AND id = ?",
-            [(self._destination, event) for event in events],
+            "UPDATE main.event SET delivered = NULL WHERE sync = ? AND id = ?",
+            [(self._sync, event) for event in events],
         )
 
     def _remember_prior(self, table: str, key: str, segment: str, keys: Sequence[Any]) -> None:
@@ -45,8 +45,8 @@ class Doubt(Part):
             some = keys[start : start + GROUP]
             marks = ",".join("?" * len(some))
             for row in self._db.execute(
-                f"SELECT {key}, delivered, {segment} FROM main.{table} WHERE destination = ? AND {key} IN ({marks})",
-                (self._destination, *some),
+                f"SELECT {key}, delivered, {segment} FROM main.{table} WHERE sync = ? AND {key} IN ({marks})",
+                (self._sync, *some),
             ):
                 self._prior[row[0]] = row[1:]
 
@@ -57,8 +57,8 @@ class Doubt(Part):
         delivered, in_segment = self._prior[value]
         segment = f", in_segment = {in_segment}" if table == "profile" else ""
         self._db.execute(
-            f"UPDATE main.{table} SET delivered = ?{segment} WHERE destination = ? AND {key} = ?",
-            (delivered, self._destination, value),
+            f"UPDATE main.{table} SET delivered = ?{segment} WHERE sync = ? AND {key} = ?",
+            (delivered, self._sync, value),
         )
 
     def stay_in_doubt(self, user: OwedUser) -> None:

@@ -7,85 +7,32 @@ request relies on it (`synchronous=FULL`): a power loss must not bring back what
 
 from __future__ import annotations
 
-import hashlib
 import json
+import logging
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
-APPLICATION_ID = 0x49744D79
+from sync.state.schema import APPLICATION_ID, STEPS, bring_up_to_date, version_of
+
+logger = logging.getLogger("state")
+
 RUNS_KEPT = 10_000
 CACHE_KIB = 2_000
 
 STEPS_TO_A_SIGNAL = 100_000
 """Steps of SQLite's machine, a millisecond or so; when Python is called in between, it runs signal handlers."""
 
-FIRST_SCHEMA = """
-CREATE TABLE destination (
-    id INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE,
-    segment_field TEXT NOT NULL DEFAULT ''
-);
-CREATE TABLE profile (                 -- what Iterable holds of a user, as far as it is known
-    destination INTEGER NOT NULL,
-    identity TEXT NOT NULL,
-    delivered BLOB,                    -- digest of the payload Iterable has; NULL: in doubt, or none
-    rejected BLOB,                     -- digest of the payload that was rejected
-    reason TEXT,
-    in_segment INTEGER NOT NULL,       -- 0 no, 1 yes, 2 perhaps: sent, and the answer not recorded
-    seen INTEGER NOT NULL,             -- the day (since 1970) of a result that held the user, a week exact
-    PRIMARY KEY (destination, identity)
-) WITHOUT ROWID;
-CREATE TABLE event (
-    destination INTEGER NOT NULL,
-    id BLOB NOT NULL,
-    delivered BLOB,
-    rejected BLOB,
-    reason TEXT,
-    seen INTEGER NOT NULL,
-    PRIMARY KEY (destination, id)
-) WITHOUT ROWID;
-CREATE TABLE owed_user (               -- who has something coming, in the order of delivery
-    place INTEGER PRIMARY KEY,
-    destination INTEGER NOT NULL,
-    identity TEXT NOT NULL,
-    digest BLOB,
-    body TEXT,                         -- the profile's payload; NULL: only events are owed
-    UNIQUE (destination, identity)
-);
-CREATE TABLE owed_event (
-    destination INTEGER NOT NULL,
-    id BLOB NOT NULL,
-    identity TEXT NOT NULL,
-    moment INTEGER NOT NULL,
-    digest BLOB NOT NULL,
-    body TEXT NOT NULL,
-    UNIQUE (destination, id)
-);
-CREATE INDEX owed_event_of_user ON owed_event (destination, identity, moment);
-CREATE TABLE run (
-    number INTEGER PRIMARY KEY,
-    id TEXT NOT NULL,
-    started TEXT NOT NULL,             -- UTC
-    summary TEXT                       -- JSON; NULL: the run did not come to its end
-);
-"""
+BUSY_SECONDS = 0.2
+"""How long SQLite itself waits for another writer, before it is asked whether to go on waiting."""
 
-KNOWN_FAILERS = """
-CREATE TABLE failer (                  -- who is a known failer: a call failed, and nothing was delivered since
-    destination INTEGER NOT NULL,
-    identity TEXT NOT NULL,
-    seen INTEGER NOT NULL,             -- the day (since 1970) of the last failure
-    PRIMARY KEY (destination, identity)
-) WITHOUT ROWID;
-ALTER TABLE destination ADD COLUMN stops_in_a_row INTEGER NOT NULL DEFAULT 0;
-"""
-
-STEPS = (FIRST_SCHEMA, KNOWN_FAILERS)
-"""What makes each version of the schema out of the one before; version 1 comes from an empty file."""
+WARN_AFTER = 5.0
+PATIENCE = 600.0
+"""Seconds that a writer waits for another's commit: the debts of a million rows are one commit of a minute or so."""
 
 
 class StateError(Exception):
@@ -97,19 +44,25 @@ class RunRecord(NamedTuple):
 
     id: str
     started: str
+    sync: str
     summary: Mapping[str, Any] | None
 
 
-def fingerprint(api_key: str) -> str:
-    """Twelve hex digits that tell two keys apart and give neither away."""
-    return hashlib.sha256(b"iterable destination\0" + api_key.encode()).hexdigest()[:12]
-
-
 class State:
-    """An open state file, made when there is none. For one thread; raises StateError for what SQLite or disk refuse."""
+    """An open state file, made when there is none. For one thread; raises StateError for what SQLite or disk refuse.
 
-    def __init__(self, path: Path) -> None:
+    Several processes may have it open: a writer waits for the other's commit, until `give_up` says otherwise.
+    `alone` is a block in which no other program works on the file; an older file is brought up to date inside it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        alone: Callable[[], AbstractContextManager[object]] = nullcontext,
+        give_up: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.path = path
+        self._alone, self._give_up = alone, give_up
         with self.errors_explained():
             self.db = self._connect()
             try:
@@ -127,28 +80,36 @@ class State:
         return sqlite3.connect(self.path, isolation_level=None, timeout=5)
 
     def _prepare(self) -> None:
-        version = 0
-        if self.db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
-            version = _check_schema(self.db, self.path)
-        self._bring_up_to_date(version)
+        version = _check_schema(self.db, self.path)
+        if not version:
+            self.db.execute("PRAGMA auto_vacuum=INCREMENTAL")
         for pragma in (
+            "journal_mode=WAL",
             "synchronous=FULL",
             f"cache_size=-{CACHE_KIB}",
             "temp_store=FILE",
             "journal_size_limit=16000000",
-            "journal_mode=WAL",
+            f"busy_timeout={BUSY_SECONDS * 1000:.0f}",
         ):
             self.db.execute(f"PRAGMA {pragma}")
+        if not version:
+            with self.transaction():
+                bring_up_to_date(self.db)
+        elif version < len(STEPS):
+            self._migrate(version)
 
-    def _bring_up_to_date(self, version: int) -> None:
-        """Take the schema from `version` (0: an empty file) to this program's, in one transaction."""
-        if version == 0:
-            self.db.execute("PRAGMA auto_vacuum=INCREMENTAL")
-        if version < len(STEPS):
-            self.db.executescript(
-                f"BEGIN IMMEDIATE;{''.join(STEPS[version:])}PRAGMA application_id={APPLICATION_ID};"
-                f"PRAGMA user_version={len(STEPS)};COMMIT;"
-            )
+    def _migrate(self, version: int) -> None:
+        """Bring an older file up to date in one transaction, with a copy of it beside it."""
+        with self._alone():
+            self._keep_copy(self.path.with_name(f"{self.path.name}.v{version}"))
+            with self.transaction():
+                bring_up_to_date(self.db)
+
+    def _keep_copy(self, path: Path) -> None:
+        if not path.exists():
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            with closing(sqlite3.connect(path)) as copy:
+                self.db.backup(copy)
 
     def errors_explained(self) -> AbstractContextManager[None]:
         """Turn what SQLite or the disk says into a sentence for the operator."""
@@ -158,12 +119,28 @@ class State:
         """From here on a signal's handler runs also in the middle of a long statement; if it raises, that ends it."""
         self.db.set_progress_handler(lambda: None, STEPS_TO_A_SIGNAL)
 
+    def _begin(self) -> None:
+        """Begin to write; while another process writes, wait."""
+        deadline = time.monotonic() + PATIENCE
+        warned = False
+        while True:
+            try:
+                self.db.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or self._give_up() or time.monotonic() > deadline:
+                    raise
+            else:
+                return
+            if not warned and time.monotonic() > deadline - PATIENCE + WARN_AFTER:
+                warned = True
+                logger.warning("Another process writes the state %s; waiting for it", self.path)
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All of the block or nothing of it."""
         with self.errors_explained():
             try:
-                self.db.execute("BEGIN IMMEDIATE")
+                self._begin()
                 yield
                 self.db.execute("COMMIT")
             except BaseException:  # a signal may raise anywhere, and a disk may fill with the last page
@@ -171,31 +148,10 @@ class State:
                     self.db.execute("ROLLBACK")
                 raise
 
-    def destination(self, base_url: str, api_key: str, name: str = "") -> int:
-        """The number of the destination called `name`, or of this project's address and key.
-
-        A name that is new takes over what is known of the address and key, so that naming a destination loses nothing.
-        """
-        unnamed = f"{base_url}#{fingerprint(api_key)}"
-        with self.transaction():
-            found = self._destination(name or unnamed)
-            if found is None and name:
-                self.db.execute("UPDATE destination SET name = ? WHERE name = ?", (name, unnamed))
-                found = self._destination(name)
-            if found is None:
-                self.db.execute("INSERT INTO destination (name) VALUES (?)", (name or unnamed,))
-                found = self._destination(name or unnamed)
-        assert found is not None  # noqa: S101 - it was just inserted
-        return found
-
-    def _destination(self, name: str) -> int | None:
-        row = self.db.execute("SELECT id FROM destination WHERE name = ?", (name,)).fetchone()
-        return row[0] if row else None
-
-    def begin_run(self, run_id: str, started: str) -> None:
+    def begin_run(self, run_id: str, started: str, sync: str = "") -> None:
         """Put the run on record before it does anything."""
         with self.transaction():
-            self.db.execute("INSERT INTO run (id, started) VALUES (?, ?)", (run_id, started))
+            self.db.execute("INSERT INTO run (id, started, sync) VALUES (?, ?, ?)", (run_id, started, sync))
             self.db.execute("DELETE FROM run WHERE number <= (SELECT MAX(number) FROM run) - ?", (RUNS_KEPT,))
 
     def end_run(self, run_id: str, summary: Mapping[str, Any]) -> None:
@@ -224,6 +180,9 @@ class StateCopy(State):
     that ends. It starts empty when there is no state yet.
     """
 
+    def _keep_copy(self, path: Path) -> None:
+        """It is one."""
+
     def _connect(self) -> sqlite3.Connection:
         copy = sqlite3.connect("", isolation_level=None)
         try:
@@ -246,8 +205,9 @@ def read_history(path: Path, count: int) -> list[RunRecord]:
 
 
 def _runs(db: sqlite3.Connection, count: int) -> list[RunRecord]:
-    rows = db.execute("SELECT id, started, summary FROM run ORDER BY number DESC LIMIT ?", (count,))
-    return [RunRecord(run, started, json.loads(summary) if summary else None) for run, started, summary in rows]
+    sync = "sync" if version_of(db) >= len(STEPS) else "''"
+    rows = db.execute(f"SELECT id, started, {sync}, summary FROM run ORDER BY number DESC LIMIT ?", (count,))
+    return [RunRecord(run, at, of, json.loads(summary) if summary else None) for run, at, of, summary in rows]
 
 
 def _open_to_read(path: Path) -> sqlite3.Connection:
@@ -272,8 +232,10 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
 
 
 def _check_schema(db: sqlite3.Connection, path: Path) -> int:
-    """The version of the schema in the file; refuses one that is not a state, or of a version yet to come."""
-    version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    """The version of the schema in the file, 0 for an empty one; refuses what is no state, or of a version to come."""
+    version = version_of(db)
+    if not version and not db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+        return 0
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise StateError(f"{path} is an SQLite file of another program; name another STATE_FILE")
     if not 0 < version <= len(STEPS):

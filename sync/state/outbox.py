@@ -11,7 +11,7 @@ million of them need no more memory than a thousand, and one commit turns them i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from sync.rows.payloads import RowPayloads
 from sync.state.claims import Claims
@@ -25,10 +25,10 @@ from sync.state.scope import RunScope
 
 
 class Outbox:
-    """The debts of one run at one destination. `today` is a day number since 1970."""
+    """The debts of one run of a sync. `today` is a day number since 1970."""
 
-    def __init__(self, state: State, destination: int, policy: Policy, today: int) -> None:
-        run = RunScope(state, destination, policy, today)
+    def __init__(self, state: State, sync: int, policy: Policy, today: int) -> None:
+        run = RunScope(state, sync, policy, today)
         self._comparison, self._debts, self._doubt = Comparison(run), Debts(run), Doubt(run)
         self._claims, self._outcomes = Claims(run, self._doubt), Outcomes(run, self._doubt)
 
@@ -36,9 +36,9 @@ class Outbox:
         """Take all rows of the result and return how many there were; a group at a time is in memory."""
         return self._comparison.load(rows)
 
-    def plan(self) -> Plan:
-        """Turn the collected rows into debts, in one commit, and say what they mean."""
-        return self._debts.plan()
+    def plan(self, put_on_record: Callable[[], object] = lambda: None) -> Plan:
+        """Turn the collected rows into debts, in one commit with `put_on_record`, and say what they mean."""
+        return self._debts.plan(put_on_record)
 
     def new_rejections(self) -> Iterator[tuple[str, str]]:
         """Who was rejected before any request, and why: (identity, reason)."""

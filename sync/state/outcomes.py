@@ -26,9 +26,9 @@ class Outcomes(Part):
                 self._record_failer(outcome)
                 self._doubt.forget(outcome)
             self._db.executemany(
-                "DELETE FROM owed_user WHERE destination = :destination AND identity = :identity AND body IS NULL "
-                "AND NOT EXISTS (SELECT 1 FROM owed_event WHERE destination = :destination AND identity = :identity)",
-                [{"destination": self._destination, "identity": outcome.user.identity} for outcome in outcomes],
+                "DELETE FROM owed_user WHERE sync = :sync AND identity = :identity AND body IS NULL "
+                "AND NOT EXISTS (SELECT 1 FROM owed_event WHERE sync = :sync AND identity = :identity AND aside = 0)",
+                [{"sync": self._sync, "identity": outcome.user.identity} for outcome in outcomes],
             )
 
     def _record_profile(self, outcome: UserOutcome) -> None:
@@ -39,24 +39,26 @@ class Outcomes(Part):
             if not result.sent:
                 self._doubt.restore("profile", "identity", user.identity)
             return
-        key = (self._destination, user.identity)
+        key = (self._sync, user.identity)
         if result.outcome is Outcome.DELIVERED:
             inside = int(bool(self._policy.segment_field) and user.in_result)
             self._db.execute(
                 "UPDATE main.profile SET delivered = ?, rejected = NULL, reason = NULL, in_segment = ?, seen = ? "
-                "WHERE destination = ? AND identity = ?",
+                "WHERE sync = ? AND identity = ?",
                 (user.digest, inside, self._today, *key),
             )
         else:
-            before = 0 if user.leaves else self._doubt.segment_before(user.identity)
+            before = 3 if user.leaves else self._doubt.segment_before(user.identity)
             self._db.execute(
                 "UPDATE main.profile SET rejected = ?, reason = ?, in_segment = COALESCE(?, in_segment) "
-                "WHERE destination = ? AND identity = ?",
+                "WHERE sync = ? AND identity = ?",
                 (user.digest, result.reason, before, *key),
             )
-            self._db.execute("DELETE FROM owed_event WHERE destination = ? AND identity = ?", key)
+            self._db.execute("UPDATE owed_user SET aside = 1 WHERE sync = ? AND identity = ?", key)
+            self._db.execute("UPDATE owed_event SET aside = 2 WHERE sync = ? AND identity = ? AND aside = 0", key)
             self._refuse("scan_user", "identity", user.identity, result.reason)
-        self._db.execute("UPDATE owed_user SET body = NULL, digest = NULL WHERE destination = ? AND identity = ?", key)
+            return
+        self._db.execute("UPDATE owed_user SET body = NULL, digest = NULL WHERE sync = ? AND identity = ?", key)
 
     def _record_events(self, outcome: UserOutcome) -> None:
         for event, result in zip(outcome.user.events, outcome.events, strict=True):
@@ -66,14 +68,16 @@ class Outcomes(Part):
                 continue
             delivered, rejected = (event.digest, None) if result.outcome is Outcome.DELIVERED else (None, event.digest)
             self._db.execute(
-                "INSERT INTO main.event (destination, id, delivered, rejected, reason, seen) VALUES (?, ?, ?, ?, ?, ?) "
+                "INSERT INTO main.event (sync, id, delivered, rejected, reason, seen) VALUES (?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT DO UPDATE SET delivered = excluded.delivered, rejected = excluded.rejected, "
                 "reason = excluded.reason, seen = excluded.seen",
-                (self._destination, event.id, delivered, rejected, result.reason or None, self._today),
+                (self._sync, event.id, delivered, rejected, result.reason or None, self._today),
             )
-            self._db.execute("DELETE FROM owed_event WHERE destination = ? AND id = ?", (self._destination, event.id))
             if rejected:
+                self._db.execute("UPDATE owed_event SET aside = 1 WHERE sync = ? AND id = ?", (self._sync, event.id))
                 self._refuse("scan_event", "id", event.id, result.reason)
+            else:
+                self._db.execute("DELETE FROM owed_event WHERE sync = ? AND id = ?", (self._sync, event.id))
 
     def _record_failer(self, outcome: UserOutcome) -> None:
         """Whose call failed is a known failer, until something of theirs is delivered: the later of the two counts."""
@@ -83,22 +87,22 @@ class Outcomes(Part):
                 failer = False
             elif result and result.failed:
                 failer = True
-        key = (self._destination, outcome.user.identity)
+        key = (self._sync, outcome.user.identity)
         if failer:
             self._db.execute("INSERT OR REPLACE INTO failer VALUES (?, ?, ?)", (*key, self._today))
         elif failer is False:
-            self._db.execute("DELETE FROM failer WHERE destination = ? AND identity = ?", key)
+            self._db.execute("DELETE FROM failer WHERE sync = ? AND identity = ?", key)
 
     def stops_in_a_row(self) -> int:
         """How many runs in a row, the last ones, the stop rule for failing calls has stopped."""
-        return self._run.one("SELECT stops_in_a_row FROM destination WHERE id = ?", self._destination)
+        return self._run.one("SELECT stops_in_a_row FROM sync WHERE id = ?", self._sync)
 
     def record_end(self, *, stopped_by_rule: bool) -> None:
         """Count one more run in a row that the rule stopped, or begin anew."""
         with self._state.transaction():
             self._db.execute(
-                "UPDATE destination SET stops_in_a_row = CASE WHEN ? THEN stops_in_a_row + 1 ELSE 0 END WHERE id = ?",
-                (stopped_by_rule, self._destination),
+                "UPDATE sync SET stops_in_a_row = CASE WHEN ? THEN stops_in_a_row + 1 ELSE 0 END WHERE id = ?",
+                (stopped_by_rule, self._sync),
             )
 
     def _refuse(self, table: str, key: str, value: Any, reason: str) -> None:

@@ -109,7 +109,8 @@ class Plan:
     """What the result of the query means: counted before anything is sent.
 
     `owed_events` counts those of leavers, too; `leaving` is who would leave, `leavers` who does: nobody while a mass
-    exit is held back.
+    exit is held back. `members_renamed` were known by the other kind of name; `merged_rows` fell together with others
+    under EVENT_KEY and differ from them, the first of them on `first_merged_line` of the result.
     """
 
     users: Counts = field(default_factory=Counts)
@@ -122,6 +123,9 @@ class Plan:
     segment_size: int = 0
     exit_held_back: bool = False
     segment_renamed_from: str = ""
+    members_renamed: int = 0
+    merged_rows: int = 0
+    first_merged_line: int = 0
 
 
 @dataclass(frozen=True)
@@ -136,3 +140,4 @@ class Policy:
     retry_rejected: bool = False
     allow_mass_exit: bool = False
     segment_field: str = ""
+    by_user_id: bool = False

@@ -1,4 +1,4 @@
-"""What the parts of the outbox share: one run at one destination, and the tables that it collects rows in."""
+"""What the parts of the outbox share: one run at one sync, and the tables that it collects rows in."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ CREATE TEMP TABLE scan_user (
 );
 CREATE TEMP TABLE scan_event (
     id BLOB PRIMARY KEY, identity TEXT NOT NULL, moment INTEGER NOT NULL, line INTEGER NOT NULL,
-    mark INTEGER NOT NULL, digest BLOB NOT NULL, body TEXT, reason TEXT
+    mark INTEGER NOT NULL, digest BLOB NOT NULL, body TEXT, reason TEXT,
+    merged INTEGER NOT NULL DEFAULT 0, merged_line INTEGER
 ) WITHOUT ROWID;
 CREATE TEMP TABLE leaver (place INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE);
 CREATE TEMP TABLE turn (
@@ -27,12 +28,11 @@ CREATE TEMP TABLE refused_line (line INTEGER PRIMARY KEY, reason TEXT NOT NULL);
 
 
 class RunScope:
-    """One run at one destination, over an open state. `today` is a day number since 1970."""
+    """One run of a sync, over an open state. `today` is a day number since 1970."""
 
-    def __init__(self, state: State, destination: int, policy: Policy, today: int) -> None:
+    def __init__(self, state: State, sync: int, policy: Policy, today: int) -> None:
         self.state, self.db = state, state.db
-        self.destination, self.policy, self.today = destination, policy, today
-        self.renamed_from = ""
+        self.sync, self.policy, self.today = sync, policy, today
         self.exit_held_back = False
         with state.errors_explained():
             self.db.execute(f"PRAGMA temp.cache_size=-{CACHE_KIB}")
@@ -58,4 +58,4 @@ class Part:
     def __init__(self, run: RunScope) -> None:
         self._run = run
         self._state, self._db = run.state, run.db
-        self._destination, self._policy, self._today = run.destination, run.policy, run.today
+        self._sync, self._policy, self._today = run.sync, run.policy, run.today

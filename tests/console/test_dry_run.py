@@ -235,7 +235,7 @@ def test_a_dry_run_while_a_run_is_under_way(desk: Desk) -> None:
     ("environ", "code", "sentence"),
     [
         ({"USER_FIELDS": "shoe_size"}, ExitCode.USAGE, "USER_FIELDS names the column shoe_size, which is missing"),
-        ({"STATE_FILE": "/dev/null"}, ExitCode.STOPPED, "/dev/null is an SQLite file of another program"),
+        ({"STATE_FILE": "/etc/passwd"}, ExitCode.STOPPED, "the state /etc/passwd is not an SQLite file"),
         ({"USERS_PER_SECOND": "fast"}, ExitCode.USAGE, "USERS_PER_SECOND is 'fast'"),
     ],
 )

@@ -135,18 +135,21 @@ def test_json(summary: Summary) -> None:
     told = summary.as_json()
     assert list(told) == [
         "run_id",
+        "sync",
         "exit_code",
         "seconds",
         "rows",
         "users",
         "events",
         "left_segment",
+        "merged_rows",
         "requests",
         "retries",
         "retry_configuration",
         "auth",
         "csv",
         "stopped_because",
+        "held_back",
     ]
     assert list(told["users"]) == list(told["events"]) == ["delivered", "unchanged", "rejected", "failed"]
     assert json.loads(json.dumps(told)) == told
@@ -188,7 +191,7 @@ def test_log_line(summary: Summary) -> None:
 
 def test_history_of_a_killed_run() -> None:
     """A run without an end is in the table, and nothing is claimed of it."""
-    line = history_table([RunRecord("r1", "2026-01-13 14:31:22", None)]).splitlines()[1]
+    line = history_table([RunRecord("r1", "2026-01-13 14:31:22", "", None)]).splitlines()[1]
     assert line.startswith("2026-01-13 14:31:22 ")
     assert line.endswith("none: it was killed, or is still running")
 
@@ -196,12 +199,13 @@ def test_history_of_a_killed_run() -> None:
 def test_history() -> None:
     """The table has a line for each run in the order given, users and events counted together."""
     runs = [
-        RunRecord("r2", "2026-01-14 14:31:22", STOPPED.as_json()),
-        RunRecord("r1", "2026-01-13 14:31:22", DONE.as_json()),
+        RunRecord("r2", "2026-01-14 14:31:22", "orders", STOPPED.as_json()),
+        RunRecord("r1", "2026-01-13 14:31:22", "default", DONE.as_json()),
     ]
     header, second, first, foot = history_table(runs).splitlines()
-    assert header.split() == ["start", "(UTC)", "seconds", "rows", *OUTCOMES, "exit", "code"]
-    assert first.split() == ["2026-01-13", "14:31:22", "12.3", "1234", "1000+1200", "234+34", "0+0", "0+0", "0"]
+    assert header.split() == ["start", "(UTC)", "sync", "seconds", "rows", *OUTCOMES, "exit", "code"]
+    assert first.split()[:5] == ["2026-01-13", "14:31:22", "default", "12.3", "1234"]
+    assert first.split()[5:] == ["1000+1200", "234+34", "0+0", "0+0", "0"]
     assert second.split()[-2:] == ["1234+1234", "1"]
     assert len({len(line) for line in (header, second, first)}) == 1
     assert "users+events" in foot

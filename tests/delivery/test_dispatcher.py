@@ -33,7 +33,7 @@ from sync.state.file import State
 from sync.state.outbox import Outbox
 from sync.state.owed import Counts, Policy, UserOutcome
 from tests import faults as catalogue
-from tests.harness import COLUMNS, World, address, counts, identity, people, person
+from tests.harness import COLUMNS, World, address, counts, identity, people, person, sync_of
 
 # -- 429 -----------------------------------------------------------------------------------------------------
 
@@ -100,7 +100,7 @@ def deliver(path: Path, count: int, sender: Script | Silent, stop: Stop | None =
     job = Job(load_settings(Path(os.devnull), {"DB_USER": "a", "DB_NAME": "b", "ITERABLE_API_KEY": "c"}))
     builder = PayloadBuilder(job.mapping(), COLUMNS)
     with closing(State(path / "state.sqlite3")) as state:
-        box = Outbox(state, state.destination("https://api.iterable.com", "key"), Policy(segment_field="s"), 20_000)
+        box = Outbox(state, sync_of(state), Policy(segment_field="s"), 20_000)
         box.load(builder.build(row) for row in people(count))
         return Dispatcher(sender, box, stop, sender.watch, workers=1, clock=sender.clock).run(box.plan())
 

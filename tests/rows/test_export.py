@@ -288,21 +288,28 @@ def test_rows_are_not_kept(tmp_path: Path) -> None:
 # -- pruning -------------------------------------------------------------------------------------------------
 
 
+def export(second: int) -> str:
+    """The name of an export."""
+    return f"query_results_20260106_12000{second}.csv"
+
+
 def test_prune_keeps_the_newest(tmp_path: Path) -> None:
-    """The oldest exports go; other files, and everything when 0 are to be kept, stay."""
-    for age, name in enumerate(["query_results_3.csv", "query_results_1.csv", "query_results_2.csv", "mine.csv"]):
+    """The oldest exports go; another sync's and other files, and everything when 0 are to be kept, stay."""
+    for age, name in enumerate(
+        [export(3), export(1), export(2), "query_results_orders_20260106_120000.csv", "mine.csv"]
+    ):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (1_000_000 - age, 1_000_000 - age))
     assert prune(tmp_path, 0) == []
     assert prune(tmp_path, 5) == []
-    assert [path.name for path in prune(tmp_path, 1)] == ["query_results_2.csv", "query_results_1.csv"]
-    assert names_in(tmp_path) == ["mine.csv", "query_results_3.csv"]
+    assert [path.name for path in prune(tmp_path, 1)] == [export(2), export(1)]
+    assert names_in(tmp_path) == ["mine.csv", export(3), "query_results_orders_20260106_120000.csv"]
 
 
 def test_prune_removes_what_crashed_runs_left(tmp_path: Path) -> None:
     """A temporary file that nobody writes any more goes; one that is being written stays."""
-    (tmp_path / ".query_results_1.csv.abc.part").touch()
+    (tmp_path / f".{export(1)}.abc.part").touch()
     (tmp_path / ".other.part").touch()
-    with CsvExport(tmp_path / "query_results_2.csv", ["a"]):
-        assert [path.name for path in prune(tmp_path, 0)] == [".query_results_1.csv.abc.part"]
-    assert names_in(tmp_path) == [".other.part", "query_results_2.csv"]
+    with CsvExport(tmp_path / export(2), ["a"]):
+        assert [path.name for path in prune(tmp_path, 0)] == [f".{export(1)}.abc.part"]
+    assert names_in(tmp_path) == [".other.part", export(2)]

@@ -116,8 +116,8 @@ def test_cron_hears_two_or_three_lines(
 
 
 KEYS = (
-    *("run_id", "exit_code", "seconds", "rows", "users", "events", "left_segment", "requests"),
-    *("retries", "retry_configuration", "auth", "csv", "stopped_because"),
+    *("run_id", "sync", "exit_code", "seconds", "rows", "users", "events", "left_segment", "merged_rows", "requests"),
+    *("retries", "retry_configuration", "auth", "csv", "stopped_because", "held_back"),
 )
 
 
@@ -158,10 +158,10 @@ def test_history(world: World, capsys: pytest.CaptureFixture[str]) -> None:
 
     assert world.main("--history", "2") == ExitCode.DONE
     header, newest, oldest, note = capsys.readouterr().out.splitlines()
-    columns = ("start", "seconds", "rows", "delivered", "unchanged", "rejected", "failed", "exit code")
+    columns = ("start", "sync", "seconds", "rows", "delivered", "unchanged", "rejected", "failed", "exit code")
     assert all(name in header for name in columns)
-    assert newest.split()[3:] == ["3", "1+1", "2+2", "0+0", "0+0", "0"]
-    assert oldest.split()[3:] == ["2", "2+2", "0+0", "0+0", "0+0", "0"]
+    assert newest.split()[4:] == ["3", "1+1", "2+2", "0+0", "0+0", "0"]
+    assert oldest.split()[4:] == ["2", "2+2", "0+0", "0+0", "0+0", "0"]
     assert "users+events" in note
     assert world.main("--history", "1") == ExitCode.DONE
     assert len(capsys.readouterr().out.splitlines()) == 3
@@ -183,8 +183,8 @@ def test_first_and_last_line_of_the_log(world: World) -> None:
 
     for summary in (first, second):
         lines = [line for line in world.log().splitlines() if line.endswith(f"run={summary.run_id}")]
-        assert "from memory://rows to https://api.iterable.com" in lines[0]
-        assert f"exit_code={int(summary.exit_code)} rows={summary.rows} users_delivered=" in lines[-1]
+        assert "from memory://rows to https://api.iterable.com" in lines[0] and " sync=default " in lines[0]
+        assert f"exit_code={int(summary.exit_code)} sync=default rows={summary.rows} users_delivered=" in lines[-1]
     assert "stopped_because=" in lines[-1]
 
 

@@ -96,7 +96,7 @@ def test_file_may_be_a_pipe(tmp_path: Path) -> None:
     """`--env-file <(decrypt secrets)` works: the file is read once."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    text = "".join(f"{name}={value}\n" for name, value in NEEDED.items())
+    text = "".join(f"{name}={value}\n" for name, value in (NEEDED | {"SYNC_NAME": "shop"}).items())
     writer = threading.Thread(target=pipe.write_text, args=(text,))
     writer.start()
     assert load_settings(pipe, {}).db_name == "shop"

@@ -151,7 +151,7 @@ def test_relative_paths_of_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_example_is_a_start(tmp_path: Path) -> None:
     """A copy of `.env.example` misses exactly what only its owner knows."""
-    path = tmp_path / ".env"
+    path = tmp_path / "default.env"
     path.write_bytes((HOME / ".env.example").read_bytes())
     with pytest.raises(SettingsError) as caught:
         load_settings(path, {})

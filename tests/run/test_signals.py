@@ -100,7 +100,7 @@ def test_a_signal_in_the_middle_of_a_stop() -> None:
 
 def tables(world: World) -> Iterator[list[tuple[Any, ...]]]:
     """All that the state holds but the runs."""
-    for table in ("destination", "profile", "event", "owed_user", "owed_event"):
+    for table in ("sync", "profile", "event", "owed_user", "owed_event"):
         yield world.table(f"SELECT * FROM {table} ORDER BY 1, 2, 3")
 
 

@@ -14,7 +14,7 @@ from sync.run.settings import defaults
 from sync.state.file import State
 from sync.state.outbox import Outbox
 from sync.state.owed import Outcome, OwedUser, PayloadResult, Plan, Policy, UserOutcome
-from tests.harness import COLUMNS
+from tests.harness import COLUMNS, sync_of
 
 TODAY = 20_000
 
@@ -47,7 +47,7 @@ class Runs:
 
     def __init__(self, state: State) -> None:
         self.state = state
-        self.destination = state.destination("https://api.iterable.com", "key")
+        self.sync = sync_of(state)
         self.outbox: Outbox
         self.today = TODAY
 
@@ -56,7 +56,7 @@ class Runs:
         for table in ("scan_user", "scan_event", "leaver", "turn", "refused_line"):
             self.state.db.execute(f"DROP TABLE IF EXISTS temp.{table}")  # those of the run before, which is over
         policy.setdefault("segment_field", mapping.segment_field)
-        self.outbox = Outbox(self.state, self.destination, Policy(**policy), self.today)
+        self.outbox = Outbox(self.state, self.sync, Policy(**policy), self.today)
         builder = PayloadBuilder(mapping, COLUMNS)
         assert self.outbox.load(builder.build(row) for row in rows) == len(rows)
         return self.outbox.plan()

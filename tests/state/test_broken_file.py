@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from sync.run.exit_codes import ExitCode
-from sync.state.file import STEPS, State, StateCopy, StateError, read_history
+from sync.state.file import State, StateCopy, StateError, read_history
+from sync.state.schema import STEPS
 from tests.harness import World, people
 
 
@@ -129,11 +130,12 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     assert "check" in refusal(tmp_path / "nowhere" / "state.sqlite3")
 
 
-def test_a_state_in_use_by_another_program(path: Path) -> None:
+def test_a_state_in_use_by_another_program(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever holds the file locked is to be ended: the run does not go on without its state."""
     with closing(State(path)) as state, closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         state.db.execute("PRAGMA busy_timeout=0")
+        monkeypatch.setattr("sync.state.file.PATIENCE", 0.0)
         with pytest.raises(StateError, match="in use by another program"):
             state.begin_run("one", "2026-01-06 12:00:00")
 

@@ -120,7 +120,7 @@ def test_outcomes_are_recorded_together(runs: Runs) -> None:
 @pytest.mark.parametrize("step", ["_known", "_user_row", "_event_row"])
 def test_a_signal_while_rows_come_in(runs: Runs, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     """Rows that were interrupted half way leave the state as it was, and usable."""
-    box = Outbox(runs.state, runs.destination, Policy(), TODAY)
+    box = Outbox(runs.state, runs.sync, Policy(), TODAY)
     builder = PayloadBuilder(MAPPING, COLUMNS)
 
     def interrupted(*_: Any) -> Any:

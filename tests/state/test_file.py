@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from sync.state import file as state_module
-from sync.state.file import APPLICATION_ID, FIRST_SCHEMA, STEPS, State, StateCopy, StateError, fingerprint, read_history
-from tests.harness import KEY, PROJECT, World, counts
+from sync.state.file import State, StateCopy, StateError, read_history
+from sync.state.schema import APPLICATION_ID, FIRST_SCHEMA, STEPS
+from tests.harness import KEY, PROJECT, World, counts, sync_of
 from tests.process import without_privilege
 
 URL = "https://api.iterable.com"
@@ -62,47 +63,11 @@ def test_every_commit_reaches_the_disk(path: Path) -> None:
         assert state.db.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
-def test_it_never_holds_the_key(path: Path) -> None:
-    """A destination is told by the address and a fingerprint of the key, never by the key."""
-    with closing(State(path)) as state:
-        state.destination(URL, SECRET)
-        state.destination(URL, SECRET, "shop")
-
-    content = b"".join(file.read_bytes() for file in path.parent.iterdir())
-    assert SECRET.encode() not in content
-    assert fingerprint(SECRET) != fingerprint(SECRET[:-1] + "1")
-    assert len(fingerprint(SECRET)) == 12
-
-
-def test_a_state_belongs_to_one_destination(path: Path) -> None:
-    """Another key or another region is another destination; the same ones are the same."""
-    with closing(State(path)) as state:
-        first = state.destination(URL, SECRET)
-        others = {state.destination(URL, "other"), state.destination("https://api.eu.iterable.com", SECRET)}
-
-        assert state.destination(URL, SECRET) == first
-        assert first not in others
-        assert len(others) == 2
-
-
-def test_a_name_keeps_the_state_when_the_key_is_rotated(path: Path) -> None:
-    """A new name takes over what was known of address and key, and then outlives the key."""
-    with closing(State(path)) as state:
-        unnamed = state.destination(URL, SECRET)
-        named = state.destination(URL, SECRET, "shop")
-
-        assert named == unnamed
-        assert state.destination(URL, "rotated", "shop") == named
-        assert state.destination(URL, "rotated", "second") != named
-        assert state.destination(URL, SECRET) != named
-
-
 def test_looking_changes_nothing(path: Path) -> None:
     """Opened for looking, a state that is not there is empty and is not made."""
     assert read_history(path, 10) == []
     with closing(StateCopy(path)) as copy:
         assert copy.history(10) == []
-        assert copy.destination(URL, SECRET) == 1
 
     assert list(path.parent.iterdir()) == []
 
@@ -110,11 +75,11 @@ def test_looking_changes_nothing(path: Path) -> None:
 def test_a_copy_takes_every_change(path: Path) -> None:
     """Whatever is done to a copy, with the ordinary code, the folder stays as it was, byte for byte."""
     with closing(State(path)) as state:
-        number = state.destination(URL, SECRET)
+        number = sync_of(state)
         state.begin_run("one", "2026-01-06 12:00:00")
     before = listing(path.parent)
     with closing(StateCopy(path)) as copy:
-        assert copy.destination(URL, SECRET, "shop") == number
+        assert sync_of(copy) == number
         copy.begin_run("two", "2026-01-06 12:00:00")
         assert [run.id for run in copy.history(9)] == ["two", "one"]
         assert listing(path.parent) == before
@@ -190,7 +155,8 @@ def test_an_older_schema_is_brought_up_to_date(path: Path) -> None:
         old.commit()
 
     with closing(State(path)) as state:
-        assert state.db.execute("SELECT name, stops_in_a_row FROM destination").fetchall() == [("ours", 0)]
+        known = state.db.execute("SELECT name, destination, settings, stops_in_a_row FROM sync").fetchall()
+        assert known == [(None, "ours", None, 0)]
         assert state.db.execute("PRAGMA user_version").fetchone() == (len(STEPS),)
         assert state.db.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall() == wanted
 
@@ -250,7 +216,7 @@ def test_space_of_delivered_debts_is_given_back(path: Path) -> None:
         state.begin_run("large", "2026-01-06 12:00:00")
         with state.transaction():
             state.db.executemany(
-                "INSERT INTO owed_event VALUES (1, ?, 'ann@example.com', 0, x'', ?)",
+                "INSERT INTO owed_event VALUES (1, ?, 'ann@example.com', 0, x'', ?, 0)",
                 ((number.to_bytes(4, "big"), "x" * 2000) for number in range(4000)),
             )
         before = state.db.execute("PRAGMA page_count").fetchone()[0]

@@ -52,7 +52,9 @@ def lines(world: World, *words: str) -> list[str]:
 
 def owed(world: World) -> set[str]:
     """Who is still owed something."""
-    rows = world.table("SELECT identity FROM owed_user UNION SELECT identity FROM owed_event")
+    rows = world.table(
+        "SELECT identity FROM owed_user WHERE aside = 0 UNION SELECT identity FROM owed_event WHERE aside = 0"
+    )
     return {identity for (identity,) in rows}
 
 

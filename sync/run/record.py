@@ -1,0 +1,88 @@
+"""What is on record of a sync, held against the settings of this run: what may not change, and what changes nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sync.rows.columns import Column
+from sync.rows.mapping import Field, in_order, named_columns
+from sync.run.job import Job
+from sync.state.file import State
+from sync.state.syncs import Recorded, SyncName, SyncRecord, merged
+
+logger = logging.getLogger("main")
+
+
+class OnRecord:
+    """The record of this run's sync. `mapping` is the job's, in the order on record, so that it gives the same bytes.
+
+    Raises RefusedError for a segment field that is another sync's.
+    """
+
+    def __init__(self, job: Job, state: State) -> None:
+        self._job, at = job, job.settings
+        name = SyncName(at.sync_name, at.iterable_api_base_url, at.iterable_api_key, at.destination)
+        mapping = job.mapping()
+        self.record = SyncRecord(state, name, mapping.segment_field)
+        self.record.refuse_foreign_field(mapping.segment_field)
+        self._before = self.record.recorded or Recorded(event_key=mapping.event_key if self.record.is_migrated else ())
+        self.mapping = replace(
+            mapping,
+            user_fields=in_order(mapping.user_fields, self._before.user_fields),
+            event_fields=in_order(mapping.event_fields, self._before.event_fields),
+            event_key=self._key_in_order(mapping.event_key),
+        )
+        by_user_id = bool(mapping.user_id_column)
+        self._by_user_id = by_user_id
+        self.address_ids = by_user_id and (self._before.address_ids or self.record.had_addresses())
+
+    def _key_in_order(self, event_key: Sequence[str]) -> tuple[str, ...]:
+        """Sorted, so that the order in the settings says nothing; but 1.0.0 made ids in that order."""
+        known = self._before.event_key
+        return tuple(known) if sorted(known) == sorted(event_key) else tuple(sorted(event_key))
+
+    def check(self, columns: Sequence[Column]) -> None:
+        """Hold the columns of the result against the record: raises RefusedError when events would get other ids."""
+        kinds = dict(columns)
+        if not self._job.new_event_ids:
+            self.record.refuse_new_event_ids(
+                self.mapping.event_name,
+                self.mapping.event_key,
+                by_user_id=self._by_user_id,
+                has_address=self.mapping.email_column in kinds,
+            )
+        for column in named_columns(self.mapping):
+            before, now = self._before.kinds.get(column), kinds[column].value
+            if before not in (None, now):
+                logger.warning(
+                    "The column %s was %s in the last run and is %s now: see whether its values still mean the same",
+                    column,
+                    before,
+                    now,
+                )
+        self._kinds = {column: kinds[column].value for column in named_columns(self.mapping)}
+
+    def put(self) -> None:
+        """Put the settings of this run on record, and claim the segment field; inside a transaction."""
+        if self._job.policy().whole_window:
+            self.record.claim(self.mapping.segment_field)
+        else:
+            self.record.refuse_foreign_field(self.mapping.segment_field)
+        before, now = self._before, self.mapping
+        self.record.put(
+            Recorded(
+                event_name=now.event_name or before.event_name,
+                event_key=now.event_key if now.event_name else before.event_key,
+                by_user_id=self._by_user_id if now.event_name else before.by_user_id,
+                address_ids=self.address_ids or before.address_ids,
+                user_fields=merged(_names(now.user_fields), before.user_fields),
+                event_fields=merged(_names(now.event_fields), before.event_fields),
+                kinds={**before.kinds, **self._kinds},
+            )
+        )
+
+
+def _names(fields: Sequence[Field]) -> list[str]:
+    return [field.name for field in fields]

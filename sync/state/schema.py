@@ -1,0 +1,137 @@
+"""The tables of the state file, and the steps that bring an older file up to date, each once."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+APPLICATION_ID = 0x49744D79
+
+FIRST_SCHEMA = """
+CREATE TABLE destination (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    segment_field TEXT NOT NULL DEFAULT ''
+);
+CREATE TABLE profile (                 -- what Iterable holds of a user, as far as it is known
+    destination INTEGER NOT NULL,
+    identity TEXT NOT NULL,
+    delivered BLOB,                    -- digest of the payload Iterable has; NULL: in doubt, or none
+    rejected BLOB,                     -- digest of the payload that was rejected
+    reason TEXT,
+    in_segment INTEGER NOT NULL,       -- 0 no, 1 yes, 2 perhaps: sent, and the answer not recorded
+    seen INTEGER NOT NULL,             -- the day (since 1970) of a result that held the user, a week exact
+    PRIMARY KEY (destination, identity)
+) WITHOUT ROWID;
+CREATE TABLE event (
+    destination INTEGER NOT NULL,
+    id BLOB NOT NULL,
+    delivered BLOB,
+    rejected BLOB,
+    reason TEXT,
+    seen INTEGER NOT NULL,
+    PRIMARY KEY (destination, id)
+) WITHOUT ROWID;
+CREATE TABLE owed_user (               -- who has something coming, in the order of delivery
+    place INTEGER PRIMARY KEY,
+    destination INTEGER NOT NULL,
+    identity TEXT NOT NULL,
+    digest BLOB,
+    body TEXT,                         -- the profile's payload; NULL: only events are owed
+    UNIQUE (destination, identity)
+);
+CREATE TABLE owed_event (
+    destination INTEGER NOT NULL,
+    id BLOB NOT NULL,
+    identity TEXT NOT NULL,
+    moment INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    body TEXT NOT NULL,
+    UNIQUE (destination, id)
+);
+CREATE INDEX owed_event_of_user ON owed_event (destination, identity, moment);
+CREATE TABLE run (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL,
+    started TEXT NOT NULL,             -- UTC
+    summary TEXT                       -- JSON; NULL: the run did not come to its end
+);
+"""
+"""As version 1.0.0 of the program made it."""
+
+KNOWN_FAILERS = """
+CREATE TABLE failer (                  -- who is a known failer: a call failed, and nothing was delivered since
+    destination INTEGER NOT NULL,
+    identity TEXT NOT NULL,
+    seen INTEGER NOT NULL,             -- the day (since 1970) of the last failure
+    PRIMARY KEY (destination, identity)
+) WITHOUT ROWID;
+ALTER TABLE destination ADD COLUMN stops_in_a_row INTEGER NOT NULL DEFAULT 0;
+"""
+
+SYNCS = """
+CREATE TABLE sync (                    -- a sync at a destination: all that the state knows belongs to one of them
+    id INTEGER PRIMARY KEY,
+    name TEXT,                         -- NULL: known from before syncs had names, and taken over by none yet
+    destination TEXT NOT NULL,         -- its name, or the project
+    project TEXT NOT NULL,             -- the address and a fingerprint of the key, as the last run used them
+    segment_field TEXT NOT NULL,       -- the field that profile.in_segment speaks of
+    stops_in_a_row INTEGER NOT NULL DEFAULT 0,
+    settings TEXT,                     -- JSON: what the ids of events hang on; NULL: not on record yet
+    UNIQUE (name, destination)
+);
+INSERT INTO sync (id, destination, project, segment_field, stops_in_a_row)
+    SELECT id, name, name, segment_field, stops_in_a_row FROM destination;
+DROP TABLE destination;
+ALTER TABLE profile RENAME COLUMN destination TO sync;
+ALTER TABLE event RENAME COLUMN destination TO sync;
+ALTER TABLE owed_user RENAME COLUMN destination TO sync;
+ALTER TABLE owed_event RENAME COLUMN destination TO sync;
+ALTER TABLE failer RENAME COLUMN destination TO sync;
+ALTER TABLE owed_user ADD COLUMN aside INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE owed_event ADD COLUMN aside INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE run ADD COLUMN sync TEXT NOT NULL DEFAULT '';
+CREATE TABLE segment_claim (           -- which sync writes a segment field
+    field TEXT NOT NULL,
+    sync INTEGER NOT NULL,
+    PRIMARY KEY (field, sync)
+) WITHOUT ROWID;
+CREATE TABLE other_member (            -- who is in a segment whose field the sync does not write at present
+    sync INTEGER NOT NULL,
+    field TEXT NOT NULL,
+    identity TEXT NOT NULL,
+    in_segment INTEGER NOT NULL,
+    PRIMARY KEY (sync, field, identity)
+) WITHOUT ROWID;
+"""
+"""`aside`: not owed at present, because it was rejected (1) or because the user's profile was (2); it is kept, so that
+it comes back when it is asked for again. From here on `in_segment` is 3 where the exit was rejected."""
+
+STEPS = (FIRST_SCHEMA, KNOWN_FAILERS, SYNCS)
+"""What makes each version of the schema out of the one before; version 1 comes from an empty file."""
+
+
+def version_of(db: sqlite3.Connection) -> int:
+    """The version of the schema in the file; 0 for one that is empty."""
+    version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def bring_up_to_date(db: sqlite3.Connection) -> None:
+    """Take the schema to this program's version; in a transaction that the caller began."""
+    version = version_of(db)  # another process may have taken the steps meanwhile
+    for step in STEPS[version:]:
+        for statement in _statements(step):
+            db.execute(statement)
+    db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+    db.execute(f"PRAGMA user_version={len(STEPS)}")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements one by one: `executescript` would commit the transaction first."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

@@ -1,0 +1,160 @@
+"""Whose state it is: a sync at a destination, the segment fields that it writes, and what its event ids hang on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import NamedTuple
+
+from sync.state.file import State
+
+_ADOPT = "UPDATE sync SET name = :name, destination = :destination WHERE id = ("
+_FIND: tuple[str, ...] = (
+    f"{_ADOPT}SELECT id FROM sync WHERE name = :name AND destination = :destination)",
+    f"{_ADOPT}SELECT id FROM sync WHERE name = :name AND destination = :project)",
+    f"{_ADOPT}SELECT id FROM sync WHERE name IS NULL AND destination IN (:destination, :project) "
+    "AND segment_field = :segment_field ORDER BY destination = :destination DESC LIMIT 1)",
+    "INSERT INTO sync (name, destination, project, segment_field, settings) "
+    "VALUES (:name, :destination, :project, :segment_field, '{}')",
+)
+"""In this order: its own state; its own from before the destination had a name; what is on record from before syncs
+had names, for whoever comes first with that destination and segment field; nothing."""
+
+
+class RefusedError(Exception):
+    """The run would do harm that cannot be undone; one sentence with the remedy. Nothing was sent."""
+
+
+class SyncName(NamedTuple):
+    """A sync at a destination: `destination` is the name that DESTINATION gives it, empty for none."""
+
+    name: str
+    base_url: str
+    api_key: str
+    destination: str = ""
+
+    @property
+    def project(self) -> str:
+        """The address, and twelve hex digits that tell two keys apart and give neither away."""
+        digest = hashlib.sha256(b"iterable destination\0" + self.api_key.encode()).hexdigest()
+        return f"{self.base_url}#{digest[:12]}"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a sync's event ids and payloads hang on, as its last run had it.
+
+    `event_key` is in the order that the ids are made in; `by_user_id` says what names the user in them. `address_ids`:
+    events are on record under ids that were made with the address. The fields are in the order in which payloads hold
+    them, so that another order in the settings changes no payload; `kinds` are those of the columns.
+    """
+
+    event_name: str = ""
+    event_key: Sequence[str] = ()
+    by_user_id: bool = False
+    address_ids: bool = False
+    user_fields: Sequence[str] = ()
+    event_fields: Sequence[str] = ()
+    kinds: Mapping[str, str] = field(default_factory=dict)
+
+
+class SyncRecord:
+    """The record of one sync. Opening it makes it known to the state, or renames its destination."""
+
+    def __init__(self, state: State, sync: SyncName, segment_field: str) -> None:
+        self._state, self._sync = state, sync
+        values = {
+            "name": sync.name,
+            "destination": sync.destination or sync.project,
+            "project": sync.project,
+            "segment_field": segment_field,
+        }
+        with state.transaction():
+            for statement in _FIND:
+                if state.db.execute(statement, values).rowcount:
+                    break
+            own = "WHERE name = :name AND destination = :destination"
+            state.db.execute(f"UPDATE sync SET project = :project {own}", values)
+            self.id, settings = state.db.execute(f"SELECT id, settings FROM sync {own}", values).fetchone()
+        self.is_migrated = settings is None
+        self.recorded = Recorded(**json.loads(settings)) if settings and settings != "{}" else None
+
+    def refuse_foreign_field(self, segment_field: str) -> None:
+        """Raise RefusedError when another sync of this destination writes this segment field."""
+        with self._state.errors_explained():
+            self._refuse_foreign_field(segment_field)
+
+    def claim(self, segment_field: str) -> None:
+        """From here on this field is the sync's; inside a transaction. Raises RefusedError when it is another's."""
+        if segment_field:
+            self._refuse_foreign_field(segment_field)
+            self._state.db.execute("INSERT OR IGNORE INTO segment_claim VALUES (?, ?)", (segment_field, self.id))
+
+    def _refuse_foreign_field(self, segment_field: str) -> None:
+        found = self._state.db.execute(
+            "SELECT other.name FROM segment_claim JOIN sync other ON other.id = segment_claim.sync "
+            "JOIN sync own ON own.id = ? WHERE field = ? AND other.id <> own.id "
+            "AND (other.destination = own.destination OR other.project = own.project)",
+            (self.id, segment_field),
+        ).fetchone()
+        if found:
+            raise RefusedError(
+                f"SEGMENT_FIELD={segment_field} of the sync {self._sync.name} is written by the sync {found[0]} of the "
+                f"same project, and each would take off the other's users: give this one another SEGMENT_FIELD; or, if "
+                f"it is that sync under a new name, say SYNC_NAME={found[0]}"
+            )
+
+    def refuse_new_event_ids(
+        self, event_name: str, event_key: Sequence[str], *, by_user_id: bool, has_address: bool
+    ) -> None:
+        """Raise RefusedError when events that were delivered would be tracked once more under another id."""
+        before = self.recorded
+        if before is None or not before.event_name or not event_name:
+            return
+        changed = [
+            f"{setting} from {old} to {new}"
+            for setting, old, new in (
+                ("EVENT_NAME", before.event_name, event_name),
+                ("EVENT_KEY", ",".join(sorted(before.event_key)), ",".join(sorted(event_key))),
+            )
+            if old != new
+        ]
+        if before.by_user_id and not by_user_id:
+            changed.append("USER_ID_COLUMN to none")
+        if by_user_id and not before.by_user_id and not has_address:
+            changed.append("EMAIL_COLUMN to none")
+        count = self._events_on_record() if changed else 0
+        if count:
+            raise RefusedError(
+                f"{' and '.join(changed)}: {count:,} events that are on record would get another id, and those still "
+                "in the window would be tracked a second time: set it back, give the other query a SYNC_NAME of "
+                "its own, or run once with --new-event-ids"
+            )
+
+    def had_addresses(self) -> bool:
+        """Whether users are on record by their addresses."""
+        with self._state.errors_explained():
+            found = self._state.db.execute(
+                "SELECT 1 FROM profile WHERE sync = ? AND identity LIKE '%@%' AND identity NOT GLOB '[i?]*:*' LIMIT 1",
+                (self.id,),
+            ).fetchone()
+        return found is not None
+
+    def _events_on_record(self) -> int:
+        with self._state.errors_explained():
+            count: int = self._state.db.execute(
+                "SELECT COUNT(*) FROM event WHERE sync = ? AND rejected IS NULL", (self.id,)
+            ).fetchone()[0]
+        return count
+
+    def put(self, settings: Recorded) -> None:
+        """Put these settings on record; inside a transaction."""
+        self._state.db.execute("UPDATE sync SET settings = ? WHERE id = ?", (json.dumps(asdict(settings)), self.id))
+        self.recorded = settings
+
+
+def merged(names: Sequence[str], recorded: Sequence[str]) -> list[str]:
+    """The names in the order on record, and then the new ones in their own."""
+    return [*recorded, *(name for name in names if name not in recorded)]
