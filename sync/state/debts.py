@@ -80,7 +80,7 @@ class Debts(Part):
             (here, Mark.OWED),
         )
         self._db.execute(
-            "UPDATE owed_event SET aside = 0 WHERE sync = ? AND aside = 2 AND identity IN "
+            "UPDATE owed_event SET aside = 0 WHERE sync = ? AND aside > 0 AND aside = 2 AND identity IN "
             "(SELECT identity FROM temp.scan_user WHERE mark < ?)",
             (here, Mark.KNOWN_REJECTED),
         )
@@ -135,8 +135,9 @@ class Debts(Part):
             "ON o.sync = ? AND o.identity = t.identity AND o.aside = 0",
             (self._sync,),
         ).fetchone()
+        # CROSS: users first, whose events an index finds; the other way round each event would look through all turns.
         plan.owed_events = self._run.one(
-            "SELECT COUNT(*) FROM temp.turn t JOIN owed_event o "
+            "SELECT COUNT(*) FROM temp.turn t CROSS JOIN owed_event o "
             "ON o.sync = ? AND o.identity = t.identity AND o.aside = 0",
             self._sync,
         )

@@ -90,6 +90,8 @@ ALTER TABLE owed_event RENAME COLUMN destination TO sync;
 ALTER TABLE failer RENAME COLUMN destination TO sync;
 ALTER TABLE owed_user ADD COLUMN aside INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE owed_event ADD COLUMN aside INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX owed_user_aside ON owed_user (sync) WHERE aside > 0;
+CREATE INDEX owed_event_aside ON owed_event (sync) WHERE aside > 0;
 ALTER TABLE run ADD COLUMN sync TEXT NOT NULL DEFAULT '';
 CREATE TABLE segment_claim (           -- which sync writes a segment field
     field TEXT NOT NULL,

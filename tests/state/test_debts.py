@@ -6,12 +6,13 @@ import json
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from sync.rows.columns import Row
 from sync.rows.mapping import parse_fields
-from sync.state.file import StateCopy
+from sync.state.file import State, StateCopy
 from sync.state.owed import Counts, Outcome, PayloadResult, UserOutcome
 from sync.state.scope import GROUP
 from tests.harness import T0, address, people, person
@@ -300,3 +301,20 @@ def test_a_copy_shows_what_a_run_would_send(runs: Runs) -> None:
 
     assert list(runs.state.db.iterdump()) == before
     assert shown == runs.run(rows)
+
+
+@pytest.mark.parametrize("delivered", [False, True], ids=["all new", "all unchanged"])
+def test_a_plan_costs_each_user_the_same(tmp_path: Path, delivered: bool) -> None:
+    """Twice as many users are about twice as much work for SQLite, counted in steps of its machine."""
+
+    def steps(count: int) -> int:
+        taken = iter(range(10**9))
+        with closing(State(tmp_path / str(count))) as state:
+            begun = Runs(state)
+            if delivered:
+                begun.run(people(count))
+            state.db.set_progress_handler(lambda: next(taken) < 0, 100)
+            begun.begin(people(count))
+            return next(taken)
+
+    assert steps(1_600) < 3 * steps(800)
