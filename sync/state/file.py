@@ -91,7 +91,7 @@ class State:
             "journal_size_limit=16000000",
             f"busy_timeout={BUSY_SECONDS * 1000:.0f}",
         ):
-            self.db.execute(f"PRAGMA {pragma}")
+            self._patiently(f"PRAGMA {pragma}")
         if not version:
             with self.transaction():
                 bring_up_to_date(self.db)
@@ -119,28 +119,30 @@ class State:
         """From here on a signal's handler runs also in the middle of a long statement; if it raises, that ends it."""
         self.db.set_progress_handler(lambda: None, STEPS_TO_A_SIGNAL)
 
-    def _begin(self) -> None:
-        """Begin to write; while another process writes, wait."""
-        deadline = time.monotonic() + PATIENCE
+    def _patiently(self, statement: str) -> None:
+        """Run a statement that another process may keep from running: while it writes, wait."""
+        began = time.monotonic()
         warned = False
         while True:
             try:
-                self.db.execute("BEGIN IMMEDIATE")
+                self.db.execute(statement)
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or self._give_up() or time.monotonic() > deadline:
+                waited = time.monotonic() - began
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or self._give_up() or waited > PATIENCE:
                     raise
+                if waited > WARN_AFTER and not warned:
+                    warned = True
+                    logger.warning("Another process writes the state %s; waiting for it", self.path)
+                time.sleep(BUSY_SECONDS / 10)  # where SQLite sees a deadlock ahead it does not wait itself
             else:
                 return
-            if not warned and time.monotonic() > deadline - PATIENCE + WARN_AFTER:
-                warned = True
-                logger.warning("Another process writes the state %s; waiting for it", self.path)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All of the block or nothing of it."""
         with self.errors_explained():
             try:
-                self._begin()
+                self._patiently("BEGIN IMMEDIATE")
                 yield
                 self.db.execute("COMMIT")
             except BaseException:  # a signal may raise anywhere, and a disk may fill with the last page
@@ -233,17 +235,20 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
 
 def _check_schema(db: sqlite3.Connection, path: Path) -> int:
     """The version of the schema in the file, 0 for an empty one; refuses what is no state, or of a version to come."""
-    version = version_of(db)
-    if not version and not db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+    version, tables, application = db.execute(
+        "SELECT (SELECT user_version FROM pragma_user_version), (SELECT COUNT(*) FROM sqlite_master), "
+        "(SELECT application_id FROM pragma_application_id)"  # one statement: another process may be making them
+    ).fetchone()
+    if not version and not tables:
         return 0
-    if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+    if application != APPLICATION_ID:
         raise StateError(f"{path} is an SQLite file of another program; name another STATE_FILE")
     if not 0 < version <= len(STEPS):
         raise StateError(
             f"{path} was written by a newer program (version {version} of the state's schema; this program knows "
             f"version {len(STEPS)}); use the program that wrote it, or move the file away (everything is sent again)"
         )
-    return version
+    return int(version)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -133,6 +134,20 @@ def test_a_writer_waits_for_the_others_commit(path: Path) -> None:
         sync_of(state)
         commit.join()
         assert state.db.execute("SELECT COUNT(*) FROM segment_claim").fetchone() == (1,)
+
+
+def test_many_make_a_state_at_once(path: Path) -> None:
+    """Syncs that meet for the first time over a state that is not there yet: one makes it, and all have it."""
+    together = threading.Barrier(6)
+
+    def begin(name: str) -> int:
+        together.wait(10)
+        with closing(State(path)) as state:
+            state.begin_run(name, "2026-01-06 12:00:00", name)
+            return sync_of(state, name)
+
+    with ThreadPoolExecutor() as pool:
+        assert len(set(pool.map(begin, "abcdef"))) == 6
 
 
 def test_after_a_signal_the_wait_ends(path: Path) -> None:
