@@ -67,7 +67,8 @@ def test_a_batch_that_fails_once_is_delivered_in_halves(world: World) -> None:
 
     summary = world.run()
     assert counts(summary) == ((20, 0, 0, 0), (20, 0, 0, 0))
-    assert [len(batch) for batch in sent(world, USERS)] == [1, 19, 19, 19, 9, 10]
+    assert [len(batch) for batch in sent(world, USERS)][:4] == [1, 19, 19, 19]
+    assert sorted(len(batch) for batch in sent(world, USERS)[4:]) == [9, 10], "both halves at once"
 
 
 @pytest.mark.parametrize("culprits", [[0], [40], [99], [7, 60]])
