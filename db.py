@@ -23,6 +23,7 @@ from pymysql.constants import SERVER_STATUS
 from pymysql.cursors import Cursor, SSCursor
 
 from sync.rows.columns import Column
+from sync.rows.server_errors import IN_THE_QUERY, WHILE_CONNECTING, sentence_for
 from sync.rows.source import ResultSet, Source, SourceError
 from sync.rows.statement import bound_values, parse
 from sync.rows.wire_types import Field, Reader, column_kind, reader
@@ -46,9 +47,6 @@ class MySQLParams:
     def address(self) -> str:
         """The server as `host:port`."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-# --- the text of a query --------------------------------------------------------------------------------
 
 
 # --- MySQL and MariaDB ----------------------------------------------------------------------------------
@@ -131,7 +129,7 @@ class _MySQL:
         statement = parse(sql, backslash_escapes=_backslash_escapes(self._connection))
         values = bound_values(since, since_local)
         self._cursor = cursor = self._connection.cursor(_Cursor)
-        with _advice(self._params):
+        with _advice(self._params, IN_THE_QUERY):
             self._connection.ask("START TRANSACTION READ ONLY")
             cursor.execute(statement.render(_double_percent, _placeholder), values)
             cursor.read_what_comes()
@@ -145,7 +143,7 @@ class _MySQL:
         )
 
     def _rows(self, cursor: _Cursor) -> Iterator[tuple[Any, ...]]:
-        with _advice(self._params):
+        with _advice(self._params, IN_THE_QUERY):
             yield from cursor.fetchall_unbuffered()
         if cursor.forgotten:  # else a result closed half way would look complete
             raise RuntimeError("the result was closed before all of it was read")
@@ -198,7 +196,7 @@ def _open(params: MySQLParams) -> _Connection:
             f"The certificate authority {params.ssl_ca} cannot be read ({error.strerror or error}): "
             "give DB_SSL_CA a file in PEM format."
         ) from error
-    with _advice(params):
+    with _advice(params, WHILE_CONNECTING):
         connection.connect(_socket(params))
         connection.wait_for_answers(None)  # a query may take its time; a dead peer is TCP's to find out
         connection.ask("SET SESSION time_zone = '+00:00'")
@@ -234,7 +232,7 @@ _OLDEST = {"MySQL": (8, 0), "MariaDB": (10, 2)}  # the first with WITH and ROW_N
 
 def _server(connection: _Connection, params: MySQLParams) -> str:
     """What answered, and how private the connection is."""
-    with _advice(params):
+    with _advice(params, WHILE_CONNECTING):
         (version,) = connection.ask("SELECT VERSION()")
         (_, cipher) = connection.ask("SHOW SESSION STATUS LIKE 'Ssl_cipher'") or ("", "")
     product = "MariaDB" if "mariadb" in version.lower() else "MySQL"
@@ -250,53 +248,16 @@ def _server(connection: _Connection, params: MySQLParams) -> str:
     return f"{product} {number}, TLS ({cipher}, {verified})"
 
 
-# --- the columns of a result ----------------------------------------------------------------------------
-
-
 # --- errors ---------------------------------------------------------------------------------------------
-
-_SENTENCES = {
-    1040: "{at} takes no more connections ({said}): run again later, or raise max_connections there.",
-    1044: "The user {user} may not use the database {database} at {at}: GRANT SELECT on it, or correct DB_NAME.",
-    1045: "{at} refused the user {user}: check DB_USER and DB_PASSWORD, and from where this user may connect.",
-    1046: "No database was named to {at}: set DB_NAME.",
-    1049: "There is no database {database} at {at}: check DB_NAME.",
-    1053: "{at} is shutting down ({said}): run again when it is up.",
-    1054: "The query names a column that {at} does not have ({said}): correct QUERY_FILE.",
-    1064: "{at} does not understand the query ({said}): correct QUERY_FILE.",
-    1129: "{at} has blocked this machine ({said}): unblock it there.",
-    1130: "{at} does not let this machine in ({said}): create the user for this host.",
-    1142: "The user {user} may not read what the query asks of {at} ({said}): GRANT SELECT on it.",
-    1146: "The query names a table that {at} does not have ({said}): create it, or check QUERY_FILE and DB_NAME.",
-    1317: "{at} stopped the query ({said}): find out who killed it, and run again.",
-    1792: "The query would write to {at}, and this session only reads: QUERY_FILE must hold a SELECT.",
-    1820: "The password of the user {user} at {at} has expired: set a new one there and in DB_PASSWORD.",
-    1969: "The query took longer than {at} allows ({said}): shorten the window, add an index, or raise the limit.",
-    2003: "The connection to {at} failed ({said}): check DB_HOST and DB_PORT, and the server's log.",
-    2013: "The connection to {at} was lost ({said}): see whether the server is up, and run again.",
-    2026: "{at} offers no TLS, and DB_SSL_CA demands it: have it switched on there, or empty DB_SSL_CA.",
-    2059: "{at} wants an authentication that the driver does not know ({said}): give the user {user} another.",
-    3159: "{at} demands TLS but does not offer it to this program ({said}): have TLS set up there.",
-}
-_SAME_AS = {
-    1040: (1203, 1226),  # a user's share of connections or queries
-    1045: (1698,),  # the same without a password
-    1142: (1143, 1227, 1370),  # a column, a privilege, a routine
-    1317: (1927,),  # the connection was killed, not only the query
-    1820: (1862,),
-    1969: (3024,),  # MariaDB's number and MySQL's
-    2013: (2006, 2055),
-}
-_ADVICE = {number: sentence for first, sentence in _SENTENCES.items() for number in (first, *_SAME_AS.get(first, ()))}
 
 
 @contextlib.contextmanager
-def _advice(params: MySQLParams) -> Iterator[None]:
-    """Turn what the driver raises into a sentence for the operator."""
+def _advice(params: MySQLParams, remedy: str) -> Iterator[None]:
+    """Turn what the driver raises into a sentence for the operator; *remedy* is for errors that name none."""
     try:
         yield
     except pymysql.MySQLError as error:
-        raise SourceError(_sentence(error, params)) from error
+        raise SourceError(_sentence(error, params, remedy)) from error
     except RuntimeError as error:
         if "cryptography" not in str(error):
             raise
@@ -315,7 +276,7 @@ def _advice(params: MySQLParams) -> Iterator[None]:
 _STRANGER = "What answers at {at} does not speak MySQL's protocol: check DB_HOST and DB_PORT."
 
 
-def _sentence(error: pymysql.MySQLError, params: MySQLParams) -> str:
+def _sentence(error: pymysql.MySQLError, params: MySQLParams, remedy: str) -> str:
     number = error.args[0] if error.args else None
     cause = getattr(error, "original_exception", None)  # the driver's, when a socket failed
     said = " ".join(str(cause or (error.args or ("nothing",))[-1]).split())[:300]  # one line, whatever came
@@ -323,8 +284,7 @@ def _sentence(error: pymysql.MySQLError, params: MySQLParams) -> str:
         return _tls_sentence(cause, params.address)
     if not isinstance(number, int):
         return _STRANGER.format(at=params.address)
-    sentence = _ADVICE.get(number, "{at} answered with error {number} ({said}): correct QUERY_FILE or the server.")
-    return sentence.format(at=params.address, user=params.user, database=params.database, number=number, said=said)
+    return sentence_for(number, said, remedy, at=params.address, user=params.user, database=params.database)
 
 
 def _tls_sentence(error: ssl.SSLError, at: str) -> str:

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pymysql
 import pytest
 from pymysql.constants import CLIENT
 
@@ -167,10 +166,10 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("sql", "sentence"),
         [
-            ("SELECT * FROM nowhere", "names a table that"),
-            ("SELECT missing FROM customers", "names a column that"),
-            ("SELECT FROM WHERE", "does not understand the query"),
-            ("SELECT :sinc", "does not understand the query"),
+            ("SELECT * FROM nowhere", "nowhere' doesn't exist): correct QUERY_FILE."),
+            ("SELECT missing FROM customers", "'missing' in "),
+            ("SELECT FROM WHERE", "answered with error 1064 ("),
+            ("SELECT :sinc", "answered with error 1064 ("),
             ("SELECT no_such_function()", "answered with error 1305"),
             ("SELECT 1/0 FROM (SELECT 1 UNION SELECT (SELECT 1 UNION SELECT 2)) AS x", "error 1242"),
             ("", "The query is empty: write one SELECT"),
@@ -257,16 +256,6 @@ class TestRefused:
         assert run(source, "SELECT 1 AS one") == [{"one": 1}]
         source.close()
         assert capfd.readouterr() == ("", "")
-
-
-def test_every_sentence_can_be_told() -> None:
-    """No error of the table fails while it is told, and each is one sentence with the server in it."""
-    params = MySQLParams("db", 3306, "app", "hidden", "shop")
-
-    for number in (*db._ADVICE, 4711):
-        sentence = db._sentence(pymysql.err.OperationalError(number, "said {by} the\nserver"), params)
-
-        assert "db:3306" in sentence and sentence.endswith(".") and "\n" not in sentence, number
 
 
 @pytest.mark.database
