@@ -79,6 +79,7 @@ class _Result(Protocol):
     fields: Sequence[Field]
     converters: Sequence[tuple[str | None, Reader | None]]
     unbuffered_active: bool
+    has_next: bool
 
 
 class _Cursor(SSCursor):
@@ -108,7 +109,7 @@ class _Cursor(SSCursor):
     def forget(self) -> None:
         """Let the driver believe that all was read: it would read the rest, however much that is."""
         if self._result is not None:
-            self._result.unbuffered_active = False
+            self._result.unbuffered_active = self._result.has_next = False
         self.forgotten = True
 
 
@@ -145,6 +146,7 @@ class _MySQL:
     def _rows(self, cursor: _Cursor) -> Iterator[tuple[Any, ...]]:
         with _advice(self._params, IN_THE_QUERY):
             yield from cursor.fetchall_unbuffered()
+            _refuse_second_result(cursor)
         if cursor.forgotten:  # else a result closed half way would look complete
             raise RuntimeError("the result was closed before all of it was read")
 
@@ -161,6 +163,16 @@ class _MySQL:
     def close(self) -> None:
         self._release(self._cursor)
         self._disconnect()
+
+
+def _refuse_second_result(cursor: _Cursor) -> None:
+    """Read on to the end of a CALL: an error comes there too, and a second result is not to be lost in silence."""
+    while cursor.nextset():
+        if cursor.columns:
+            raise SourceError(
+                "The query gives more than one result, and only the first would be read: "
+                "QUERY_FILE must hold one SELECT, or CALL a procedure with one."
+            )
 
 
 def _double_percent(text: str) -> str:
