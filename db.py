@@ -6,6 +6,7 @@ Everything that can go wrong on the way is one `SourceError`, whose text is a se
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import socket
 import ssl
@@ -23,10 +24,21 @@ from pymysql.constants import SERVER_STATUS
 from pymysql.cursors import Cursor, SSCursor
 
 from sync.rows.columns import Column
-from sync.rows.server_errors import IN_THE_QUERY, WHILE_CONNECTING, sentence_for
+from sync.rows.server_errors import (
+    IN_THE_QUERY,
+    WHILE_CONNECTING,
+    cut_sentence,
+    one_line,
+    sentence_for,
+    stranger_sentence,
+    summed_up,
+    tls_sentence,
+)
 from sync.rows.source import ResultSet, Source, SourceError
 from sync.rows.statement import bound_values, parse
 from sync.rows.wire_types import Field, Reader, column_kind, reader
+
+logger = logging.getLogger("db")
 
 
 @dataclass(frozen=True)
@@ -68,9 +80,13 @@ class _Connection(Connection):
 
     def ask(self, sql: str) -> tuple[Any, ...]:
         """Run a statement of our own; its first row."""
+        return next(iter(self.ask_all(sql)), ())
+
+    def ask_all(self, sql: str) -> tuple[tuple[Any, ...], ...]:
+        """Run a statement of our own; its few rows."""
         with self.cursor(Cursor) as cursor:
             cursor.execute(sql)
-            return cursor.fetchone() or ()
+            return cursor.fetchall()
 
 
 class _Result(Protocol):
@@ -80,6 +96,7 @@ class _Result(Protocol):
     converters: Sequence[tuple[str | None, Reader | None]]
     unbuffered_active: bool
     has_next: bool
+    warning_count: int
 
 
 class _Cursor(SSCursor):
@@ -101,6 +118,11 @@ class _Cursor(SSCursor):
     @property
     def _fields(self) -> Sequence[Field]:
         return getattr(self._result, "fields", ())
+
+    @property
+    def warned(self) -> bool:
+        """Whether the server has something to say of a result that was read to its end."""
+        return self._result is not None and self._result.warning_count > 0
 
     @property
     def unread(self) -> bool:
@@ -146,7 +168,8 @@ class _MySQL:
     def _rows(self, cursor: _Cursor) -> Iterator[tuple[Any, ...]]:
         with _advice(self._params, IN_THE_QUERY):
             yield from cursor.fetchall_unbuffered()
-            _refuse_second_result(cursor)
+            if _warned_at_the_end(cursor):
+                _hear_warnings(self._connection, self._params.address)
         if cursor.forgotten:  # else a result closed half way would look complete
             raise RuntimeError("the result was closed before all of it was read")
 
@@ -165,14 +188,26 @@ class _MySQL:
         self._disconnect()
 
 
-def _refuse_second_result(cursor: _Cursor) -> None:
-    """Read on to the end of a CALL: an error comes there too, and a second result is not to be lost in silence."""
+def _warned_at_the_end(cursor: _Cursor) -> bool:
+    """Read what follows the rows: after a CALL that may be an error, or a second result, not to be lost in silence."""
+    warned = cursor.warned
     while cursor.nextset():
         if cursor.columns:
             raise SourceError(
                 "The query gives more than one result, and only the first would be read: "
                 "QUERY_FILE must hold one SELECT, or CALL a procedure with one."
             )
+        warned |= cursor.warned
+    return warned
+
+
+def _hear_warnings(connection: _Connection, at: str) -> None:
+    """Log what the server says of the result; a result that was cut is a failed query."""
+    warnings = summed_up(connection.ask_all("SHOW WARNINGS"))
+    for number, said in warnings:
+        logger.warning("The database warns of the result: %s code=%s", said, number)
+    if sentence := cut_sentence(warnings, at):
+        raise SourceError(sentence)
 
 
 def _double_percent(text: str) -> str:
@@ -185,6 +220,16 @@ def _placeholder(name: str) -> str:
 
 def _backslash_escapes(connection: _Connection) -> bool:
     return not connection.server_status & SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES
+
+
+_SESSION = (
+    "time_zone = '+00:00'",
+    "TRANSACTION READ ONLY",
+    "sql_select_limit = 18446744073709551615",  # a server may have one, and would cut the result without a word
+    "group_concat_max_len = 1073741824",  # no text can be longer
+    "max_error_count = 65535",  # so that a thousand harmless warnings do not hide the one that says what was cut
+)
+"""What the session is told: UTC, only reading, and nothing cut."""
 
 
 def _open(params: MySQLParams) -> _Connection:
@@ -211,8 +256,8 @@ def _open(params: MySQLParams) -> _Connection:
     with _advice(params, WHILE_CONNECTING):
         connection.connect(_socket(params))
         connection.wait_for_answers(None)  # a query may take its time; a dead peer is TCP's to find out
-        connection.ask("SET SESSION time_zone = '+00:00'")
-        connection.ask("SET SESSION TRANSACTION READ ONLY")
+        for setting in _SESSION:
+            connection.ask(f"SET SESSION {setting}")
     return connection
 
 
@@ -282,27 +327,15 @@ def _advice(params: MySQLParams, remedy: str) -> Iterator[None]:
             f"{params.address} gave a text that is not UTF-8 ({error.reason}): convert the column in QUERY_FILE."
         ) from error
     except (AssertionError, IndexError, ValueError, struct.error) as error:
-        raise SourceError(_STRANGER.format(at=params.address)) from error
-
-
-_STRANGER = "What answers at {at} does not speak MySQL's protocol: check DB_HOST and DB_PORT."
+        raise SourceError(stranger_sentence(params.address)) from error
 
 
 def _sentence(error: pymysql.MySQLError, params: MySQLParams, remedy: str) -> str:
     number = error.args[0] if error.args else None
     cause = getattr(error, "original_exception", None)  # the driver's, when a socket failed
-    said = " ".join(str(cause or (error.args or ("nothing",))[-1]).split())[:300]  # one line, whatever came
+    said = one_line(cause or (error.args or ("nothing",))[-1])
     if isinstance(cause, ssl.SSLError):
-        return _tls_sentence(cause, params.address)
+        return tls_sentence(cause, params.address)
     if not isinstance(number, int):
-        return _STRANGER.format(at=params.address)
+        return stranger_sentence(params.address)
     return sentence_for(number, said, remedy, at=params.address, user=params.user, database=params.database)
-
-
-def _tls_sentence(error: ssl.SSLError, at: str) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"The certificate of {at} is not to be trusted ({error.verify_message}): "
-            "give DB_SSL_CA the authority that signed it, and DB_HOST the name that stands in it."
-        )
-    return f"TLS with {at} failed ({error.reason or error}): see which versions of TLS the server offers."

@@ -6,6 +6,8 @@ query or the server has to be corrected.
 
 from __future__ import annotations
 
+import ssl
+from collections.abc import Iterable
 from typing import Final
 
 WHILE_CONNECTING: Final = "correct the server, or the DB_ settings"
@@ -43,6 +45,73 @@ KNOWN: Final = {
 _ANY_OTHER: Final = "{at} answered with error {number} ({said}): {remedy}."
 
 
+_LONGEST: Final = 300
+
+
+def one_line(text: object) -> str:
+    """What a server said, on one line and not too long."""
+    return " ".join(str(text).split())[:_LONGEST]
+
+
 def sentence_for(number: int, said: str, remedy: str, **facts: str) -> str:
     """The sentence for an error: *facts* are `at`, `user` and `database`; *remedy* is for a number not known here."""
     return KNOWN.get(number, _ANY_OTHER).format(number=number, said=said, remedy=remedy, **facts)
+
+
+# -- warnings --------------------------------------------------------------------------------------------------
+
+_CUT: Final = frozenset(
+    {
+        1260,  # by GROUP_CONCAT and its like
+        1264,  # a number out of range: the nearest that fits is given instead
+        1265,  # a text that did not fit
+        1301,  # longer than max_allowed_packet: NULL is given instead
+        1406,
+        1931,  # LIMIT ROWS EXAMINED: rows are missing
+    }
+)
+"""The warnings by which a server says that it gave a part of a value, or of the rows, and went on."""
+
+
+def summed_up(warnings: Iterable[tuple[str, int, str]]) -> list[tuple[int, str]]:
+    """The rows of SHOW WARNINGS without mere notes: the number of each kind, and its first text with a count.
+
+    >>> summed_up([("Warning", 1260, "Row 1 was cut"), ("Note", 1105, "x"), ("Warning", 1260, "Row 7 was cut")])
+    [(1260, 'Row 1 was cut (and 1 more)')]
+    """
+    texts: dict[int, list[str]] = {}
+    for level, number, text in warnings:
+        if level != "Note":
+            texts.setdefault(number, []).append(text)
+    return [(number, _first_and_count(said)) for number, said in texts.items()]
+
+
+def _first_and_count(texts: list[str]) -> str:
+    first = one_line(texts[0])
+    return f"{first} (and {len(texts) - 1:,} more)" if len(texts) > 1 else first
+
+
+def cut_sentence(warnings: Iterable[tuple[int, str]], at: str) -> str:
+    """The sentence for a result that its warnings make unusable; empty when it can be used."""
+    cuts = "; ".join(said for number, said in warnings if number in _CUT)
+    return (
+        f"{at} gave only a part of the result ({cuts}): correct QUERY_FILE, or raise the limit there." if cuts else ""
+    )
+
+
+# -- what the server did not say -------------------------------------------------------------------------------
+
+
+def stranger_sentence(at: str) -> str:
+    """The sentence for a server of another kind."""
+    return f"What answers at {at} does not speak MySQL's protocol: check DB_HOST and DB_PORT."
+
+
+def tls_sentence(error: ssl.SSLError, at: str) -> str:
+    """The sentence for a connection that could not be made private."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"The certificate of {at} is not to be trusted ({error.verify_message}): "
+            "give DB_SSL_CA the authority that signed it, and DB_HOST the name that stands in it."
+        )
+    return f"TLS with {at} failed ({error.reason or error}): see which versions of TLS the server offers."

@@ -89,3 +89,87 @@ class TestCall:
         with pytest.raises(SourceError, match="more than one result"):
             next(rows)
         assert run(caller, "SELECT 3 AS id") == [{"id": 3}]
+
+
+SHORT = (
+    "SET GLOBAL sql_select_limit = 2, GLOBAL group_concat_max_len = 4, GLOBAL max_error_count = 0",
+    "SET GLOBAL sql_select_limit = DEFAULT, GLOBAL group_concat_max_len = DEFAULT, GLOBAL max_error_count = DEFAULT",
+)
+
+
+@pytest.fixture
+def stingy(mariadb: Server, sample: MySQLParams) -> Iterator[Source]:
+    """Connected to a server whose settings cut results."""
+    mariadb.execute(SHORT[0])
+    try:
+        connected = db.connect(sample)
+        yield connected
+        connected.close()
+    finally:
+        mariadb.execute(SHORT[1])
+
+
+@pytest.mark.database
+class TestCutByTheServer:
+    """What a server's settings or limits would leave out."""
+
+    def test_settings_of_the_server_cut_nothing(self, stingy: Source) -> None:
+        """The session takes the most of each limit that a session may set: all rows, and long lists."""
+        assert len(run(stingy, "SELECT id FROM customers")) == 16
+        (row,) = run(stingy, "SELECT GROUP_CONCAT(REPEAT('x', 5000)) AS long_list FROM customers")
+        assert len(row["long_list"]) == 16 * 5001 - 1
+
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "SELECT REPEAT('x', 1073741824) AS text",
+            "SELECT id, REPEAT('x', @@max_allowed_packet + id) AS text FROM customers",
+            "SELECT CAST(1e10 AS DECIMAL(5)) AS number",
+            pytest.param(
+                "SELECT id FROM customers LIMIT ROWS EXAMINED 1", marks=pytest.mark.database("MariaDB"), id="examined"
+            ),
+            pytest.param("CALL cut()", id="in a procedure"),
+        ],
+    )
+    def test_cut_value_is_a_failed_query(self, mariadb: Server, sample: MySQLParams, sql: str) -> None:
+        """A value or a result that the server says it cut is never sent as it is."""
+        mariadb.execute(
+            "DROP PROCEDURE IF EXISTS cut; CREATE PROCEDURE cut() SELECT CAST(1e10 AS DECIMAL(5)) AS number;"
+            f"GRANT EXECUTE ON {sample.database}.* TO app@'%'",
+            database=sample.database,
+        )
+
+        assert "gave only a part of the result (" in refusal(sample, sql)
+
+    def test_cut_list_is_a_failed_query(self, mariadb: Server, sample: MySQLParams) -> None:
+        """Also where the query itself sets a limit, a list that was cut is not sent."""
+        limited = {"MariaDB": "SET STATEMENT group_concat_max_len = 20 FOR SELECT", "MySQL": None}[mariadb.product]
+        if limited is None:
+            limited = "SELECT /*+ SET_VAR(group_concat_max_len = 20) */"
+
+        assert "was cut by" in refusal(sample, f"{limited} GROUP_CONCAT(email) AS list FROM customers")
+
+    def test_cut_behind_a_thousand_warnings(self, sample: MySQLParams) -> None:
+        """Harmless warnings, however many, do not hide the one that says what was cut."""
+        harmless = "(SELECT SUM(CAST('x' AS SIGNED)) FROM page_views AS a, page_views AS b)"
+
+        sentence = refusal(sample, f"SELECT {harmless} AS zero, CAST(1e10 AS DECIMAL(5)) AS number FROM customers")
+
+        assert "gave only a part of the result (" in sentence
+
+    def test_other_warnings_are_logged(self, source: Source, caplog: pytest.LogCaptureFixture) -> None:
+        """Warnings that leave the result whole are told once for each kind, and the rows are given."""
+        assert run(source, "SELECT 1/0 AS a FROM customers LIMIT 3") == [{"a": None}] * 3
+
+        (record,) = caplog.records
+        assert record.levelname == "WARNING"
+        assert "The database warns of the result: Division by 0 (and 2 more) code=1365" in record.getMessage()
+
+    def test_no_warnings_no_words(self, source: Source, caplog: pytest.LogCaptureFixture) -> None:
+        """A result without warnings says nothing, also after one with some."""
+        run(source, "SELECT 1/0 AS a FROM customers")
+        caplog.clear()
+
+        run(source, "SELECT id FROM customers")
+
+        assert not caplog.records
