@@ -11,6 +11,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from typing import Any, Final, NoReturn
@@ -83,6 +84,8 @@ def _number(value: Any) -> float:
         number = math.nan
     if not math.isfinite(number):
         raise UnfitError("JSON has no such number; map the column as column:field:string, or correct it")
+    if not isinstance(value, float) and Decimal(repr(number)) != value:
+        raise UnfitError("JSON does not hold a number of so many digits exactly; map the column as column:field:string")
     return number
 
 
@@ -91,7 +94,8 @@ _NUMBER_TEXT: Final = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?
 
 def _number_by_setting(value: Any) -> float:
     if isinstance(value, str) and _NUMBER_TEXT.fullmatch(value.strip()):
-        return _number(float(value))
+        with suppress(ArithmeticError):  # an exponent of twenty digits
+            value = Decimal(value.strip())
     return _number(value)
 
 
