@@ -214,4 +214,8 @@ def _kind_problems(mapping: Mapping, kinds: dict[str, Kind], given: str) -> Iter
         )
     kind = kinds.get(mapping.event_time_column, Kind.UNKNOWN)
     if mapping.event_name and kind not in TIME_KINDS:
-        yield f"EVENT_TIME_COLUMN names {mapping.event_time_column}, which is {kind.value}, not a time ({given})"
+        name = mapping.event_time_column
+        yield (
+            f"EVENT_TIME_COLUMN names {name}, which is {kind.value}, not a time: "
+            f"name another column, or CAST({name} AS DATETIME) AS {name} in the query ({given})"
+        )

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from datetime import tzinfo
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, timedelta, tzinfo
+from decimal import Decimal
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
@@ -18,7 +19,7 @@ from sync.rows.columns import Column, Kind, Row
 from sync.rows.identity import address_identity, identity_fields, is_user_id, unusable_identity, user_id_identity
 from sync.rows.ids import digest_of, pinned, safe_repr
 from sync.rows.mapping import Field, Mapping
-from sync.rows.values import TIME_KINDS, Converter, UnfitError, converter, encode, microseconds, utc_instant
+from sync.rows.values import TIME_KINDS, Converter, UnfitError, converter, encode, microseconds, time_text, utc_instant
 
 UNKNOWN_MOMENT: Final = -(2**63)
 """The moment of a row whose event time is not known: older than every other row."""
@@ -259,11 +260,20 @@ def _payload(body: dict[str, Any]) -> Payload:
     return Payload(text, blake2b(raw, digest_size=16).digest())
 
 
+_AS_A_QUERY_SHOWS_IT: Final[dict[type, Callable[[Any], str]]] = {
+    type(None): lambda _none: "NULL",
+    datetime: str,
+    date: str,
+    Decimal: str,
+    timedelta: time_text,
+    bytes: lambda value: f"0x{value.hex()}",
+}
+
+
 def _shown(value: Any) -> str:
-    """Return a value on one line and cut short, as a reason in a log needs it."""
-    if value is None:
-        return "NULL"
-    text = safe_repr(value[:_MAX_SHOWN] if isinstance(value, str | bytes) else value)
+    """Return a value on one line and cut short, as a reason in a log needs it; text is in quotes."""
+    start = value[:_MAX_SHOWN] if isinstance(value, str | bytes) else value
+    text = _AS_A_QUERY_SHOWS_IT.get(type(value), safe_repr)(start)
     whole = len(value) <= _MAX_SHOWN if isinstance(value, str | bytes) else True
     return text if whole and len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."
 

@@ -30,6 +30,8 @@ _MAX_EXACT: Final = 2**53 - 1  # beyond it a reader of JSON that uses doubles se
 _MAX_LONG: Final = 2**63 - 1
 _MAX_JSON_DEPTH: Final = 100  # MySQL's own bound; a fixed one, so that the answer does not hang on our stack
 _EPOCH: Final = datetime(1970, 1, 1)
+_EARLIEST: Final = datetime.min
+_LATEST: Final = datetime.max.replace(microsecond=0)
 
 encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 """The one way in which this program writes JSON for Iterable: digests depend on it."""
@@ -208,8 +210,8 @@ def _in_utc(value: datetime, zone: tzinfo | None) -> datetime:
         value = value.replace(tzinfo=zone, fold=0)
     try:
         return value.astimezone(UTC).replace(tzinfo=None)
-    except OverflowError:
-        raise UnfitError("outside the years 1 to 9999 in UTC; correct it in the database") from None
+    except OverflowError:  # "never" and "ever" stay that: 9999-12-31 23:59:59 west of UTC is a year that nobody has
+        return _LATEST if value.year > 1 else _EARLIEST
 
 
 def _instant_of_text(value: str, zone: tzinfo | None) -> datetime | None:

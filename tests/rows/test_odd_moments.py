@@ -1,0 +1,99 @@
+"""Moments at the ends of the calendar, and what is said of values that are refused."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from sync.rows.columns import Column, Kind
+from sync.rows.mapping import Mapping, mapping_problems, parse_fields
+from sync.rows.payloads import Event, Payload, PayloadBuilder, Rejection
+from sync.rows.values import utc_instant
+
+NEVER, EVER = datetime(9999, 12, 31, 23, 59, 59), datetime(1, 1, 1)
+AMERICA, ASIA = ZoneInfo("America/New_York"), ZoneInfo("Asia/Tokyo")
+
+
+def mapping(**changes: Any) -> Mapping:
+    """One column `v` that becomes a field of the profile, and an event at `at`."""
+    standard: dict[str, Any] = {
+        "email_column": "email",
+        "user_id_column": None,
+        "user_fields": parse_fields("v"),
+        "segment_field": "",
+        "event_name": "seen",
+        "event_fields": parse_fields("v"),
+        "event_time_column": "at",
+        "event_key": ("at",),
+        "timezone": AMERICA,
+    }
+    return Mapping(**(standard | changes))
+
+
+def built(value: Any, kind: Kind, at: Any = NEVER, **changes: Any) -> Any:
+    """What a row with this value becomes."""
+    columns = [Column("email", Kind.TEXT), Column("v", kind), Column("at", Kind.DATETIME)]
+    return PayloadBuilder(mapping(**changes), columns).build({"email": "ada@example.com", "v": value, "at": at})
+
+
+def test_what_never_ends_is_sent() -> None:
+    """The last second of the calendar in a zone west of UTC rejects neither the user nor the event."""
+    row = built(NEVER, Kind.DATETIME)
+
+    assert isinstance(row.profile, Payload) and isinstance(row.event, Event)
+    assert json.loads(row.profile.body)["dataFields"] == {"v": "9999-12-31 23:59:59 +00:00"}
+    assert json.loads(row.event.body)["createdAt"] == 253402300799
+
+
+@pytest.mark.parametrize(
+    ("value", "zone", "moment"),
+    [
+        (NEVER, AMERICA, NEVER),
+        (NEVER.replace(microsecond=999999), AMERICA, NEVER),
+        ("9999-12-31 23:59:59", AMERICA, NEVER),
+        ("9999-12-31T23:59:59-05:00", None, NEVER),
+        (NEVER, ASIA, NEVER - timedelta(hours=9)),
+        (EVER, ASIA, EVER),
+        (EVER, None, EVER),
+        (NEVER, None, NEVER),
+        (date(9999, 12, 31), AMERICA, datetime(9999, 12, 31)),
+    ],
+)
+def test_ends_of_the_calendar(value: object, zone: ZoneInfo | None, moment: datetime) -> None:
+    """A moment that has no year in UTC is the nearest one that has."""
+    assert utc_instant(value, zone) == moment
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "shown"),
+    [
+        (datetime(2026, 1, 6, 1, 2, 3), Kind.JSON, "2026-01-06 01:02:03"),
+        (date(2026, 1, 6), Kind.JSON, "2026-01-06"),
+        (timedelta(hours=-1), Kind.JSON, "-01:00:00"),
+        (Decimal("9007199254740993"), Kind.NUMBER, "9007199254740993"),
+        (b"\x00\xff", Kind.BINARY, "0x00ff"),
+        (bytes(100), Kind.BINARY, "0x" + "00" * 27 + "0..."),
+        ("it's", Kind.JSON, '"it\'s"'),
+    ],
+)
+def test_reasons_show_values_as_a_query_does(value: object, kind: Kind, shown: str) -> None:
+    """The reason of a rejection shows the value as the database's own client would, on one line and cut short."""
+    rejection = built(value, kind).profile
+
+    assert isinstance(rejection, Rejection)
+    assert rejection.reason.startswith(f"v is {shown}: ")
+
+
+def test_text_as_event_time_is_refused_with_the_remedy() -> None:
+    """A text column cannot be the event's time, and the refusal says how to make it one."""
+    columns = [Column("email", Kind.TEXT), Column("v", Kind.TEXT), Column("at", Kind.TEXT)]
+
+    (problem,) = mapping_problems(mapping(), columns)
+
+    assert "EVENT_TIME_COLUMN names at, which is text, not a time" in problem
+    assert "CAST(at AS DATETIME) AS at in the query" in problem
