@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from sync.console.options import Options, parse_options
+from sync.console.screen import forgiving_streams
 from sync.run.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says and return the exit code."""
-    options = parse_options(argv)
+    with forgiving_streams():
+        return act(parse_options(argv))
+
+
+def act(options: Options) -> int:
+    """Do what is asked for."""
     from sync.run.settings import SettingsError
 
     try:
@@ -88,7 +94,6 @@ def look_ahead(job: Job) -> int:
     try:
         return dry_run(job)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.DONE
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,8 +54,6 @@ class Sample:
 def check(job: Job, problems: tuple[str, ...] = ()) -> int:
     """Print a line for each check, all of them also after one that fails; exit code 1 when something is wrong."""
     logging.getLogger().addHandler(_SILENCE)
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
     clean = LineFormatter("", job.settings.secrets()).clean
     wrong = 0
     for finding in findings(job, problems):

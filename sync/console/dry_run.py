@@ -13,6 +13,7 @@ from typing import TextIO
 
 from sync.api.endpoints import EVENTS_TRACK, EVENTS_TRACK_BULK, USERS_BULK_UPDATE, USERS_UPDATE
 from sync.api.pacing import DOCUMENTED_CEILINGS, target_rate
+from sync.console.screen import strict
 from sync.delivery.bulk import BulkSender, batches, event_items, fitting, profile_items
 from sync.delivery.single import SingleSender
 from sync.rows.identity import address_of
@@ -65,10 +66,11 @@ def _warnings_on_screen() -> Iterator[None]:
 
 
 def _standard_output() -> TextIO:
-    """JSON is UTF-8, whatever the terminal's language."""
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")
-    return sys.stdout
+    """JSON is UTF-8, whatever the terminal's language. The requests are what was asked for, so their loss is told."""
+    stream = strict(sys.stdout)
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(encoding="utf-8")
+    return stream
 
 
 def _requests(outbox: Outbox, *, bulk: bool) -> Iterator[Request]:

@@ -1,0 +1,120 @@
+"""Standard output and error that are closed, full or gone change neither a run nor its exit code."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from sync.console.screen import forgiving_streams, strict
+from sync.run.exit_codes import ExitCode
+from sync.sandbox.stand_in import StandIn
+from tests.harness import KEY, PROJECT, environment, person, write_env
+
+WAYS = {
+    "all is open": "",
+    "error closed": "2>&-",
+    "output closed": ">&-",
+    "all closed": "<&- >&- 2>&-",
+    "output full": ">/dev/full",
+    "error full": "2>/dev/full",
+    "both full": ">/dev/full 2>&1",
+    "nobody reads": "| true",
+    "nobody reads either": "2>&1 | true",
+}
+
+
+@pytest.fixture(scope="module")
+def iterable() -> Iterator[StandIn]:
+    """An Iterable project."""
+    with StandIn(api_key=KEY) as running:
+        yield running
+
+
+def ended(folder: Path, way: str, *flags: str) -> int:
+    """The exit code of the program with its rows from a file, its output redirected as a shell would."""
+    program = [sys.executable, "-m", "tests.process", str(folder / "rows.json"), "--env-file", str(folder / "env")]
+    command = ["bash", "-c", f'"$0" "$@" {WAYS[way]}; exit ${{PIPESTATUS[0]}}', *program, *flags]
+    environ = {"PATH": os.environ["PATH"]}
+    return subprocess.run(command, cwd=PROJECT, env=environ, capture_output=True, check=False).returncode
+
+
+def written(folder: Path, iterable: StandIn, emails: Sequence[str]) -> None:
+    """An installation with these users."""
+    rows = [person(number, email=email) for number, email in enumerate(emails, 1)]
+    (folder / "rows.json").write_text(json.dumps(rows, default=str))
+    write_env(folder, environment(folder) | {"ITERABLE_API_BASE_URL": iterable.url})
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("flags", [(), ("--json",)], ids=["plain", "json"])
+def test_a_run_ends_as_it_would(tmp_path: Path, iterable: StandIn, way: str, flags: tuple[str, ...]) -> None:
+    """A run with something to tell is done to its end, and its exit code is its own."""
+    written(tmp_path, iterable, ["nobody"])
+
+    assert ended(tmp_path, way, *flags) == ExitCode.INCOMPLETE
+    assert "Run finished: exit_code=3 rows=1 " in (tmp_path / "run.log").read_text()
+
+
+@pytest.mark.parametrize("way", ["error closed", "output full"])
+def test_a_run_that_is_done_says_so(tmp_path: Path, iterable: StandIn, way: str) -> None:
+    """Exit code 0 stays 0 when the summary is lost."""
+    written(tmp_path, iterable, ["ada@example.com"])
+
+    assert ended(tmp_path, way, "--json") == ExitCode.DONE
+
+
+@pytest.mark.parametrize("way", ["error closed", "both full", "nobody reads either"])
+@pytest.mark.parametrize(
+    ("flags", "code"),
+    [
+        (("--history",), ExitCode.DONE),
+        (("--help",), ExitCode.DONE),
+        (("--limit", "none"), ExitCode.USAGE),
+        (("--env-file", "nowhere.env"), ExitCode.USAGE),
+    ],
+    ids=["history", "help", "usage", "settings"],
+)
+def test_other_answers(tmp_path: Path, iterable: StandIn, way: str, flags: tuple[str, ...], code: int) -> None:
+    """What is told about something else has the exit code of that, too."""
+    written(tmp_path, iterable, ["ada@example.com"])
+
+    assert ended(tmp_path, way, *flags) == code
+
+
+def test_a_dry_run_that_is_lost(tmp_path: Path, iterable: StandIn) -> None:
+    """A dry run's requests are what it is for: a full disk is an error; nobody who reads on is none."""
+    written(tmp_path, iterable, ["ada@example.com"])
+
+    assert ended(tmp_path, "output full", "--dry-run") == ExitCode.STOPPED
+    for way in ("nobody reads", "output closed", "error closed", "error full"):
+        assert ended(tmp_path, way, "--dry-run") == ExitCode.DONE, way
+
+
+def test_closed_streams_lend_no_file_their_number(tmp_path: Path, iterable: StandIn) -> None:
+    """With the streams closed, nothing that is printed lands in the state, the log or the CSV."""
+    written(tmp_path, iterable, ["nobody"])
+
+    assert ended(tmp_path, "all closed", "--json") == ExitCode.INCOMPLETE
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert not [name for name, data in files.items() if b'"run_id"' in data and not name.startswith("state")]
+    assert not [name for name, data in files.items() if b"iterable sync: exit code" in data]
+
+
+def test_letters_that_the_terminal_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the terminal's language cannot write is escaped, not an error."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+
+    with forgiving_streams():
+        assert strict(sys.stdout) is stream
+        print("Zoë 🌻")
+
+    assert sys.stdout is stream
+    assert stream.buffer.getvalue() == b"Zo\\xeb \\U0001f33b\n"
