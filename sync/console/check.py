@@ -20,7 +20,7 @@ from sync.rows.payloads import Payload, PayloadBuilder, RejectedEvent, Rejection
 from sync.rows.source import ResultSet, SourceError
 from sync.run.exit_codes import ExitCode
 from sync.run.job import ColumnsError, Job, csv_folder, make_client
-from sync.run.log import LineFormatter
+from sync.run.log import LineFormatter, unmasked
 from sync.state.file import StateError, read_history
 
 REFUSALS = {Verdict.CREDENTIALS_REFUSED, Verdict.FORBIDDEN, Verdict.JWT_REFUSED}
@@ -54,7 +54,7 @@ class Sample:
 def check(job: Job, problems: tuple[str, ...] = ()) -> int:
     """Print a line for each check, all of them also after one that fails; exit code 1 when something is wrong."""
     logging.getLogger().addHandler(_SILENCE)
-    clean = LineFormatter("", job.settings.secrets()).clean
+    clean = LineFormatter("", job.settings.secrets().values()).clean
     wrong = 0
     for finding in findings(job, problems):
         wrong += finding.verdict == "WRONG"
@@ -68,6 +68,7 @@ def findings(job: Job, problems: tuple[str, ...]) -> Iterator[Finding]:
     yield from (Finding("WRONG", "settings", problem) for problem in problems)
     if not problems:
         yield Finding("ok", "settings", f"every setting can be used; {_mode(job)}")
+    yield from (Finding("note", "settings", sentence) for sentence in unmasked(job.settings.secrets()))
     yield from _files(job)
     sample = Sample()
     yield from _database(job, sample)

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -24,8 +24,33 @@ TOKEN = re.compile(r"eyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*")
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
+SHORT_SECRET, LONG_WORD = 8, 16
+
+
+def is_maskable(secret: str) -> bool:
+    """Whether a secret is so long, or so odd, that it stands in no other text by chance.
+
+    >>> [is_maskable(secret) for secret in ("k3y", "iterable", "tester123", "tr0ub4dor", "correcthorsebattery")]
+    [False, False, False, True, True]
+    """
+    is_word = not (word := secret.rstrip("0123456789")) or word.isalpha()
+    return len(secret) >= (LONG_WORD if is_word else SHORT_SECRET)
+
+
+def unmasked(secrets: Mapping[str, str]) -> list[str]:
+    """A sentence for each secret that is not masked, by its setting's name."""
+    return [
+        f"{name} is so short or common a word that it is not masked in the log: choose a longer one"
+        for name, secret in secrets.items()
+        if not is_maskable(secret)
+    ]
+
+
 class LineFormatter(logging.Formatter):
     """Makes exactly one line of each record, traceback included, without the given secrets.
+
+    A secret that may be a part of any address or word is left alone: masked, it would spoil lines in which it is no
+    secret, and show where it is.
 
     The line ends with `run=` and the run's id, unless that is empty.
     """
@@ -33,7 +58,7 @@ class LineFormatter(logging.Formatter):
     def __init__(self, run_id: str, secrets: Iterable[str] = ()) -> None:
         super().__init__(FORMAT, datefmt="%Y-%m-%d %H:%M:%S")
         self._suffix = f" run={run_id}" if run_id else ""
-        known = {text for secret in secrets if secret for text in (secret, repr(secret)[1:-1])}
+        known = {text for secret in secrets if is_maskable(secret) for text in (secret, repr(secret)[1:-1])}
         self._secrets = sorted(known, key=len, reverse=True)  # one may hold another
 
     def format(self, record: logging.LogRecord) -> str:

@@ -201,10 +201,10 @@ class Settings:
     log_level: str = _setting("INFO", _level)
     log_file: Path = _setting("iterable_integration.log", _path)
 
-    def secrets(self) -> tuple[str, ...]:
-        """The values that may appear in no output."""
-        values = (self.db_password, self.iterable_api_key, self.iterable_jwt_secret)
-        return tuple(value for value in values if value)
+    def secrets(self) -> dict[str, str]:
+        """The values that may appear in no output, each under its setting's name."""
+        names = (item.name for item in fields(self) if not item.repr)
+        return {name.upper(): value for name in names if (value := getattr(self, name))}
 
     def mapping(self) -> FieldMapping:
         """How columns become fields. Without USER_FIELDS there is no profile, hence no segment field."""

@@ -26,7 +26,7 @@ from sync.run.errors import UNEXPECTED, ExportError, exit_of
 from sync.run.exit_codes import ExitCode
 from sync.run.job import Job, csv_folder, csv_path, export_stem, make_client
 from sync.run.lock import RunLock, lock_path
-from sync.run.log import LAST_LINE, LineFormatter, add_handler, rotate_when_large, start_logging, stop_logging
+from sync.run.log import LAST_LINE, LineFormatter, add_handler, rotate_when_large, start_logging, stop_logging, unmasked
 from sync.run.record import OnRecord
 from sync.run.settings import DEFAULT_SYNC, Settings
 from sync.run.signals import Interrupted, Interruption, describe
@@ -70,14 +70,15 @@ def retry_configuration(settings: Settings) -> dict[str, float]:
 def _logging(job: Job, summary: Summary, began: float) -> Iterator[None]:
     """The first line of a run names both ends, the last one counts, also when the run failed."""
     settings = job.settings
+    secrets = settings.secrets()
     try:
-        file = start_logging(settings.log_file, settings.log_level, LineFormatter(summary.run_id, settings.secrets()))
+        file = start_logging(settings.log_file, settings.log_level, LineFormatter(summary.run_id, secrets.values()))
     except OSError as error:
         raise ExportError(
             f"the log {settings.log_file} cannot be written ({error.strerror}); check LOG_FILE"
         ) from error
     if job.screen:
-        add_handler(job.screen, LineFormatter("", settings.secrets()))
+        add_handler(job.screen, LineFormatter("", secrets.values()))
     try:
         logger.info(
             "Run started: from %s to %s, query %s sync=%s",
@@ -86,6 +87,8 @@ def _logging(job: Job, summary: Summary, began: float) -> Iterator[None]:
             settings.query_file.name,
             settings.sync_name,
         )
+        for sentence in unmasked(secrets):
+            logger.warning(sentence)
         with _errors_into(summary):
             yield
         summary.seconds = time.monotonic() - began
