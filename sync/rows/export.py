@@ -18,9 +18,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
+from errno import ENOENT
+from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TextIO
 
 from sync.rows.columns import Column
 from sync.rows.values import time_text
@@ -57,27 +59,27 @@ def export_results_to_csv(user_records: Iterable[Mapping[str, Any]], filename: s
     columns: Sequence[str | Column] | None = getattr(user_records, "columns", None)
     if columns is None:
         columns = SAMPLE_COLUMNS if first is None else tuple(first)
-    path = filename or timestamped_name(datetime.now())
-    with CsvExport(path, columns) as export:
+    export = CsvExport(filename, columns) if filename else NewCsvExport(timestamped_name(datetime.now()), columns)
+    with export:
         if first is not None:
             export.write(first)
         for row in rows:
             export.write(row)
-    return path
+    return filename or str(export.path)
 
 
-def export_rejected(source: Path, refused: Iterable[tuple[int, str]], target: Path) -> int:
+def export_rejected(source: CsvExport, refused: Iterable[tuple[int, str]], target: Path) -> int:
     """Write the rows of the export `source` that were refused to `target`, each with the reason; return how many.
 
     `refused` gives row numbers from 1 in rising order. No file is made when there are none. The rows are read back
-    from the export, one at a time, so nothing had to keep them.
+    from the export, one at a time, so nothing had to keep them. Raises OSError when another file took its place.
     """
     waiting = iter(refused)
     number, reason = next(waiting, (0, ""))
     if not number:
         return 0
     csv.field_size_limit(sys.maxsize)
-    with source.open(encoding="utf-8", newline="") as file:
+    with source.open() as file:
         rows = csv.reader(file)
         header = [*next(rows), "rejected_reason"]
         with CsvExport(target, header, announce=False) as export:
@@ -94,12 +96,14 @@ def timestamped_name(now: datetime, folder: str | os.PathLike[str] = ".", stem: 
     >>> timestamped_name(datetime(2026, 1, 13, 14, 31, 22), "/nowhere")
     'query_results_20260113_143122.csv'
     """
-    stem = f"{stem}_{now:%Y%m%d_%H%M%S}"
-    name, number = f"{stem}.csv", 1
-    while os.path.lexists(Path(folder, name)):
-        number += 1
-        name = f"{stem}_{number}.csv"
-    return name
+    names = _numbered(Path(folder, f"{stem}_{now:%Y%m%d_%H%M%S}.csv"))
+    return next(path.name for path in names if not os.path.lexists(path))
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    """The name, and the names after it: with a 2, a 3, ..."""
+    yield path
+    yield from (path.with_name(f"{path.stem}_{number}{path.suffix}") for number in count(2))
 
 
 def prune(folder: str | os.PathLike[str], keep: int, stem: str = EXPORT_STEM) -> list[Path]:
@@ -112,17 +116,21 @@ def prune(folder: str | os.PathLike[str], keep: int, stem: str = EXPORT_STEM) ->
     name = re.compile(re.escape(stem) + r"_\d{8}_\d{6}(_\d+)?\.csv")
     exports = sorted((path for path in _regular_files(folder, "*.csv") if name.fullmatch(path.name)), key=_age)
     surplus = exports[:-keep] if keep > 0 else []
-    parts = (path for path in _regular_files(folder, f".*{_PART_SUFFIX}") if name.match(path.name[1:]))
-    abandoned = [path for path in parts if _is_abandoned(path)]
+    parts = [path for path in _regular_files(folder, f".*{_PART_SUFFIX}") if name.match(path.name[1:])]
+    removed: list[Path] = []
     failure: OSError | None = None
-    for path in surplus + abandoned:
+    for path in surplus + parts:
         try:
-            path.unlink(missing_ok=True)
+            if path in surplus:
+                path.unlink(missing_ok=True)
+            elif not _removed_if_abandoned(path):
+                continue
+            removed.append(path)
         except OSError as error:
             failure = error
     if failure:
         raise failure
-    return surplus + abandoned
+    return removed
 
 
 def _regular_files(folder: str | os.PathLike[str], pattern: str) -> Iterator[Path]:
@@ -133,12 +141,19 @@ def _age(path: Path) -> tuple[int, str]:
     return path.stat().st_mtime_ns, path.name
 
 
-def _is_abandoned(path: Path) -> bool:
+def _removed_if_abandoned(path: Path) -> bool:
     """Whoever writes a file holds a lock on it, which dies with the process."""
-    with suppress(OSError), path.open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    return False
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:  # it has its place by now
+        return False
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        path.unlink(missing_ok=True)  # while it is locked: somebody who has just made it waits, and makes another
+    return True
 
 
 class CsvExport:
@@ -157,21 +172,26 @@ class CsvExport:
     def __enter__(self) -> Self:
         if self.path.exists() and not self.path.is_file():
             raise FileExistsError(f"{self.path} exists and is not a file: choose another name for the CSV")
-        handle, part = tempfile.mkstemp(  # mode 0600
-            prefix=f".{self.path.name}.", suffix=_PART_SUFFIX, dir=self.path.parent
-        )
-        self._part = Path(part)
+        self._part, handle = self._new_part()
         # Text from the database may hold half a surrogate pair, which UTF-8 has no bytes for.
         self._file = open(handle, "w", encoding="utf-8", errors="backslashreplace", newline="")  # noqa: PTH123
         try:
-            with suppress(OSError):  # where a file system has no locks, nobody takes the file for abandoned
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._writerow = csv.writer(self._file).writerow
             self._writerow([_defused(name) for name in self._columns])
         except BaseException:
             self._discard()
             raise
         return self
+
+    def _new_part(self) -> tuple[Path, int]:
+        """A file of mode 0600 beside the place, locked, so that nobody takes it for abandoned."""
+        while True:
+            handle, part = tempfile.mkstemp(prefix=f".{self.path.name}.", suffix=_PART_SUFFIX, dir=self.path.parent)
+            with suppress(OSError):  # where a file system has no locks, nobody removes what has none
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            if os.fstat(handle).st_nlink:  # else it was removed before it was locked
+                return Path(part), handle
+            os.close(handle)
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Write one row; its keys are those of the header, in any order."""
@@ -201,7 +221,8 @@ class CsvExport:
         try:
             self._file.flush()
             os.fsync(self._file.fileno())
-            self._part.replace(self.path)
+            self._inode = _inode(self._file.fileno())
+            self._take_place()
             self._file.close()
         except BaseException:
             self._discard()
@@ -210,10 +231,51 @@ class CsvExport:
         if self._announce:
             logger.info("Exported %d records to CSV: %s", self.count, self.path)
 
+    def _take_place(self) -> None:
+        self._part.replace(self.path)
+
+    def open(self) -> TextIO:
+        """Read what was written; raises OSError when there is another file in its place."""
+        file = self.path.open(encoding="utf-8", newline="")
+        if _inode(file.fileno()) != self._inode:
+            file.close()
+            raise FileNotFoundError(ENOENT, "another file took the place of this export", str(self.path))
+        return file
+
     def _discard(self) -> None:
         with suppress(OSError):  # a full disk: what is still buffered cannot be written, and need not be
             self._file.close()
         self._part.unlink(missing_ok=True)
+
+
+class NewCsvExport(CsvExport):
+    """A CSV file that replaces none: if its name was taken meanwhile, by another run, `path` gets a number."""
+
+    def _take_place(self) -> None:
+        for path in _numbered(self.path):
+            with suppress(FileExistsError):
+                _move_to_free_name(self._part, path)
+                self.path = path
+                return
+
+
+def _move_to_free_name(part: Path, path: Path) -> None:
+    """Give a complete file a name that no other file has; raises FileExistsError."""
+    try:
+        path.hardlink_to(part)  # unlike renaming, it never replaces
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without such links: an empty file holds the place for a moment
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        part.replace(path)
+    else:
+        part.unlink()
+
+
+def _inode(descriptor: int) -> tuple[int, int]:
+    """What tells a file from every other, whatever its name."""
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
 
 
 def _sync_folder(folder: Path) -> None:

@@ -14,7 +14,8 @@ from iterable_client import IterableClient
 from sync.api.endpoints import EVENTS_TRACK, EVENTS_TRACK_BULK, USERS_BULK_UPDATE, USERS_UPDATE
 from sync.api.pacing import DOCUMENTED_CEILINGS, Pacer
 from sync.delivery.stop import Stop
-from sync.rows.export import EXPORT_STEM, timestamped_name
+from sync.rows.columns import Column
+from sync.rows.export import EXPORT_STEM, CsvExport, NewCsvExport, timestamped_name
 from sync.rows.mapping import Mapping, mapping_problems
 from sync.rows.source import ResultSet, Source, SourceError
 from sync.run.settings import DEFAULT_SYNC, HOME, Settings
@@ -163,3 +164,8 @@ def csv_path(job: Job) -> Path:
 def export_stem(sync_name: str) -> str:
     """How the names of a sync's exports begin; those of the default sync have no name in them."""
     return EXPORT_STEM if sync_name == DEFAULT_SYNC else f"{EXPORT_STEM}_{sync_name}"
+
+
+def new_export(job: Job, columns: Sequence[Column]) -> CsvExport:
+    """This run's export: under the name that was given, or under one that no other run has."""
+    return (CsvExport if job.csv else NewCsvExport)(csv_path(job), columns)

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime
-from pathlib import Path
 
 from iterable_client import IterableClient
 from sync.delivery.dispatcher import Dispatcher
@@ -24,7 +23,7 @@ from sync.rows.payloads import PayloadBuilder, RowPayloads
 from sync.rows.source import ResultSet
 from sync.run.errors import UNEXPECTED, ExportError, exit_of
 from sync.run.exit_codes import ExitCode
-from sync.run.job import Job, csv_folder, csv_path, export_stem, make_client
+from sync.run.job import Job, csv_folder, export_stem, make_client, new_export
 from sync.run.lock import RunLock, lock_path
 from sync.run.log import LAST_LINE, LineFormatter, add_handler, rotate_when_large, start_logging, stop_logging, unmasked
 from sync.run.record import OnRecord
@@ -151,15 +150,14 @@ def _take_steps(job: Job, state: State, summary: Summary, stop: Stop, interrupti
     settings = job.settings
     on_record = OnRecord(job, state)
     outbox = Outbox(state, on_record.record.id, job.policy(), int(time.time() // 86400))
-    path = csv_path(job)
-    summary.rows = load_rows(job, outbox, on_record, path)
-    summary.csv = str(path)
+    export = export_rows(job, outbox, on_record)
+    summary.rows, summary.csv = export.count, str(export.path)
     plan = outbox.plan(on_record.put)
     with interruption.delivering():
         _announce(plan, outbox, job, summary)
         _deliver(job, outbox, plan, summary, stop)
         with _only_warned("the rejected rows are not in a file of their own"):
-            _write_rejected(path, outbox, summary)
+            _write_rejected(export, outbox, summary)
         for stem in (export_stem(settings.sync_name), rejected_name(export_stem(settings.sync_name))):
             with _only_warned("old exports are still there"):
                 prune(csv_folder(settings), settings.csv_keep, stem)
@@ -175,21 +173,35 @@ def _only_warned(what: str) -> Iterator[None]:
         logger.warning("Housekeeping failed, %s: %s", what, exit_of(error)[1])
 
 
-def load_rows(job: Job, outbox: Outbox, on_record: OnRecord, path: Path | None) -> int:
-    """Stream the result through the CSV into the outbox and close the database; returns the number of rows."""
+def load_rows(job: Job, outbox: Outbox, on_record: OnRecord) -> int:
+    """Stream the result into the outbox and close the database; returns the number of rows."""
+    with _result(job, on_record) as (result, builder):
+        return outbox.load(builder.build(row) for row in result)
+
+
+def export_rows(job: Job, outbox: Outbox, on_record: OnRecord) -> CsvExport:
+    """As `load_rows`, through the CSV."""
+    with _result(job, on_record) as (result, builder):
+        export = new_export(job, result.columns)
+        try:
+            with export:
+                outbox.load(_exported(export, builder, result))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ExportError(
+                f"the CSV {export.path} cannot be written ({reason}); free space, or set CSV_DIR"
+            ) from error
+        return export
+
+
+@contextmanager
+def _result(job: Job, on_record: OnRecord) -> Iterator[tuple[ResultSet, PayloadBuilder]]:
+    """The result of the query, and what makes payloads of its rows; the database is closed afterwards."""
     with closing(job.connect()) as source:
         logger.info("Connected to %s: %s", source.description, source.server)
         result = job.query(source)
         on_record.check(result.columns)
-        builder = PayloadBuilder(on_record.mapping, result.columns, address_ids=on_record.address_ids)
-        if path is None:
-            return outbox.load(builder.build(row) for row in result)
-        try:
-            with CsvExport(path, result.columns) as export:
-                return outbox.load(_exported(export, builder, result))
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise ExportError(f"the CSV {path} cannot be written ({reason}); free space, or set CSV_DIR") from error
+        yield result, PayloadBuilder(on_record.mapping, result.columns, address_ids=on_record.address_ids)
 
 
 def _exported(export: CsvExport, builder: PayloadBuilder, result: ResultSet) -> Iterator[RowPayloads]:
@@ -270,10 +282,11 @@ def _sender(settings: Settings, client: IterableClient, watch: Watch) -> tuple[S
     return SingleSender(client, watch), settings.workers
 
 
-def _write_rejected(path: Path, outbox: Outbox, summary: Summary) -> None:
+def _write_rejected(export: CsvExport, outbox: Outbox, summary: Summary) -> None:
     """Give the person who will correct them the rows that were rejected, with the reasons."""
+    path = export.path
     refused = path.with_name(rejected_name(path.name))
-    if export_rejected(path, outbox.refused_lines(), refused):
+    if export_rejected(export, outbox.refused_lines(), refused):
         summary.rejected_csv = str(refused)
         logger.warning("Rejected rows written to %s", refused)
 
