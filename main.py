@@ -30,9 +30,7 @@ def act(options: Options) -> int:
 
     try:
         if options.history:
-            from sync.console.history import show_history
-
-            return show_history(load(options).state_file, options.history)
+            return history(options)
         if options.check:
             return check_everything(options)
         with job_of(options) as job:
@@ -58,6 +56,14 @@ def load(options: Options) -> Settings:
     from sync.run.settings import load_settings
 
     return load_settings(options.env_file, environment(options))
+
+
+def history(options: Options) -> int:
+    """Print the last runs, which takes the state file and no other setting."""
+    from sync.console.history import show_history
+    from sync.run.settings import load_state_file
+
+    return show_history(load_state_file(options.env_file), options.history or 0)
 
 
 def check_everything(options: Options) -> int:

@@ -6,9 +6,10 @@ table hold the same names and defaults.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, tzinfo
 from pathlib import Path
@@ -237,19 +238,29 @@ def load_settings(env_file: Path | None = None, environ: Mapping[str, str] | Non
     return settings
 
 
+def load_state_file(env_file: Path | None = None, environ: Mapping[str, str] | None = None) -> Path:
+    """STATE_FILE alone, for whom no other setting matters; raises SettingsError for it and for the file's faults."""
+    problems: list[str] = []
+    given = _given(env_file, environ, problems)
+    (item,) = (item for item in fields(Settings) if item.name == "state_file")
+    values, unusable = _parse(given, [item])
+    problems += unusable.values()
+    path: Path | None = values.get("state_file")
+    if path is None and not unusable:
+        problems.append(_NO_NAME.format("STATE_FILE"))
+    if path is None or problems:
+        raise SettingsError(problems)
+    return path
+
+
 def read_settings(
     env_file: Path | None = None, environ: Mapping[str, str] | None = None
 ) -> tuple[Settings, tuple[str, ...]]:
     """As `load_settings`, with the problems beside the settings; one that cannot be used has its default."""
     problems: list[str] = []
-    standard_file = HOME / ".env"
-    given = read_env_file(env_file or standard_file, problems) if env_file or standard_file.exists() else {}
-    real = os.environ if environ is None else environ
-    given.update({name: real[name] for name in defaults() if name in real})
-    if not given.get("SYNC_NAME"):
-        given["SYNC_NAME"] = sync_name_of(env_file, standard_file) or ""
-    values, unusable = _parse_all(given)
-    standard, _ = _parse_all({})
+    given = _given(env_file, environ, problems)
+    values, unusable = _parse(given, fields(Settings))
+    standard, _ = _parse({}, fields(Settings))
     settings = Settings(**{**standard, **values})
     problems += unusable.values()
     problems += _missing(settings, unusable)
@@ -261,14 +272,25 @@ def read_settings(
     return settings, tuple(problems)
 
 
-def _parse_all(given: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+def _given(env_file: Path | None, environ: Mapping[str, str] | None, problems: list[str]) -> dict[str, str]:
+    """What the file says, and the environment, which wins; the file also names the sync, unless it is said."""
+    standard_file = HOME / ".env"
+    given = read_env_file(env_file or standard_file, problems) if env_file or standard_file.exists() else {}
+    real = os.environ if environ is None else environ
+    given |= {name: real[name] for name in defaults() if name in real}
+    if not given.get("SYNC_NAME"):
+        given["SYNC_NAME"] = sync_name_of(env_file, standard_file) or ""
+    return given
+
+
+def _parse(given: Mapping[str, str], items: Iterable[dataclasses.Field[Any]]) -> tuple[dict[str, Any], dict[str, str]]:
     """The value of each setting that can be parsed, and the problem of each that cannot.
 
     One that is given empty takes its default where empty means nothing.
     """
     values: dict[str, Any] = {}
     unusable: dict[str, str] = {}
-    for item in fields(Settings):
+    for item in items:
         name, default = item.name.upper(), item.metadata["default"]
         raw = given.get(name, default).strip()
         if item.name == "db_password":
@@ -305,11 +327,14 @@ def _joint_problems(settings: Settings) -> Iterator[str]:
         )
 
 
+_NO_NAME = "{} is empty; a file name is wanted"
+
+
 def _file_problems(settings: Settings) -> Iterator[str]:
     """Files without a name, and files to read that are not there."""
     for name in ("query_file", "state_file", "log_file"):
         if getattr(settings, name) is None:
-            yield f"{name.upper()} is empty; a file name is wanted"
+            yield _NO_NAME.format(name.upper())
     for name in ("query_file", "db_ssl_ca"):
         path: Path | None = getattr(settings, name)
         if path and not path.is_file():

@@ -61,12 +61,13 @@ class Summary:
             for kind, counts in (("users", self.users), ("events", self.events))
             for word in OUTCOMES
         )
-        stopped = f" stopped_because={self.stopped_because!r}" if self.stopped_because else ""
+        reasons = (("stopped_because", self.stopped_because), ("held_back", self.held_back))
+        why = "".join(f" {name}={reason!r}" for name, reason in reasons if reason)
         return (
             f"exit_code={self.exit_code} sync={self.sync} rows={self.rows} {counts} "
             f"left_segment={self.left_segment} requests={self.requests} retries={_retries(self.retries)} "
             f"seconds={self.seconds:.2f} auth={self.auth} "
-            f"retry_configuration={pairs(self.retry_configuration)} csv={self.csv}{stopped}"
+            f"retry_configuration={pairs(self.retry_configuration)} csv={self.csv}{why}"
         )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from sync.run.job import Job
+from sync.run.lock import LockedError, RunLock
 from sync.run.settings import HOME, load_settings
 from sync.sandbox import stand_in
 from sync.sandbox.faults import UNAVAILABLE, scripted
@@ -18,12 +19,19 @@ from sync.sandbox.sample_database import sample_database
 OUTPUT = HOME / "demo_output"
 
 
+def _forget_the_last_demo() -> None:
+    """Remove the state; not the lock, which stays for ever, and nothing at all while another demo runs under it."""
+    with suppress(LockedError), RunLock(OUTPUT / "demo_state.sqlite3.lock"):
+        for old in OUTPUT.glob("demo_state.sqlite3*"):
+            if old.suffix != ".lock":
+                old.unlink(missing_ok=True)
+
+
 @contextmanager
 def demonstration(*, bulk: bool, **switches: Any) -> Iterator[Job]:
     """The job of a demo run, with the stand-in up; the demo starts afresh each time, so that it shows everything."""
     OUTPUT.mkdir(mode=0o700, exist_ok=True)
-    for old in OUTPUT.glob("demo_state.sqlite3*"):
-        old.unlink()
+    _forget_the_last_demo()
     print(
         "This is a demo: the real program on a sample database in memory, against a stand-in for Iterable on this\n"
         "machine that answers the third call with an error on purpose. Nothing leaves the machine; files are in\n"
