@@ -1,9 +1,11 @@
-"""The env file: its assignments, taken as they are, and the name of the sync that it describes."""
+"""The env file: its assignments, taken as they are, the name of the sync that it describes, and names that were meant to be settings."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 DEFAULT_SYNC = "default"
@@ -43,3 +45,46 @@ def read_env_file(path: Path, problems: list[str]) -> dict[str, str]:
         elif binding.key:
             given[binding.key] = binding.value or ""
     return given
+
+
+# -- names that were meant to be settings ----------------------------------------------------------------------
+
+OUR_PREFIXES = ("ITERABLE_", "SEGMENT_")
+"""How no other program's names begin."""
+
+NEAR = 2
+"""So many letters may be wrong, missing or too many, and the setting is still meant."""
+
+
+def misspelt(names: Iterable[str], settings: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Each name that is no setting and was probably meant to be one, with that setting.
+
+    >>> list(misspelt(["SEGMENT_FEILD", "db_host", "ITERABLE_KEY", "AWS_REGION"],
+    ...               ["DB_HOST", "ITERABLE_API_KEY", "SEGMENT_FIELD"]))
+    [('SEGMENT_FEILD', 'SEGMENT_FIELD'), ('db_host', 'DB_HOST'), ('ITERABLE_KEY', 'ITERABLE_API_KEY')]
+    """
+    for name in names:
+        if name not in settings and (setting := _meant(name.upper(), settings)):
+            yield name, setting
+
+
+def _meant(name: str, settings: Sequence[str]) -> str | None:
+    nearest = min(settings, key=lambda setting: _edits(name, setting))
+    if _edits(name, nearest) <= NEAR:
+        return nearest
+    words = set(name.split("_"))
+    for prefix in OUR_PREFIXES:
+        if name.startswith(prefix):
+            ours = [setting for setting in settings if setting.startswith(prefix)]
+            return min(ours, key=lambda setting: (-len(words & set(setting.split("_"))), _edits(name, setting)))
+    return None
+
+
+def _edits(one: str, other: str) -> int:
+    """How many letters have to be changed, added or left out to make one of the other (Levenshtein's distance)."""
+    row = list(range(len(other) + 1))
+    for position, letter in enumerate(one, 1):
+        before, row = row, [position]
+        for column, (diagonal, above) in enumerate(pairwise(before)):
+            row.append(min(above + 1, row[-1] + 1, diagonal + (letter != other[column])))
+    return row[-1]

@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from sync.api.endpoints import LOOPBACK
 from sync.rows.mapping import Field, parse_fields, unset_problems
 from sync.rows.mapping import Mapping as FieldMapping
-from sync.run.env_file import DEFAULT_SYNC, SYNC_NAME, read_env_file, sync_name_of
+from sync.run.env_file import DEFAULT_SYNC, SYNC_NAME, misspelt, read_env_file, sync_name_of
 
 __all__ = ["DEFAULT_SYNC", "HOME", "Settings", "SettingsError", "defaults", "load_settings", "read_settings"]
 
@@ -241,7 +241,7 @@ def load_settings(env_file: Path | None = None, environ: Mapping[str, str] | Non
 def load_state_file(env_file: Path | None = None, environ: Mapping[str, str] | None = None) -> Path:
     """STATE_FILE alone, for whom no other setting matters; raises SettingsError for it and for the file's faults."""
     problems: list[str] = []
-    given = _given(env_file, environ, problems)
+    given = _given(env_file, environ, {"STATE_FILE"}, problems)
     (item,) = (item for item in fields(Settings) if item.name == "state_file")
     values, unusable = _parse(given, [item])
     problems += unusable.values()
@@ -258,7 +258,7 @@ def read_settings(
 ) -> tuple[Settings, tuple[str, ...]]:
     """As `load_settings`, with the problems beside the settings; one that cannot be used has its default."""
     problems: list[str] = []
-    given = _given(env_file, environ, problems)
+    given = _given(env_file, environ, defaults(), problems)
     values, unusable = _parse(given, fields(Settings))
     standard, _ = _parse({}, fields(Settings))
     settings = Settings(**{**standard, **values})
@@ -272,15 +272,25 @@ def read_settings(
     return settings, tuple(problems)
 
 
-def _given(env_file: Path | None, environ: Mapping[str, str] | None, problems: list[str]) -> dict[str, str]:
-    """What the file says, and the environment, which wins; the file also names the sync, unless it is said."""
+def _given(
+    env_file: Path | None, environ: Mapping[str, str] | None, meant: Collection[str], problems: list[str]
+) -> dict[str, str]:
+    """What the file says, and the environment, which wins; a name that was *meant* to be a setting is a problem.
+
+    The file also names the sync, unless that is said.
+    """
     standard_file = HOME / ".env"
-    given = read_env_file(env_file or standard_file, problems) if env_file or standard_file.exists() else {}
+    path = env_file or standard_file
+    in_file = read_env_file(path, problems) if env_file or path.exists() else {}
+    settings = list(defaults())
+    problems += (
+        f"{name} in {path} is no setting; {setting} is probably meant"
+        for name, setting in misspelt(in_file, settings)
+        if setting in meant
+    )
     real = os.environ if environ is None else environ
-    given |= {name: real[name] for name in defaults() if name in real}
-    if not given.get("SYNC_NAME"):
-        given["SYNC_NAME"] = sync_name_of(env_file, standard_file) or ""
-    return given
+    given = in_file | {name: real[name] for name in settings if name in real}
+    return given if given.get("SYNC_NAME") else given | {"SYNC_NAME": sync_name_of(env_file, standard_file) or ""}
 
 
 def _parse(given: Mapping[str, str], items: Iterable[dataclasses.Field[Any]]) -> tuple[dict[str, Any], dict[str, str]]:
