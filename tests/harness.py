@@ -261,8 +261,7 @@ def environment(folder: Path) -> dict[str, str]:
 def write_env(folder: Path, environ: Mapping[str, str]) -> Path:
     """The settings as a file."""
     path = folder / "env"
-    quoted = {name: value.replace("\\", "\\\\").replace("'", "\\'") for name, value in environ.items()}
-    path.write_text("".join(f"{name}='{value}'\n" for name, value in quoted.items()), encoding="utf-8")
+    path.write_text("".join(f"{name}='{value}'\n" for name, value in environ.items()), encoding="utf-8")
     return path
 
 

@@ -122,7 +122,6 @@ def test_files_are_short_enough_to_read() -> None:
         ("requests", {"iterable_client.py", "sync/api/deadline.py", "sync/api/network.py", "sync/api/transport.py"}),
         ("urllib3", {"iterable_client.py", "sync/api/deadline.py", "sync/api/network.py", "sync/api/transport.py"}),
         ("jwt", {"sync/api/tokens.py"}),
-        ("dotenv", {"sync/run/env_file.py"}),
         ("tqdm", {"sync/console/progress.py"}),
         ("sqlite3", {"sync/state/file.py", "sync/state/schema.py", "sync/sandbox/sample_database.py"}),
         ("fcntl", {"sync/rows/export.py", "sync/run/lock.py", "sync/run/log.py"}),
@@ -181,7 +180,7 @@ def test_help_loads_nothing(option: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "sync.console.options" in loaded
-    assert not loaded & {"requests", "urllib3", "pymysql", "jwt", "sqlite3", "tqdm", "dotenv", "sync.run.settings"}
+    assert not loaded & {"requests", "urllib3", "pymysql", "jwt", "sqlite3", "tqdm", "sync.run.settings"}
 
 
 def test_every_test_states_its_rule() -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Final
 
 DEFAULT_SYNC = "default"
 SYNC_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -25,26 +26,52 @@ def sync_name_of(env_file: Path | None, standard: Path) -> str | None:
 
 
 def read_env_file(path: Path, problems: list[str]) -> dict[str, str]:
-    """The assignments of the file: no `$` expansion. It is read once, so it may be a pipe; problems are appended."""
-    from dotenv.parser import parse_stream
-
+    """The assignments of the file; of two of one name the last counts. It is read once, so it may be a pipe."""
     try:
-        with path.open(encoding="utf-8-sig") as stream:
-            bindings = list(parse_stream(stream))
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         problems.append(f"{path} cannot be read: {error}")
         return {}
     given: dict[str, str] = {}
-    for binding in bindings:
-        text = binding.original.string
-        line = binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
-        if binding.error or (binding.key and binding.value is None):
-            problems.append(f"line {line} of {path} is not NAME=value")
-        elif "\n" in text.strip():
-            problems.append(f"line {line} of {path} opens a quote that ends on another line")
-        elif binding.key:
-            given[binding.key] = binding.value or ""
+    open_quote = ""
+    for number, line in enumerate(text.split("\n"), 1):
+        assignment = _ASSIGNMENT.fullmatch(line)
+        if assignment:
+            name, value = assignment.groups()
+            open_quote = _opened_and_not_closed(value)
+            if open_quote:
+                problems.append(f"line {number} of {path} opens a quote and does not end with it")
+            else:
+                given[name] = _as_it_is(value)
+        elif open_quote:  # the rest of a value that went on, which has been told
+            open_quote = "" if line.rstrip().endswith(open_quote) else open_quote
+        elif line.strip() and not line.lstrip().startswith("#"):
+            problems.append(f"line {number} of {path} is not NAME=value")
     return given
+
+
+_ASSIGNMENT: Final = re.compile(r"\s*(?:export\s+)?([^\s=#'\"]+)\s*=(.*)")
+_QUOTED: Final = re.compile(r"""\s*(?:'(.*?)'|"(.*?)")\s*(?:(?<=\s)\#.*)?""", re.VERBOSE)
+_COMMENT: Final = re.compile(r"\s+#.*")
+
+
+def _opened_and_not_closed(value: str) -> str:
+    """The quote that a value begins with, if no such quote ends it."""
+    first = value.strip()[:1]
+    return first if first and first in "'\"" and not _QUOTED.fullmatch(value) else ""
+
+
+def _as_it_is(value: str) -> str:
+    """The value without the quotes or the comment around it: no `$` expansion, no backslash escapes.
+
+    A quote ends where nothing but a comment follows, so that it may stand in the value too.
+
+    >>> [_as_it_is(value) for value in (' a$b#c # note', ' "a\\tb" # note', "'it's'", '', ' # note')]
+    ['a$b#c', 'a\\tb', "it's", '', '']
+    """
+    if quoted := _QUOTED.fullmatch(value):
+        return quoted[1] if quoted[1] is not None else quoted[2]
+    return _COMMENT.sub("", value).strip()
 
 
 # -- names that were meant to be settings ----------------------------------------------------------------------

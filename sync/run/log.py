@@ -119,7 +119,7 @@ def start_logging(path: Path, level: str, formatter: LineFormatter) -> PrivateFi
     file = PrivateFile(path)
     add_handler(file, formatter)
     logging.getLogger().setLevel(level)
-    for library in ("urllib3", "requests", "asyncio", "dotenv"):
+    for library in ("urllib3", "requests", "asyncio"):
         logging.getLogger(library).setLevel(logging.WARNING)
     return file
 

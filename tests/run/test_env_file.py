@@ -68,7 +68,7 @@ def test_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     [
         ("DB_PASSWORD=p$HOME${HOME}$$", "p$HOME${HOME}$$"),
         ("DB_PASSWORD='p$HOME # x'", "p$HOME # x"),
-        ('DB_PASSWORD=" p\\"q "', ' p"q '),
+        ('DB_PASSWORD=" p\\"q "', ' p\\"q '),
         ("DB_PASSWORD=p#q", "p#q"),
         ("DB_PASSWORD=p # a comment", "p"),
         ("export DB_PASSWORD = p", "p"),
