@@ -12,7 +12,6 @@ import socket
 import ssl
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -24,6 +23,7 @@ from pymysql.constants import SERVER_STATUS
 from pymysql.cursors import Cursor, SSCursor
 
 from sync.rows.columns import Column
+from sync.rows.server_address import MySQLParams
 from sync.rows.server_errors import (
     IN_THE_QUERY,
     WHILE_CONNECTING,
@@ -38,27 +38,9 @@ from sync.rows.source import ResultSet, Source, SourceError
 from sync.rows.statement import bound_values, parse
 from sync.rows.wire_types import Field, Reader, column_kind, reader
 
+__all__ = ["MySQLParams", "connect"]
+
 logger = logging.getLogger("db")
-
-
-@dataclass(frozen=True)
-class MySQLParams:
-    """Where the database is and who asks."""
-
-    host: str
-    port: int
-    user: str
-    password: str = field(repr=False)
-    database: str
-    ssl_ca: str | None = None
-    """A file with the authority that signed the server's certificate. Without it TLS is used when the
-    server offers it, and nobody knows whose certificate that is."""
-    connect_timeout: float = 10
-
-    @property
-    def address(self) -> str:
-        """The server as `host:port`."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 # --- MySQL and MariaDB ----------------------------------------------------------------------------------
@@ -73,6 +55,8 @@ class _Connection(Connection):
     """The driver's connection, whose patience can change."""
 
     server_status: int
+    _secure: bool
+    """Whether nobody can listen, so that a password may be sent as it is."""
     _read_timeout: float | None
 
     def wait_for_answers(self, seconds: float | None) -> None:
@@ -142,7 +126,7 @@ class _MySQL:
         self._params = params
         self._cursor: _Cursor | None = None
         self._connection = _open(params)
-        self.description = f"mysql://{params.user}@{params.address}/{params.database}"
+        self.description = params.description
         self.server = _server(self._connection, params)
 
     def query(self, sql: str, since: datetime, since_local: datetime, limit: int | None = None) -> ResultSet:
@@ -253,6 +237,7 @@ def _open(params: MySQLParams) -> _Connection:
             f"The certificate authority {params.ssl_ca} cannot be read ({error.strerror or error}): "
             "give DB_SSL_CA a file in PEM format."
         ) from error
+    connection._secure = params.socket is not None
     with _advice(params, WHILE_CONNECTING):
         connection.connect(_socket(params))
         connection.wait_for_answers(None)  # a query may take its time; a dead peer is TCP's to find out
@@ -262,26 +247,45 @@ def _open(params: MySQLParams) -> _Connection:
 
 
 def _socket(params: MySQLParams) -> socket.socket:
+    """A connection to whatever answers there."""
     try:
+        if params.socket:
+            return _unix_socket(params.socket, params.connect_timeout)
         connected = socket.create_connection((params.host, params.port), params.connect_timeout)
     except (socket.gaierror, UnicodeError) as error:
         raise SourceError(f"The host name {params.host!r} is not known: check DB_HOST.") from error
     except TimeoutError as error:
         raise SourceError(
             f"{params.address} did not answer within {params.connect_timeout:g} s: "
-            "check DB_HOST and DB_PORT, and whether a firewall stands between."
+            f"check {params.where}, and whether a firewall stands between."
         ) from error
     except OSError as error:
         raise SourceError(
             f"No database answers at {params.address} ({error.strerror or error}): "
-            "start the server, or check DB_HOST and DB_PORT."
+            f"start the server, or check {params.where}."
         ) from error
+    _keep_alive(connected)
+    return connected
+
+
+def _unix_socket(path: str, timeout: float) -> socket.socket:
+    connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connected.settimeout(timeout)
+        connected.connect(path)
+    except BaseException:
+        connected.close()
+        raise
+    return connected
+
+
+def _keep_alive(connected: socket.socket) -> None:
+    """Have the system find out when the peer is gone, however long a query takes."""
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}.items():
         if hasattr(socket, option):  # not every system can be told
             connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-    return connected
 
 
 _OLDEST = {"MySQL": (8, 0), "MariaDB": (10, 2)}  # the first with WITH and ROW_NUMBER
@@ -300,7 +304,7 @@ def _server(connection: _Connection, params: MySQLParams) -> str:
             f"{params.address} runs {product} {number}, which is too old: use MySQL 8 or MariaDB 10.2, or later."
         )
     if not cipher:
-        return f"{product} {number}, no TLS"
+        return f"{product} {number}, {'by its socket' if params.socket else 'no TLS'}"
     verified = "verified" if params.ssl_ca else "not verified"
     return f"{product} {number}, TLS ({cipher}, {verified})"
 
@@ -327,7 +331,7 @@ def _advice(params: MySQLParams, remedy: str) -> Iterator[None]:
             f"{params.address} gave a text that is not UTF-8 ({error.reason}): convert the column in QUERY_FILE."
         ) from error
     except (AssertionError, IndexError, ValueError, struct.error) as error:
-        raise SourceError(stranger_sentence(params.address)) from error
+        raise SourceError(stranger_sentence(params.address, params.where)) from error
 
 
 def _sentence(error: pymysql.MySQLError, params: MySQLParams, remedy: str) -> str:
@@ -337,5 +341,6 @@ def _sentence(error: pymysql.MySQLError, params: MySQLParams, remedy: str) -> st
     if isinstance(cause, ssl.SSLError):
         return tls_sentence(cause, params.address)
     if not isinstance(number, int):
-        return stranger_sentence(params.address)
-    return sentence_for(number, said, remedy, at=params.address, user=params.user, database=params.database)
+        return stranger_sentence(params.address, params.where)
+    facts = {"at": params.address, "user": params.user, "database": params.database}
+    return sentence_for(number, said, remedy, hint=params.hint_for_a_refused_user, **facts)

@@ -16,7 +16,10 @@ IN_THE_QUERY: Final = "correct QUERY_FILE"
 _SENTENCES: Final = {
     1040: "{at} takes no more connections ({said}): run again later, or raise the limit there.",
     1044: "The user {user} may not use the database {database} at {at}: GRANT SELECT on it, or correct DB_NAME.",
-    1045: "{at} refused the user {user}: check DB_USER and DB_PASSWORD, and from where this user may connect.",
+    1045: (
+        "{at} refused the user {user}: check DB_USER and DB_PASSWORD, and from where this user may connect; an account "
+        "that requires TLS needs a server that offers it, one that requires a client certificate cannot be used{hint}."
+    ),
     1049: "There is no database {database} at {at}: check DB_NAME.",
     1142: "The user {user} may not read what the query asks of {at} ({said}): GRANT SELECT on it.",
     1317: "{at} stopped the query ({said}): find out who killed it, and run again.",
@@ -54,7 +57,10 @@ def one_line(text: object) -> str:
 
 
 def sentence_for(number: int, said: str, remedy: str, **facts: str) -> str:
-    """The sentence for an error: *facts* are `at`, `user` and `database`; *remedy* is for a number not known here."""
+    """The sentence for an error: *facts* are `at`, `user`, `database` and a `hint` for a user who was refused.
+
+    *remedy* is for a number that is not known here.
+    """
     return KNOWN.get(number, _ANY_OTHER).format(number=number, said=said, remedy=remedy, **facts)
 
 
@@ -102,9 +108,9 @@ def cut_sentence(warnings: Iterable[tuple[int, str]], at: str) -> str:
 # -- what the server did not say -------------------------------------------------------------------------------
 
 
-def stranger_sentence(at: str) -> str:
+def stranger_sentence(at: str, where: str) -> str:
     """The sentence for a server of another kind."""
-    return f"What answers at {at} does not speak MySQL's protocol: check DB_HOST and DB_PORT."
+    return f"What answers at {at} does not speak MySQL's protocol: check {where}."
 
 
 def tls_sentence(error: ssl.SSLError, at: str) -> str:

@@ -75,8 +75,7 @@ class Job:
 
     def describe_source(self) -> str:
         """The source as the log names it."""
-        at = self.settings
-        return self.source_name or f"mysql://{at.db_user}@{at.db_host}:{at.db_port}/{at.db_name}"
+        return self.source_name or mysql_params(self.settings).description
 
     def mapping(self) -> Mapping:
         """How columns become fields."""
@@ -120,6 +119,7 @@ def mysql_params(settings: Settings) -> MySQLParams:
         user=settings.db_user,
         password=settings.db_password,
         database=settings.db_name,
+        socket=str(settings.db_socket) if settings.db_socket else None,
         ssl_ca=str(settings.db_ssl_ca) if settings.db_ssl_ca else None,
     )
 

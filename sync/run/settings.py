@@ -169,6 +169,7 @@ class Settings:
     db_user: str = _setting("")
     db_password: str = _setting("", secret=True)
     db_name: str = _setting("")
+    db_socket: Path | None = _setting("", _path)
     db_ssl_ca: Path | None = _setting("", _path)
     db_timezone: tzinfo = _setting("UTC", _zone)
     iterable_api_key: str = _setting("", _secret, secret=True)

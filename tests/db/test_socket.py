@@ -1,0 +1,127 @@
+"""A server on this machine by its Unix socket, and what a refused user is told."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import db
+from db import MySQLParams
+from sync.rows.source import Source
+from sync.run.job import Job, mysql_params
+from tests.db.asking import SINCE, SINCE_LOCAL, refusal, run
+from tests.mariadb import Server
+from tests.run.settings_of import settings_of
+
+
+@pytest.fixture(scope="module")
+def without_tls() -> Iterator[Server]:
+    """A server that offers no TLS."""
+    with Server(tls=False) as server:
+        yield server
+
+
+@pytest.fixture
+def by_socket(mariadb: Server, sample: MySQLParams) -> MySQLParams:
+    """The sample rows by the socket; host and port lead nowhere."""
+    return replace(sample, host="localhost", port=1, socket=str(mariadb.socket))
+
+
+@pytest.mark.database
+class TestSocket:
+    """DB_SOCKET instead of host and port."""
+
+    def test_rows_come(self, by_socket: MySQLParams, mariadb: Server) -> None:
+        """The query is answered, and the description names the socket."""
+        source: Source = db.connect(by_socket)
+
+        assert len(run(source, "SELECT id FROM customers")) == 16
+        assert source.description == f"mysql://app@localhost:{mariadb.socket}:/{by_socket.database}"
+        source.close()
+
+    def test_a_result_left_half_way(self, by_socket: MySQLParams) -> None:
+        """What costs the connection elsewhere costs it here, and the next query finds the server again."""
+        source = db.connect(by_socket)
+        next(iter(source.query("SELECT id FROM customers", SINCE, SINCE_LOCAL)))
+
+        assert run(source, "SELECT 1 AS one") == [{"one": 1}]
+        source.close()
+
+    def test_without_tls(self, without_tls: Server) -> None:
+        """Nobody can listen at a socket, so nothing is said of missing TLS."""
+        source = db.connect(replace(without_tls.database(), socket=str(without_tls.socket)))
+
+        assert source.server.endswith(", by its socket")
+        source.close()
+
+    @pytest.mark.database("MariaDB")
+    def test_user_who_is_known_by_the_socket(self, mariadb: Server, by_socket: MySQLParams) -> None:
+        """Whom the server knows by the socket alone is refused elsewhere, and told of DB_SOCKET."""
+        mariadb.execute("CREATE USER socketeer@'%' IDENTIFIED VIA unix_socket")
+        away = replace(by_socket, socket=None, host="127.0.0.1", port=mariadb.port, user="socketeer")
+
+        for password in ("", "hidden"):
+            sentence = refusal(replace(away, password=password))
+            assert sentence.endswith("; many servers know root by their Unix socket alone: name it in DB_SOCKET.")
+
+        sentence = refusal(replace(by_socket, user="socketeer", password=""))
+        assert sentence.endswith(", run as this machine's user socketeer.")
+
+    def test_refused_at_the_socket(self, by_socket: MySQLParams) -> None:
+        """Who is refused at the socket is told that the server may go by the machine's users."""
+        assert refusal(replace(by_socket, password="wrong-hidden")).endswith(", run as this machine's user app.")
+
+
+def test_no_socket_there(tmp_path: Path) -> None:
+    """A socket that is not there, or that nobody serves, is a wrong DB_SOCKET or a server that is down."""
+    path = tmp_path / "mysqld.sock"
+    params = MySQLParams("localhost", 3306, "app", "hidden", "shop", socket=str(path), connect_timeout=0.3)
+
+    assert refusal(params) == (
+        f"No database answers at {path} (No such file or directory): start the server, or check DB_SOCKET."
+    )
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        assert "(Connection refused)" in refusal(params)
+        listening.listen()
+        assert f"The connection to {path} was lost (" in refusal(params)
+    assert "(AF_UNIX path too long)" in refusal(replace(params, socket=f"/{'x' * 200}"))
+
+
+def test_settings_lead_to_the_socket() -> None:
+    """DB_SOCKET stands in the first line of the log instead of host and port; a relative one counts from main.py."""
+    job = Job(settings_of(DB_SOCKET="/run/mysqld/mysqld.sock"))
+
+    assert mysql_params(job.settings).socket == "/run/mysqld/mysqld.sock"
+    assert job.describe_source() == "mysql://app@localhost:/run/mysqld/mysqld.sock:/shop"
+    assert Job(settings_of()).describe_source() == "mysql://app@localhost:3306/shop"
+    assert mysql_params(settings_of(DB_SOCKET="x.sock")).socket == str(Path(db.__file__).with_name("x.sock"))
+
+
+@pytest.mark.database
+class TestRequiredTLS:
+    """An account that asks for more than a password."""
+
+    def test_client_certificate(self, mariadb: Server, sample: MySQLParams) -> None:
+        """An account that requires a client certificate is refused with the word for it, not as a wrong password."""
+        mariadb.execute("CREATE USER strict@'%' IDENTIFIED BY 'hidden' REQUIRE X509")
+
+        sentence = refusal(replace(sample, user="strict", password="hidden"))
+
+        assert "one that requires a client certificate cannot be used" in sentence
+
+    def test_tls(self, without_tls: Server) -> None:
+        """An account that requires TLS, at a server that has none, is told that TLS may be what is missing."""
+        without_tls.execute("CREATE USER private@'%' IDENTIFIED BY 'hidden' REQUIRE SSL")
+
+        sentence = refusal(replace(without_tls.database(), user="private", password="hidden"))
+
+        assert "an account that requires TLS needs a server that offers it" in sentence
+
+    def test_remote_server(self) -> None:
+        """A server on another machine is not looked for at a socket of this one."""
+        assert MySQLParams("db.example.com", 3306, "app", "x", "shop").hint_for_a_refused_user == ""
