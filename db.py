@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 import socket
 import ssl
 import struct
@@ -23,7 +22,7 @@ from pymysql.constants import SERVER_STATUS
 from pymysql.cursors import Cursor, SSCursor
 
 from sync.rows.columns import Column
-from sync.rows.server_address import MySQLParams
+from sync.rows.server_address import MySQLParams, described
 from sync.rows.server_errors import (
     IN_THE_QUERY,
     WHILE_CONNECTING,
@@ -106,7 +105,7 @@ class _Cursor(SSCursor):
     @property
     def warned(self) -> bool:
         """Whether the server has something to say of a result that was read to its end."""
-        return self._result is not None and self._result.warning_count > 0
+        return self._result is not None and self._result.warning_count != 0  # negative from 32,768 on
 
     @property
     def unread(self) -> bool:
@@ -187,9 +186,13 @@ def _warned_at_the_end(cursor: _Cursor) -> bool:
 
 def _hear_warnings(connection: _Connection, at: str) -> None:
     """Log what the server says of the result; a result that was cut is a failed query."""
-    warnings = summed_up(connection.ask_all("SHOW WARNINGS"))
+    kept = connection.ask_all("SHOW WARNINGS")
+    (counted,) = connection.ask("SHOW COUNT(*) WARNINGS")
+    warnings = summed_up(kept)
     for number, said in warnings:
         logger.warning("The database warns of the result: %s code=%s", said, number)
+    if counted > len(kept):
+        logger.warning("The database keeps %d of its %d warnings: the others may say more", len(kept), counted)
     if sentence := cut_sentence(warnings, at):
         raise SourceError(sentence)
 
@@ -210,10 +213,14 @@ _SESSION = (
     "time_zone = '+00:00'",
     "TRANSACTION READ ONLY",
     "sql_select_limit = 18446744073709551615",  # a server may have one, and would cut the result without a word
+)
+"""What the session is told: UTC, only reading, and no row left out."""
+
+_WHERE_ALLOWED = (
     "group_concat_max_len = 1073741824",  # no text can be longer
     "max_error_count = 65535",  # so that a thousand harmless warnings do not hide the one that says what was cut
 )
-"""What the session is told: UTC, only reading, and nothing cut."""
+"""What it is told if the server lets this user: without, a cut is told by a warning, unless too many come before."""
 
 
 def _open(params: MySQLParams) -> _Connection:
@@ -243,6 +250,9 @@ def _open(params: MySQLParams) -> _Connection:
         connection.wait_for_answers(None)  # a query may take its time; a dead peer is TCP's to find out
         for setting in _SESSION:
             connection.ask(f"SET SESSION {setting}")
+        for setting in _WHERE_ALLOWED:
+            with contextlib.suppress(pymysql.err.OperationalError):
+                connection.ask(f"SET SESSION {setting}")
     return connection
 
 
@@ -288,25 +298,16 @@ def _keep_alive(connected: socket.socket) -> None:
             connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
-_OLDEST = {"MySQL": (8, 0), "MariaDB": (10, 2)}  # the first with WITH and ROW_NUMBER
-
-
 def _server(connection: _Connection, params: MySQLParams) -> str:
     """What answered, and how private the connection is."""
     with _advice(params, WHILE_CONNECTING):
         (version,) = connection.ask("SELECT VERSION()")
         (_, cipher) = connection.ask("SHOW SESSION STATUS LIKE 'Ssl_cipher'") or ("", "")
-    product = "MariaDB" if "mariadb" in version.lower() else "MySQL"
-    number = version.split("-")[0]
-    if tuple(int(part) for part in re.findall(r"\d+", number)[:2]) < _OLDEST[product]:
+    try:
+        return described(params, version, cipher)
+    except SourceError:
         connection.close()
-        raise SourceError(
-            f"{params.address} runs {product} {number}, which is too old: use MySQL 8 or MariaDB 10.2, or later."
-        )
-    if not cipher:
-        return f"{product} {number}, {'by its socket' if params.socket else 'no TLS'}"
-    verified = "verified" if params.ssl_ca else "not verified"
-    return f"{product} {number}, TLS ({cipher}, {verified})"
+        raise
 
 
 # --- errors ---------------------------------------------------------------------------------------------

@@ -1,9 +1,12 @@
-"""Where the database is and who asks: the words for it in sentences, and the settings behind them."""
+"""Where the database is, who asks and what answered: the words for it, and the settings behind them."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Final
+
+from sync.rows.source import SourceError
 
 _THIS_MACHINE: Final = ("localhost", "127.0.0.1", "::1")
 
@@ -50,3 +53,20 @@ class MySQLParams:
         if self.host in _THIS_MACHINE:
             return "; many servers know root by their Unix socket alone: name it in DB_SOCKET"
         return ""
+
+
+_OLDEST: Final = {"MySQL": (8, 0), "MariaDB": (10, 2)}  # the first with WITH and ROW_NUMBER
+
+
+def described(params: MySQLParams, version: str, cipher: str) -> str:
+    """The server in words: product, version, how private the connection is; raises SourceError for one too old."""
+    product = "MariaDB" if "mariadb" in version.lower() else "MySQL"
+    number = version.split("-")[0]
+    if tuple(int(part) for part in re.findall(r"\d+", number)[:2]) < _OLDEST[product]:
+        raise SourceError(
+            f"{params.address} runs {product} {number}, which is too old: use MySQL 8 or MariaDB 10.2, or later."
+        )
+    if not cipher:
+        return f"{product} {number}, {'by its socket' if params.socket else 'no TLS'}"
+    verified = "verified" if params.ssl_ca else "not verified"
+    return f"{product} {number}, TLS ({cipher}, {verified})"
