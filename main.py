@@ -78,14 +78,15 @@ def check_everything(options: Options) -> int:
 
 def job_of(options: Options) -> AbstractContextManager[Job]:
     """What this call works on; for --demo, with the sample database and the stand-in running."""
-    from sync.console.progress import ScreenHandler, progress_bar
-    from sync.run.job import Job, no_progress
+    from sync.console.progress import ScreenHandler, comparison, progress_bar, rows_read
+    from sync.run.job import Job
 
     switches = options.switches()
     terminal = sys.stderr.isatty()
     watched = terminal or (options.demo and not options.json)
     switches["screen"] = ScreenHandler() if watched else None
-    switches["progress"] = progress_bar if terminal else no_progress
+    if terminal:
+        switches |= {"reading": rows_read, "comparing": comparison, "progress": progress_bar}
     if options.demo:
         from sync.sandbox.demo import demonstration
 

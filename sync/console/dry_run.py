@@ -40,7 +40,8 @@ def dry_run(job: Job, out: TextIO | None = None) -> int:
             on_record = OnRecord(job, state)
             outbox = Outbox(state, on_record.record.id, job.policy(), int(time.time() // 86400))
             rows = load_rows(job, outbox, on_record)
-            plan = outbox.plan(on_record.put)
+            with job.comparing():
+                plan = outbox.plan(on_record.put)
             made = _print(_requests(outbox, bulk=settings.iterable_bulk), out or _standard_output())
             _print_counts(job, rows, plan, outbox, made)
     except BrokenPipeError:

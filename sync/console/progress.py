@@ -1,4 +1,4 @@
-"""What a person at a terminal sees while a run goes on: log lines, and a progress bar under them."""
+"""What a person at a terminal sees while a run goes on: log lines, and under them how far it is."""
 
 from __future__ import annotations
 
@@ -39,4 +39,23 @@ def progress_bar(total: int) -> Iterator[Callable[[int], object]]:
     from tqdm import tqdm
 
     with tqdm(total=total, unit=" users", dynamic_ncols=True, leave=False, file=sys.stderr, mininterval=0.2) as bar:
+        yield bar.update
+
+
+@contextmanager
+def rows_read() -> Iterator[Callable[[int], object]]:
+    """A count of the rows that have come, with their rate; nobody knows how many there will be."""
+    from tqdm import tqdm
+
+    with tqdm(unit=" rows", desc="read", dynamic_ncols=True, leave=False, file=sys.stderr, mininterval=0.2) as bar:
+        yield bar.update
+
+
+@contextmanager
+def comparison() -> Iterator[Callable[[int], object]]:
+    """Words that stand there while the rows are compared with the state, which is one step."""
+    from tqdm import tqdm
+
+    words = "comparing with what Iterable has ..."
+    with tqdm(desc=words, bar_format="{desc}", dynamic_ncols=True, leave=False, file=sys.stderr) as bar:
         yield bar.update

@@ -43,6 +43,16 @@ Progress = Callable[[int], AbstractContextManager[Callable[[int], object]]]
 """Given the number of users to deliver, a block in which a function is told of each group that is done with."""
 
 
+Counting = Callable[[], AbstractContextManager[Callable[[int], object]]]
+"""A block in which a function is told of each group that is done with, when nobody knows how many there are."""
+
+
+@contextmanager
+def no_counting() -> Iterator[Callable[[int], object]]:
+    """Nobody watches."""
+    yield lambda _count: None
+
+
 @contextmanager
 def no_progress(_total: int) -> Iterator[Callable[[int], object]]:
     """Nobody watches."""
@@ -53,7 +63,8 @@ def no_progress(_total: int) -> Iterator[Callable[[int], object]]:
 class Job:
     """What a run works on: settings, the window and the switches of the command line, and the source of rows.
 
-    `screen` shows the log's lines to a person, `progress` how far the delivery is; both are the console's.
+    `screen` shows the log's lines to a person, `reading` how many rows have come, `comparing` that they are compared
+    with the state, `progress` how far the delivery is; all are the console's.
     """
 
     settings: Settings
@@ -67,6 +78,8 @@ class Job:
     source: Callable[[], Source] | None = None
     source_name: str = ""
     screen: logging.Handler | None = None
+    reading: Counting = no_counting
+    comparing: Counting = no_counting
     progress: Progress = no_progress
 
     def connect(self) -> Source:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 
@@ -17,6 +17,7 @@ from sync.delivery.stop import Stop
 from sync.delivery.tally import Tally
 from sync.delivery.watch import Watch
 from sync.delivery.workers import Sender
+from sync.rows.columns import Row
 from sync.rows.export import EXPORT_STEM, CsvExport, export_rejected, prune
 from sync.rows.identity import log_field
 from sync.rows.payloads import PayloadBuilder, RowPayloads
@@ -152,7 +153,8 @@ def _take_steps(job: Job, state: State, summary: Summary, stop: Stop, interrupti
     outbox = Outbox(state, on_record.record.id, job.policy(), int(time.time() // 86400))
     export = export_rows(job, outbox, on_record)
     summary.rows, summary.csv = export.count, str(export.path)
-    plan = outbox.plan(on_record.put)
+    with job.comparing():
+        plan = outbox.plan(on_record.put)
     with interruption.delivering():
         _announce(plan, outbox, job, summary)
         _deliver(job, outbox, plan, summary, stop)
@@ -175,8 +177,8 @@ def _only_warned(what: str) -> Iterator[None]:
 
 def load_rows(job: Job, outbox: Outbox, on_record: OnRecord) -> int:
     """Stream the result into the outbox and close the database; returns the number of rows."""
-    with _result(job, on_record) as (result, builder):
-        return outbox.load(builder.build(row) for row in result)
+    with _result(job, on_record) as (result, builder), job.reading() as read:
+        return outbox.load(builder.build(row) for row in _counted(result, read))
 
 
 def export_rows(job: Job, outbox: Outbox, on_record: OnRecord) -> CsvExport:
@@ -184,8 +186,8 @@ def export_rows(job: Job, outbox: Outbox, on_record: OnRecord) -> CsvExport:
     with _result(job, on_record) as (result, builder):
         export = new_export(job, result.columns)
         try:
-            with export:
-                outbox.load(_exported(export, builder, result))
+            with export, job.reading() as read:
+                outbox.load(_exported(export, builder, _counted(result, read)))
         except OSError as error:
             reason = error.strerror or str(error)
             raise ExportError(
@@ -204,7 +206,17 @@ def _result(job: Job, on_record: OnRecord) -> Iterator[tuple[ResultSet, PayloadB
         yield result, PayloadBuilder(on_record.mapping, result.columns, address_ids=on_record.address_ids)
 
 
-def _exported(export: CsvExport, builder: PayloadBuilder, result: ResultSet) -> Iterator[RowPayloads]:
+def _counted(result: Iterable[Row], read: Callable[[int], object]) -> Iterator[Row]:
+    """The rows; `read` is told of a hundred at once."""
+    number = 0
+    for number, row in enumerate(result, start=1):
+        yield row
+        if number % 100 == 0:
+            read(100)
+    read(number % 100)
+
+
+def _exported(export: CsvExport, builder: PayloadBuilder, result: Iterable[Row]) -> Iterator[RowPayloads]:
     for row in result:
         export.write(row)
         yield builder.build(row)

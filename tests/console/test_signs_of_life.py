@@ -1,0 +1,80 @@
+"""From the first row to the last request, a person at a terminal sees that the program is at work."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+import termios
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from sync.console.progress import comparison, rows_read
+from sync.sandbox.stand_in import StandIn
+from tests.console.test_screens import written
+from tests.harness import KEY, PROJECT, World, people
+
+
+@pytest.mark.parametrize(("show", "words"), [(rows_read, "rows"), (comparison, "comparing with what Iterable has")])
+def test_what_is_shown(show: Callable[[], object], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The words are on standard error, and gone at the end."""
+    with show() as done:  # type: ignore[attr-defined]
+        done(3)
+    told = capsys.readouterr()
+
+    assert told.out == ""
+    assert words in told.err
+    assert told.err.rpartition("\r")[2].strip() == ""
+
+
+def test_every_row_is_counted(world: World) -> None:
+    """Reading counts each row once, in groups, and has ended before the comparison, which comes before delivery."""
+    seen: list[tuple[str, int]] = []
+
+    def watch(what: str) -> Callable[..., object]:
+        @contextmanager
+        def block(*_: int) -> Iterator[Callable[[int], object]]:
+            yield lambda count: seen.append((what, count))
+            seen.append((f"{what} ended", 0))
+
+        return block
+
+    world.rows = people(250)
+    world.run(reading=watch("read"), comparing=watch("compare"), progress=watch("deliver"))
+
+    assert seen[:5] == [("read", 100), ("read", 100), ("read", 50), ("read ended", 0), ("compare ended", 0)]
+    assert sum(count for what, count in seen if what == "deliver") == 250
+
+
+def test_on_a_terminal(tmp_path: Path) -> None:
+    """A run whose standard error is a terminal shows rows read, the comparison and the delivery, in this order."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    with StandIn(api_key=KEY) as iterable:
+        written(tmp_path, iterable, ["ada@example.com"])
+        program = ["-m", "tests.process", str(tmp_path / "rows.json"), "--env-file", str(tmp_path / "env")]
+        environ = {"PATH": os.environ["PATH"], "TERM": "dumb"}
+        with subprocess.Popen(
+            [sys.executable, *program], cwd=PROJECT, env=environ, stdout=theirs, stderr=theirs
+        ) as run:
+            os.close(theirs)
+            text = _all_of(ours)
+
+    assert run.returncode == 0
+    assert re.search(r"read: .*rows.*comparing with what.*users.*DONE", text, re.DOTALL)
+
+
+def _all_of(descriptor: int) -> str:
+    text = b""
+    try:
+        while part := os.read(descriptor, 65536):
+            text += part
+    except OSError:  # the other side is closed
+        pass
+    os.close(descriptor)
+    return text.decode()
