@@ -1,4 +1,4 @@
-"""The env file: its assignments, taken as they are, the name of the sync that it describes, and names that were meant to be settings."""
+"""The env file: its assignments, the name of the sync that it describes, and names that were meant to be settings."""
 
 from __future__ import annotations
 

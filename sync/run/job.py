@@ -18,7 +18,8 @@ from sync.rows.columns import Column
 from sync.rows.export import EXPORT_STEM, CsvExport, NewCsvExport, timestamped_name
 from sync.rows.mapping import Mapping, mapping_problems
 from sync.rows.source import ResultSet, Source, SourceError
-from sync.run.settings import DEFAULT_SYNC, HOME, Settings
+from sync.run.env_file import DEFAULT_SYNC
+from sync.run.settings import HOME, Settings
 from sync.state.owed import Policy
 
 logger = logging.getLogger("main")

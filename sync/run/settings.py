@@ -20,9 +20,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from sync.api.endpoints import LOOPBACK
 from sync.rows.mapping import Field, parse_fields, unset_problems
 from sync.rows.mapping import Mapping as FieldMapping
-from sync.run.env_file import DEFAULT_SYNC, SYNC_NAME, misspelt, read_env_file, sync_name_of
-
-__all__ = ["DEFAULT_SYNC", "HOME", "Settings", "SettingsError", "defaults", "load_settings", "read_settings"]
+from sync.run.env_file import SYNC_NAME, misspelt, read_env_file, sync_name_of
 
 HOME = Path(__file__).resolve().parents[2]
 """The folder of main.py. Relative paths in settings count from here, because cron starts elsewhere."""

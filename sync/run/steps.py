@@ -22,13 +22,14 @@ from sync.rows.export import EXPORT_STEM, CsvExport, export_rejected, prune
 from sync.rows.identity import log_field
 from sync.rows.payloads import PayloadBuilder, RowPayloads
 from sync.rows.source import ResultSet
+from sync.run.env_file import DEFAULT_SYNC
 from sync.run.errors import UNEXPECTED, ExportError, exit_of
 from sync.run.exit_codes import ExitCode
 from sync.run.job import Job, csv_folder, export_stem, make_client, new_export
 from sync.run.lock import RunLock, lock_path
 from sync.run.log import LAST_LINE, LineFormatter, add_handler, rotate_when_large, start_logging, stop_logging, unmasked
 from sync.run.record import OnRecord
-from sync.run.settings import DEFAULT_SYNC, Settings
+from sync.run.settings import Settings
 from sync.run.signals import Interrupted, Interruption, describe
 from sync.run.summary import Summary
 from sync.state.file import State, StateError

@@ -59,7 +59,7 @@ def test_a_run_ends_as_it_would(tmp_path: Path, iterable: StandIn, way: str, fla
     written(tmp_path, iterable, ["nobody"])
 
     assert ended(tmp_path, way, *flags) == ExitCode.INCOMPLETE
-    assert "Run finished: exit_code=3 rows=1 " in (tmp_path / "run.log").read_text()
+    assert "Run finished: exit_code=3 sync=default rows=1 " in (tmp_path / "run.log").read_text()
 
 
 @pytest.mark.parametrize("way", ["error closed", "output full"])
