@@ -272,7 +272,7 @@ class TestCachingSha2Password:
         """The password travels encrypted without TLS; where the package for it lacks, the sentence names it."""
         monkeypatch.setattr("pymysql._auth._have_cryptography", False)
         if fresh.execute("SELECT @@tls_version")[0][0]:
-            assert "refused the user app" in refusal(replace(fresh.params("mysql"), password="x"))
+            assert "refused the user app" in refusal(replace(fresh.params("mysql"), password="not-the-password"))
         else:
             assert "pip install 'PyMySQL[rsa]'" in refusal(fresh.params("mysql"))
 
