@@ -20,7 +20,8 @@ from bench.speed import Bench
 from iterable_client import IterableClient
 from sync.api.answers import Verdict
 from sync.rows.export import export_results_to_csv
-from sync.run.settings import HOME, load_settings
+from sync.run.setting_values import HOME
+from sync.run.settings import load_settings
 from sync.sandbox.faults import at_random
 from sync.sandbox.stand_in import StandIn
 from tests.faults import EVERY_FAULT, EVERY_JWT_FAULT, EVERY_REFUSAL

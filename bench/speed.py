@@ -24,7 +24,7 @@ from typing import Any
 
 import requests
 
-from sync.run.settings import HOME
+from sync.run.setting_values import HOME
 from tests.mariadb import Server
 
 KEY = "bench-key"

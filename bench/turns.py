@@ -16,7 +16,8 @@ from typing import NamedTuple
 from bench.speed import Bench, stand_in
 from sync.rows.columns import Row
 from sync.run.job import Job
-from sync.run.settings import HOME, load_settings
+from sync.run.setting_values import HOME
+from sync.run.settings import load_settings
 from sync.run.steps import run
 from sync.run.summary import Summary
 from sync.sandbox.answers import Request

@@ -19,7 +19,8 @@ from sync.rows.export import EXPORT_STEM, CsvExport, NewCsvExport, timestamped_n
 from sync.rows.mapping import Mapping, mapping_problems
 from sync.rows.source import ResultSet, Source, SourceError
 from sync.run.env_file import DEFAULT_SYNC
-from sync.run.settings import HOME, Settings
+from sync.run.setting_values import HOME
+from sync.run.settings import Settings
 from sync.state.owed import Policy
 
 logger = logging.getLogger("main")

@@ -8,22 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import UTC, tzinfo
+from datetime import tzinfo
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from sync.api.endpoints import LOOPBACK
 from sync.rows.mapping import Field, parse_fields, unset_problems
 from sync.rows.mapping import Mapping as FieldMapping
-from sync.run.env_file import SYNC_NAME, misspelt, read_env_file, sync_name_of
-
-HOME = Path(__file__).resolve().parents[2]
-"""The folder of main.py. Relative paths in settings count from here, because cron starts elsewhere."""
+from sync.run import setting_values as kind
+from sync.run.env_file import misspelt, read_env_file, sync_name_of
+from sync.run.setting_values import EMPTY_MEANS_NONE, HOME
 
 MAX_JWT_LIFETIME = 31_536_000
 """One year in seconds: "exp must be less than 1 year from iat" (Iterable's JWT documentation)."""
@@ -37,123 +32,7 @@ class SettingsError(Exception):
         self.problems = tuple(problems)
 
 
-def _text(value: str) -> str:
-    return value
-
-
-def _secret(value: str) -> str:
-    if not value.isascii() or any(character.isspace() or not character.isprintable() for character in value):
-        raise ValueError("holds white space or characters that no key has; copy it again")
-    return value
-
-
-def _flag(value: str) -> bool:
-    word = value.strip().lower()
-    if word in {"true", "1", "yes", "on"}:
-        return True
-    if word in {"false", "0", "no", "off", ""}:
-        return False
-    raise ValueError(f"is {value!r}; say true or false")
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def parse(value: str) -> int:
-        try:
-            number = int(value)
-        except ValueError:
-            raise ValueError(f"is {value!r}; a whole number is wanted") from None
-        if not low <= number <= high:
-            raise ValueError(f"is {number}; it goes from {low} to {high}")
-        return number
-
-    return parse
-
-
-def _seconds(low: float, high: float) -> Callable[[str], float]:
-    def parse(value: str) -> float:
-        try:
-            number = float(value)
-        except ValueError:
-            raise ValueError(f"is {value!r}; a number is wanted") from None
-        if not low <= number <= high:  # nan neither
-            raise ValueError(f"is {value}; it goes from {low:g} to {high:g}")
-        return number
-
-    return parse
-
-
-def _path(value: str) -> Path | None:
-    try:
-        return HOME / Path(value).expanduser() if value else None
-    except RuntimeError:
-        raise ValueError(f"is {value!r}; there is no such home directory") from None
-
-
-def _zone(value: str) -> tzinfo:
-    if value.upper() == "UTC":
-        return UTC
-    try:
-        return ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"is {value!r}; a name such as UTC or Europe/Berlin is wanted") from None
-
-
-def _level(value: str) -> str:
-    if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
-        raise ValueError(f"is {value!r}; say DEBUG, INFO, WARNING or ERROR")
-    return value.upper()
-
-
-_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[\w.-]+)(:\d+)?")
-
-
-def _base_url(value: str) -> str:
-    """Scheme and host alone, in lower case: the state of DESTINATION's default hangs on this text."""
-    if "@" in value:
-        raise ValueError("holds a user or a password; it takes a scheme and a host only")
-    try:
-        parts = urlsplit(value.lower())
-        known = parts.scheme in {"http", "https"} and _HOST.fullmatch(parts.netloc) and parts.port != 0
-    except ValueError:
-        known = False
-    if not known:
-        raise ValueError(f"is {value!r}; an address such as https://api.iterable.com is wanted")
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        raise ValueError("would send the key and the data unencrypted; use https")
-    if parts.path.strip("/") or parts.query or parts.fragment:
-        raise ValueError("takes a scheme and a host only; the program adds /api/...")
-    return f"{parts.scheme}://{parts.netloc}"
-
-
-def _sync_name(value: str) -> str:
-    if value and not SYNC_NAME.fullmatch(value):
-        raise ValueError(f"is {value!r}; at most 64 letters, digits, dots, underscores and hyphens are wanted")
-    return value
-
-
-def _field_name(value: str) -> str:
-    if value and not re.fullmatch(r"[^\s.,#_][^.,#]*", value):
-        raise ValueError(f"is {value!r}; a field name without dots, commas and # is wanted")
-    return value
-
-
-def _names(value: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in value.split(",") if name.strip())
-
-
-EMPTY_MEANS_NONE: tuple[Callable[[str], Any], ...] = (
-    _text,
-    _secret,
-    _sync_name,
-    _names,
-    _path,
-    _field_name,
-    parse_fields,
-)
-"""Parsers to which an empty value says something; for the others it stands for the default."""
-
-
-def _setting(default: str, parse: Callable[[str], Any] = _text, *, secret: bool = False) -> Any:
+def _setting(default: str, parse: Callable[[str], Any] = kind.text, *, secret: bool = False) -> Any:
     return field(repr=not secret, metadata={"default": default, "parse": parse})
 
 
@@ -161,45 +40,45 @@ def _setting(default: str, parse: Callable[[str], Any] = _text, *, secret: bool 
 class Settings:
     """One value for each setting; secrets are kept out of the `repr`."""
 
-    sync_name: str = _setting("", _sync_name)
+    sync_name: str = _setting("", kind.sync_name)
     db_host: str = _setting("localhost")
-    db_port: int = _setting("3306", _whole(1, 65535))
+    db_port: int = _setting("3306", kind.whole(1, 65535))
     db_user: str = _setting("")
     db_password: str = _setting("", secret=True)
     db_name: str = _setting("")
-    db_socket: Path | None = _setting("", _path)
-    db_ssl_ca: Path | None = _setting("", _path)
-    db_timezone: tzinfo = _setting("UTC", _zone)
-    iterable_api_key: str = _setting("", _secret, secret=True)
-    iterable_api_base_url: str = _setting("https://api.iterable.com", _base_url)
+    db_socket: Path | None = _setting("", kind.path)
+    db_ssl_ca: Path | None = _setting("", kind.path)
+    db_timezone: tzinfo = _setting("UTC", kind.zone)
+    iterable_api_key: str = _setting("", kind.secret, secret=True)
+    iterable_api_base_url: str = _setting("https://api.iterable.com", kind.base_url)
     destination: str = _setting("")
-    use_jwt_auth: bool = _setting("false", _flag)
-    iterable_jwt_secret: str = _setting("", _secret, secret=True)
-    jwt_lifetime: int = _setting("3600", _whole(1, MAX_JWT_LIFETIME))
+    use_jwt_auth: bool = _setting("false", kind.flag)
+    iterable_jwt_secret: str = _setting("", kind.secret, secret=True)
+    jwt_lifetime: int = _setting("3600", kind.whole(1, MAX_JWT_LIFETIME))
     jwt_issuer: str = _setting("iterable-integration")
-    max_retries: int = _setting("3", _whole(1, 20))
-    initial_backoff: float = _setting("1", _seconds(0, 60))
-    backoff_factor: float = _setting("2", _seconds(1, 10))
-    request_timeout: float = _setting("30", _seconds(0.1, 600))
-    workers: int = _setting("128", _whole(1, 512))
-    users_per_second: float = _setting("500", _seconds(0.1, 100_000))
-    events_per_second: float = _setting("2000", _seconds(0.1, 100_000))
-    iterable_bulk: bool = _setting("false", _flag)
-    query_file: Path = _setting("query.sql", _path)
-    lookback_days: float = _setting("7", _seconds(0.001, 36_500))
+    max_retries: int = _setting("3", kind.whole(1, 20))
+    initial_backoff: float = _setting("1", kind.seconds(0, 60))
+    backoff_factor: float = _setting("2", kind.seconds(1, 10))
+    request_timeout: float = _setting("30", kind.seconds(0.1, 600))
+    workers: int = _setting("128", kind.whole(1, 512))
+    users_per_second: float = _setting("500", kind.seconds(0.1, 100_000))
+    events_per_second: float = _setting("2000", kind.seconds(0.1, 100_000))
+    iterable_bulk: bool = _setting("false", kind.flag)
+    query_file: Path = _setting("query.sql", kind.path)
+    lookback_days: float = _setting("7", kind.seconds(0.001, 36_500))
     email_column: str = _setting("email")
     user_id_column: str = _setting("")
     user_fields: tuple[Field, ...] = _setting("first_name,last_name,plan_type,candidate", parse_fields)
-    segment_field: str = _setting("recent_page_view", _field_name)
+    segment_field: str = _setting("recent_page_view", kind.field_name)
     event_name: str = _setting("page_view")
     event_fields: tuple[Field, ...] = _setting("page,device,browser,location,candidate,event_time", parse_fields)
     event_time_column: str = _setting("event_time")
-    event_key: tuple[str, ...] = _setting("event_time,page", _names)
-    csv_dir: Path | None = _setting("", _path)
-    csv_keep: int = _setting("100", _whole(0, 1_000_000))
-    state_file: Path = _setting("iterable_sync.sqlite3", _path)
-    log_level: str = _setting("INFO", _level)
-    log_file: Path = _setting("iterable_integration.log", _path)
+    event_key: tuple[str, ...] = _setting("event_time,page", kind.names)
+    csv_dir: Path | None = _setting("", kind.path)
+    csv_keep: int = _setting("100", kind.whole(0, 1_000_000))
+    state_file: Path = _setting("iterable_sync.sqlite3", kind.path)
+    log_level: str = _setting("INFO", kind.level)
+    log_file: Path = _setting("iterable_integration.log", kind.path)
 
     def secrets(self) -> dict[str, str]:
         """The values that may appear in no output, each under its setting's name."""

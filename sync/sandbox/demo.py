@@ -11,7 +11,8 @@ from typing import Any
 
 from sync.run.job import Job
 from sync.run.lock import LockedError, RunLock
-from sync.run.settings import HOME, load_settings
+from sync.run.setting_values import HOME
+from sync.run.settings import load_settings
 from sync.sandbox import stand_in
 from sync.sandbox.faults import UNAVAILABLE, scripted
 from sync.sandbox.sample_database import sample_database

@@ -13,7 +13,8 @@ from sync.console.options import parse_options
 from sync.rows.mapping import Field
 from sync.run import settings as config
 from sync.run.job import Job, csv_path
-from sync.run.settings import HOME, SettingsError, load_settings
+from sync.run.setting_values import HOME
+from sync.run.settings import SettingsError, load_settings
 from tests.run.settings_of import load, problems
 
 

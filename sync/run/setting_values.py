@@ -1,0 +1,147 @@
+"""How the text of a setting becomes its value: each function raises ValueError with what is wanted instead."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, tzinfo
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from sync.api.endpoints import LOOPBACK
+from sync.rows.mapping import parse_fields
+from sync.run.env_file import SYNC_NAME
+
+HOME = Path(__file__).resolve().parents[2]
+"""The folder of main.py. Relative paths in settings count from here, because cron starts elsewhere."""
+
+
+def text(value: str) -> str:
+    """Any text."""
+    return value
+
+
+def secret(value: str) -> str:
+    """A key or secret, which has no white space."""
+    if not value.isascii() or any(character.isspace() or not character.isprintable() for character in value):
+        raise ValueError("holds white space or characters that no key has; copy it again")
+    return value
+
+
+def flag(value: str) -> bool:
+    """True or false."""
+    word = value.strip().lower()
+    if word in {"true", "1", "yes", "on"}:
+        return True
+    if word in {"false", "0", "no", "off", ""}:
+        return False
+    raise ValueError(f"is {value!r}; say true or false")
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """A whole number from `low` to `high`."""
+
+    def parse(value: str) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            raise ValueError(f"is {value!r}; a whole number is wanted") from None
+        if not low <= number <= high:
+            raise ValueError(f"is {number}; it goes from {low} to {high}")
+        return number
+
+    return parse
+
+
+def seconds(low: float, high: float) -> Callable[[str], float]:
+    """A number from `low` to `high`."""
+
+    def parse(value: str) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            raise ValueError(f"is {value!r}; a number is wanted") from None
+        if not low <= number <= high:  # nan neither
+            raise ValueError(f"is {value}; it goes from {low:g} to {high:g}")
+        return number
+
+    return parse
+
+
+def path(value: str) -> Path | None:
+    """A file; relative paths count from HOME; empty: none."""
+    try:
+        return HOME / Path(value).expanduser() if value else None
+    except RuntimeError:
+        raise ValueError(f"is {value!r}; there is no such home directory") from None
+
+
+def zone(value: str) -> tzinfo:
+    """A time zone by its name."""
+    if value.upper() == "UTC":
+        return UTC
+    try:
+        return ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"is {value!r}; a name such as UTC or Europe/Berlin is wanted") from None
+
+
+def level(value: str) -> str:
+    """A level of the log."""
+    if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+        raise ValueError(f"is {value!r}; say DEBUG, INFO, WARNING or ERROR")
+    return value.upper()
+
+
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[\w.-]+)(:\d+)?")
+
+
+def base_url(value: str) -> str:
+    """Scheme and host alone, in lower case: the state of DESTINATION's default hangs on this text."""
+    if "@" in value:
+        raise ValueError("holds a user or a password; it takes a scheme and a host only")
+    try:
+        parts = urlsplit(value.lower())
+        known = parts.scheme in {"http", "https"} and _HOST.fullmatch(parts.netloc) and parts.port != 0
+    except ValueError:
+        known = False
+    if not known:
+        raise ValueError(f"is {value!r}; an address such as https://api.iterable.com is wanted")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise ValueError("would send the key and the data unencrypted; use https")
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError("takes a scheme and a host only; the program adds /api/...")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def sync_name(value: str) -> str:
+    """The name of a sync."""
+    if value and not SYNC_NAME.fullmatch(value):
+        raise ValueError(f"is {value!r}; at most 64 letters, digits, dots, underscores and hyphens are wanted")
+    return value
+
+
+def field_name(value: str) -> str:
+    """The name of one profile field."""
+    if value and not re.fullmatch(r"[^\s.,#_][^.,#]*", value):
+        raise ValueError(f"is {value!r}; a field name without dots, commas and # is wanted")
+    return value
+
+
+def names(value: str) -> tuple[str, ...]:
+    """Names with commas between them."""
+    return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+EMPTY_MEANS_NONE: tuple[Callable[[str], Any], ...] = (
+    text,
+    secret,
+    sync_name,
+    names,
+    path,
+    field_name,
+    parse_fields,
+)
+"""Parsers to which an empty value says something; for the others it stands for the default."""
