@@ -38,6 +38,9 @@ ROW_CODES = frozenset(
 )
 """Codes that speak of the row: sent again unchanged, it would be refused again."""
 
+NAME_CODES = frozenset({"Conflict", "EmailAlreadyExists", "ExternalKeyConflict", "UserIdAlreadyExists"})
+"""Those of them over a name that another user has: when that one gives it up, the row is taken."""
+
 PROJECT_CODES = frozenset({"RequestFieldsTypesMismatched", "UniqueFieldsLimitExceeded"})
 """Codes that refuse the row for a reason that lies in the project: a field's type, the field limit."""
 

@@ -6,6 +6,8 @@ USERS_UPDATE = "users/update"
 EVENTS_TRACK = "events/track"
 USERS_BULK_UPDATE = "users/bulkUpdate"
 EVENTS_TRACK_BULK = "events/trackBulk"
+USERS_UPDATE_EMAIL = "users/updateEmail"
+USERS_BY_EMAIL = "users/getByEmail"
 
 MAX_ITEMS = 1000
 """Users or events in one bulk request. Iterable documents no bound; its partners in production send up to 1,000."""

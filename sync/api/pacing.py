@@ -24,6 +24,9 @@ DOCUMENTED_CEILINGS = {
 }
 """Requests a second and project, as Iterable's Swagger document states them."""
 
+UNSTATED_CEILING = 100.0
+"""For an endpoint to which the document gives no limit: what most of the others have."""
+
 HEADROOM = 0.95
 """Part of a ceiling that is aimed at: a metronome at exactly the limit is answered 429 for its jitter."""
 

@@ -16,7 +16,8 @@ from sync.api.answers import ApiResult, Verdict
 from sync.delivery.stop import Stop
 from sync.rows.identity import address_of, identity_fields, is_usable
 from sync.rows.mapping import unset_problems
-from sync.rows.payloads import Payload, PayloadBuilder, RejectedEvent, Rejection, RowPayloads
+from sync.rows.payloads import Payload, PayloadBuilder, RejectedEvent, RowPayloads
+from sync.rows.rejection import Rejection
 from sync.rows.source import ResultSet, SourceError
 from sync.run.exit_codes import ExitCode
 from sync.run.job import ColumnsError, Job, csv_folder, make_client

@@ -11,10 +11,11 @@ from contextlib import closing, contextmanager
 from io import TextIOWrapper
 from typing import TextIO
 
-from sync.api.endpoints import EVENTS_TRACK, EVENTS_TRACK_BULK, USERS_BULK_UPDATE, USERS_UPDATE
-from sync.api.pacing import DOCUMENTED_CEILINGS, target_rate
+from sync.api.endpoints import EVENTS_TRACK, EVENTS_TRACK_BULK, USERS_BULK_UPDATE, USERS_UPDATE, USERS_UPDATE_EMAIL
+from sync.api.pacing import DOCUMENTED_CEILINGS, UNSTATED_CEILING, target_rate
 from sync.console.screen import strict
 from sync.delivery.bulk import BulkSender, batches, event_items, fitting, profile_items
+from sync.delivery.moves import move_body
 from sync.delivery.single import SingleSender
 from sync.rows.identity import address_of
 from sync.run.errors import exit_of
@@ -38,7 +39,7 @@ def dry_run(job: Job, out: TextIO | None = None) -> int:
     try:
         with _warnings_on_screen(), closing(StateCopy(settings.state_file)) as state:
             on_record = OnRecord(job, state)
-            outbox = Outbox(state, on_record.record.id, job.policy(), int(time.time() // 86400))
+            outbox = Outbox(state, on_record.record.id, on_record.policy(), int(time.time() // 86400))
             rows = load_rows(job, outbox, on_record)
             with job.comparing():
                 plan = outbox.plan(on_record.put)
@@ -88,13 +89,17 @@ def _requests(outbox: Outbox, *, bulk: bool) -> Iterator[Request]:
 
 def _one_by_one(users: Iterable[OwedUser]) -> Iterator[Request]:
     for user in users:
+        if user.move is not None:
+            yield USERS_UPDATE_EMAIL, move_body(user.move.sources[0], user.identity)
         if user.profile is not None:
             yield USERS_UPDATE, user.profile
         for event in user.events:
             yield EVENTS_TRACK, event.body
 
 
-def _in_bulk(users: Sequence[OwedUser]) -> Iterator[Request]:
+def _in_bulk(claimed: Sequence[OwedUser]) -> Iterator[Request]:
+    yield from _one_by_one(user for user in claimed if user.apart)
+    users = [user for user in claimed if not user.apart]
     for batch in batches(profile_items(users)):
         yield USERS_BULK_UPDATE, _joined("users", (item.body for item in batch))
     waiting: Sequence[OwedUser] = [user for user in users if user.events]
@@ -127,8 +132,10 @@ def _print_counts(job: Job, rows: int, plan: Plan, outbox: Outbox, made: Counter
         **DOCUMENTED_CEILINGS,
         USERS_UPDATE: settings.users_per_second,
         EVENTS_TRACK: settings.events_per_second,
+        USERS_UPDATE_EMAIL: UNSTATED_CEILING,
     }
     seconds = max((count / target_rate(ceilings[endpoint]) for endpoint, count in made.items()), default=0.0)
+    seconds += settings.move_settle_seconds if plan.moves else 0
     requests = ", ".join(f"{count:,} {endpoint}" for endpoint, count in sorted(made.items())) or "none"
     say(f"dry run: {rows:,} rows; requests: {requests}; nothing was sent")
     say(
@@ -136,6 +143,12 @@ def _print_counts(job: Job, rows: int, plan: Plan, outbox: Outbox, made: Counter
         f"rejected: {plan.users.rejected:,} profiles, {plan.events.rejected:,} events; "
         f"leaving the segment: {0 if plan.exit_held_back else plan.leaving:,}"
     )
+    for identity, reason in outbox.told_moves():
+        say(f"address changed, and would not be moved: {address_of(identity)}: {reason}")
+    if plan.moves:
+        say(f"addresses to be moved: {plan.moves:,}")
+    if plan.second_name_missing:
+        say(f"users whose other name is missing or unusable: {plan.second_name_missing:,}")
     if plan.exit_held_back:
         say(f"mass exit held back: {plan.leaving:,} of {plan.segment_size:,} (--allow-mass-exit lets them leave)")
     say(f"about {seconds:.1f} s at the limits")

@@ -18,6 +18,8 @@ def for_a_person(summary: Summary, log_file: str) -> str:
     facts = (
         ("rows read", f"{summary.rows:,}"),
         ("left the segment", f"{summary.left_segment:,}" if summary.left_segment else ""),
+        ("addresses moved", f"{summary.moved:,}" if summary.moved else ""),
+        ("without 2nd name", f"{summary.second_name_missing:,} users" if summary.second_name_missing else ""),
         ("requests", f"{summary.requests:,} in {summary.seconds:.1f} s"),
         ("retries", _retries(summary.retries)),
         ("retry rule", pairs(summary.retry_configuration, ", ")),
@@ -37,7 +39,7 @@ def headline(summary: Summary) -> str:
         return f"STOPPED (exit code {summary.exit_code}): {summary.stopped_because}"
     if summary.exit_code:
         return f"FINISHED WITH OPEN ENDS (exit code {summary.exit_code})"
-    sent = summary.users.delivered + summary.events.delivered + summary.left_segment
+    sent = summary.users.delivered + summary.events.delivered + summary.left_segment + summary.moved
     return "DONE: everything owed was delivered" if sent else "DONE: nothing was owed"
 
 

@@ -17,6 +17,7 @@ from sync.api.endpoints import EVENTS_TRACK_BULK, MAX_BYTES, MAX_ITEMS, USERS_BU
 from sync.delivery.bulk_answer import Item, ItemResult, read_bulk_answer, verdict_of
 from sync.delivery.outcome import NOT_SENT, Reply, outcome_of, with_profile_result
 from sync.delivery.rules import Advice
+from sync.delivery.single import SingleSender
 from sync.delivery.watch import Gate, Piece, Watch
 from sync.rows.identity import log_field
 from sync.state.owed import Outcome, OwedUser, PayloadResult, UserOutcome
@@ -82,9 +83,15 @@ class BulkSender:
 
     def __init__(self, client: IterableClient, watch: Watch) -> None:
         self._client, self._watch = client, watch
+        self._single = SingleSender(client, watch)
 
     def send(self, piece: Piece) -> Reply:
-        """Make the next request of the piece; what is to follow is in the reply."""
+        """Make the next request of the piece; what is to follow is in the reply.
+
+        Whose address is moved in this run is served one by one: Iterable keeps no order between single and bulk calls.
+        """
+        if piece.users[0].apart:
+            return self._single.send(piece)
         reply = Reply()
         gate = self._watch.gate(piece)
         if gate is Gate.HELD:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from sync.api.answers import Verdict
 from sync.delivery.outcome import DELIVERED
+from sync.rows.payloads import names_in
 from sync.state.owed import Outcome, OwedEvent, OwedUser, PayloadResult
 
 logger = logging.getLogger("bulk")
@@ -120,8 +121,10 @@ def _item_result(item: Item, named: _Named | None, parts: int, disallowed: bool)
     if named and named.list_name in NOT_KNOWN_YET:
         return ItemResult(PayloadResult(Outcome.FAILED, f"Iterable does not know the user ({named.list_name})"))
     if named:
-        reason = f"listed in {named.list_name}"
-        return ItemResult(PayloadResult(Outcome.REJECTED, reason), named.list_name.startswith("invalidData"))
+        over_a_name = named.list_name.startswith("conflict")
+        reason = f"listed in {named.list_name}{f', {names_in(item.body)}' if over_a_name else ''}"
+        refused = PayloadResult(Outcome.REJECTED, reason, over_a_name=over_a_name)
+        return ItemResult(refused, named.list_name.startswith("invalidData"))
     if disallowed:
         name = json.loads(item.body).get("eventName")
         return ItemResult(PayloadResult(Outcome.REJECTED, f"the project disallows the event: {name}"), True)

@@ -14,13 +14,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from sync.api.answers import Verdict
+from sync.delivery.moves import NOT_FREE
 from sync.delivery.outcome import NOT_SENT, TURN_OVER, Reply, with_profile_result
 from sync.delivery.rules import DRAWN
+from sync.delivery.settling import Settling
 from sync.delivery.stop import GRACE, Stop
 from sync.delivery.tally import Tally
 from sync.delivery.waiting import Waiting
 from sync.delivery.watch import Piece, Watch
-from sync.delivery.workers import Sender, Workers
+from sync.delivery.workers import TICK, Sender, Workers
 from sync.rows.identity import log_field
 from sync.state.outbox import Outbox
 from sync.state.owed import Outcome, OwedUser, PayloadResult, Plan, UserOutcome
@@ -53,6 +55,7 @@ class Dispatcher:
         watch: Watch,
         *,
         workers: int,
+        settle_seconds: float = 0.0,
         progress: Callable[[int], object] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
@@ -62,6 +65,7 @@ class Dispatcher:
         self._rng = random.Random() if rng is None else rng  # noqa: S311 - a sample, not a secret
         self._workers = Workers(sender, stop, 0)
         self._waiting = Waiting()
+        self._settling = Settling(settle_seconds, clock, outbox.names_to_be_freed())
         self._continuing: list[OwedUser] = []
         self._canary_results: list[PayloadResult] = []
         self._in_flight: dict[str, OwedUser] = {}
@@ -116,18 +120,24 @@ class Dispatcher:
             if self._stop.is_set() or not users:
                 return
             self._canary_results.clear()
-            self._hand_out(Piece(tuple(users), canary=True))
-            while self._in_flight and not self._is_too_late():
-                if self._stop.is_set():
-                    self._drop_waiting()
-                elif self._watch.suspicious and not self._workers.at_work:
-                    return
-                elif piece := self._waiting.next():
-                    self._hand_out(piece)
-                self._take_replies()
+            self._serve_alone(Piece(tuple(users), canary=True))
             accepted = [result.outcome is Outcome.DELIVERED for result in self._canary_results]
             if (accepted and all(accepted)) or self._watch.suspicious:
                 return
+
+    def _serve_alone(self, canary: Piece) -> None:
+        """Serve this user until all is said, or nothing is to be done but to wait."""
+        if self._settling.must_wait(canary):
+            return
+        self._hand_out(canary)
+        while self._in_flight and not self._is_too_late():
+            if self._stop.is_set():
+                self._drop_waiting()
+            elif not self._workers.at_work and (self._watch.suspicious or not self._waiting):
+                return
+            elif piece := self._waiting.next():
+                self._hand_out(piece)
+            self._take_replies()
 
     def _serve(self, plan: Plan) -> None:
         """Keep the workers busy until everybody is served or the run stops; then wait for what is on the wire."""
@@ -141,7 +151,9 @@ class Dispatcher:
             if self._workers.at_work:
                 self._take_replies()
             elif self._stop.is_set() or (self._all_claimed and not self._waiting and not self._continuing):
-                return
+                if self._stop.is_set() or not self._settling:
+                    return
+                self._wait_to_settle()
         self._give_up_on_hanging()
 
     def _keep_busy(self) -> None:
@@ -150,10 +162,17 @@ class Dispatcher:
         while self._workers.have_room and not self._stop.is_set() and not self._watch.suspicious:
             if self._waiting.only_throttled and len(self._in_flight) < most:
                 self._claim_more()
+            for settled in self._settling.due():
+                self._waiting.add_last(settled)
             piece = self._waiting.next()
             if piece is None:
                 return
-            self._hand_out(piece)
+            if not self._settling.must_wait(piece):
+                self._hand_out(piece)
+
+    def _wait_to_settle(self) -> None:
+        """Nobody is left but users whose names are not settled yet: wait for the next, or for a signal."""
+        self._stop.wait(min(TICK, self._settling.seconds_left()))
 
     def _claim_more(self) -> None:
         """Claim the next group: further events of those whose first ones are done, then users whose turn comes."""
@@ -230,12 +249,16 @@ class Dispatcher:
         for outcome in reply.outcomes:
             self._settle(piece, outcome)
         self._waiting.add_first(reply.halves, reply.pieces + reply.held)
+        for moved in reply.settling:
+            self._settling.add(moved)
         self._throttled.difference_update(user.identity for user in piece.users)
         for throttled in reply.throttled:
             self._wait_for_quota(throttled)
         follows = [reply.follows] if reply.follows else []
         waiting = {
-            user.identity for part in (*reply.halves, *reply.pieces, *reply.held, *follows) for user in part.users
+            user.identity
+            for part in (*reply.halves, *reply.pieces, *reply.held, *reply.settling, *follows)
+            for user in part.users
         }
         self._finish(user for user in piece.users if user.identity not in waiting | self._throttled)
 
@@ -253,6 +276,9 @@ class Dispatcher:
         if user.more:
             self._continuing.append(replace(user, profile=None, events=user.events[-1:]))
         self._unrecorded.append(outcome)
+        for piece_in_vain in self._settling.move_ended(user, outcome.move) if outcome.move else ():
+            self._settle(piece_in_vain, with_profile_result(piece_in_vain.users[0], NOT_FREE))
+            self._finish(piece_in_vain.users)
 
     def _settle_further_events(self, outcome: UserOutcome, results: Sequence[PayloadResult]) -> None:
         """Events that are not in memory have the outcome of what kept them from being sent."""
@@ -305,7 +331,7 @@ class Dispatcher:
             self._stopping = True
             logger.warning("Stopping: %s; only what is on the wire is waited for", self._stop.reason)
         self._continuing.clear()
-        for piece in self._waiting.clear():
+        for piece in (*self._waiting.clear(), *self._settling.clear()):
             for user in piece.users:
                 self._settle(piece, with_profile_result(user, NOT_SENT))
             self._finish(piece.users)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from sync.api.answers import REJECTIONS, STOPPING, ApiResult, Verdict
+from sync.api.answers import NAME_CODES, REJECTIONS, STOPPING, ApiResult, Verdict
 from sync.delivery.rules import Advice
 from sync.delivery.watch import Piece
 from sync.state.owed import Outcome, OwedUser, PayloadResult, UserOutcome
@@ -20,9 +20,10 @@ class Reply:
     """What a sender did with one piece.
 
     `outcomes` is what has its outcome; `throttled` waits for the quota, `held` until the run is no longer suspicious;
-    `halves` of a batch that failed whole are next, before all others; `pieces` are what follows otherwise. Of
-    `attempted` users a request was made without an outcome. `calls` are the requests. `follows` is what the same worker
-    sends next of a lone user, so that a user's requests follow one another.
+    `halves` of a batch that failed whole are next, before all others; `pieces` are what follows otherwise, and
+    `settling` what follows when Iterable has had time to settle a move. Of `attempted` users a request was made without
+    an outcome. `calls` are the requests. `follows` is what the same worker sends next of a lone user, so that a user's
+    requests follow one another.
     """
 
     outcomes: list[UserOutcome] = field(default_factory=list)
@@ -30,6 +31,7 @@ class Reply:
     held: list[Piece] = field(default_factory=list)
     halves: list[Piece] = field(default_factory=list)
     pieces: list[Piece] = field(default_factory=list)
+    settling: list[Piece] = field(default_factory=list)
     attempted: list[OwedUser] = field(default_factory=list)
     calls: list[ApiResult] = field(default_factory=list)
     follows: Piece | None = None
@@ -47,6 +49,16 @@ class Reply:
             return None
         self.outcomes.append(UserOutcome(replace(user, events=(), more=False), result, ()))
         return replace(user, profile=None, digest=None) if user.events else None
+
+    def settle_move(self, piece: Piece, user: OwedUser, result: PayloadResult, *, at_once: bool) -> None:
+        """Give a user's move its result; the profile and the events follow, `at_once` or when the move is settled."""
+        if result.outcome is not Outcome.DELIVERED:
+            profile = result if result.outcome is Outcome.REJECTED else result._replace(sent=False)
+            self.outcomes.append(replace(with_profile_result(user, profile), move=result))
+            return
+        self.outcomes.append(UserOutcome(replace(user, profile=None, events=(), more=False), None, (), move=result))
+        rest = piece._replace(users=(replace(user, move=None),), canary=piece.canary and at_once, tried=True)
+        (self.pieces if at_once else self.settling).append(rest)
 
     def settle_events(self, piece: Piece, user: OwedUser, results: Sequence[PayloadResult], advice: Advice) -> None:
         """Give the first events of a lone user their results; the others follow, unless the user's turn is over."""
@@ -68,7 +80,7 @@ def outcome_of(result: ApiResult, *, alone: bool = True) -> PayloadResult:
     if result.verdict is Verdict.ACCEPTED:
         return DELIVERED
     if result.verdict in REJECTIONS or result.verdict is Verdict.TOO_LARGE:
-        return PayloadResult(Outcome.REJECTED, result.reason)
+        return PayloadResult(Outcome.REJECTED, result.reason, over_a_name=result.code in NAME_CODES)
     nobodys_own = result.verdict is Verdict.INTERRUPTED or result.verdict in STOPPING
     return PayloadResult(Outcome.FAILED, result.reason, sent=result.attempts > 0, alone=alone and not nobodys_own)
 
@@ -76,4 +88,5 @@ def outcome_of(result: ApiResult, *, alone: bool = True) -> PayloadResult:
 def with_profile_result(user: OwedUser, result: PayloadResult) -> UserOutcome:
     """A user whose profile was not accepted: the events have its outcome, and no further ones are sent."""
     profile = result if user.profile is not None else None
-    return UserOutcome(replace(user, more=False), profile, (result,) * len(user.events), derived=True)
+    move = result if user.move is not None else None
+    return UserOutcome(replace(user, more=False), profile, (result,) * len(user.events), derived=True, move=move)

@@ -21,6 +21,7 @@ class Tally:
     users: Counts = field(default_factory=Counts)
     events: Counts = field(default_factory=Counts)
     left_segment: int = 0
+    moved: int = 0
     requests: int = 0
     retries: Counter[str] = field(default_factory=Counter)
     accepted: bool = False
@@ -41,21 +42,24 @@ class Tally:
     def add(self, outcome: UserOutcome) -> None:
         """Count the payloads of one user."""
         profile, user = outcome.profile, outcome.user
+        self.moved += bool(outcome.move and outcome.move.moved)
+        self.accepted |= bool(outcome.move and outcome.move.moved)
         if profile and user.leaves and profile.outcome is Outcome.DELIVERED:
             self.left_segment += 1
             self.accepted = True
         elif profile:
-            self._add_one(self.users, profile)
+            self._add_one(self.users, profile, known=user.refused_before)
         for event in outcome.events:
-            self._add_one(self.events, event)
-        failure = next((one for one in (profile, *outcome.events) if one and one.failed), None)
+            self._add_one(self.events, event, known=user.refused_before)
+        failure = next((one for one in outcome.results if one.failed), None)
         if failure and not user.failed_before:
             self.newly_failed += 1
             self.failure = failure.reason
 
-    def _add_one(self, counts: Counts, result: PayloadResult) -> None:
+    def _add_one(self, counts: Counts, result: PayloadResult, *, known: bool) -> None:
+        """`known`: a rejection over a name, which is tried again every run, is news only once."""
         counts.add(result.outcome)
-        counts.newly_rejected += result.outcome is Outcome.REJECTED
+        counts.newly_rejected += result.outcome is Outcome.REJECTED and not (known and result.over_a_name)
         self.accepted |= result.outcome is Outcome.DELIVERED
 
     def add_further_events(self, outcome: Outcome, count: int) -> None:

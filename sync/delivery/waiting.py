@@ -25,8 +25,10 @@ class Waiting:
         return not self._halves and all(piece.tried for piece in self._ready)
 
     def add(self, users: Sequence[OwedUser], size: int) -> None:
-        """Queue users who were just claimed, in pieces of `size`."""
-        self._ready.extend(Piece(tuple(users[start : start + size])) for start in range(0, len(users), size))
+        """Queue users who were just claimed, in pieces of `size`; who is served apart is a piece of his own."""
+        self._ready.extend(Piece((user,)) for user in users if user.apart)
+        others = [user for user in users if not user.apart]
+        self._ready.extend(Piece(tuple(others[start : start + size])) for start in range(0, len(others), size))
 
     def add_last(self, piece: Piece) -> None:
         """Queue a piece behind all others."""

@@ -33,7 +33,8 @@ RESERVED_FIELDS: Final = frozenset(
         "shoppingCartItems",
     }
 )
-"""Profile fields that Iterable keeps itself; `email` and `userId` would change who the user is."""
+"""Profile fields that Iterable keeps itself; `email` and `userId` are names of the user, which EMAIL_COLUMN and
+USER_ID_COLUMN give."""
 
 
 class Field(NamedTuple):
@@ -98,7 +99,12 @@ def _path_conflicts(paths: Sequence[tuple[str, ...]]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Mapping:
-    """Which column becomes what. A user id column, when given, is the identity instead of the e-mail column."""
+    """Which column becomes what.
+
+    `identify_by` says which of the two names is the identity, "email" or "user_id"; empty: the user id where there is
+    a column for it. `send_address`: where the user id is the identity, the address goes along; else the e-mail column
+    is only read for events that are on record under ids made with the address.
+    """
 
     email_column: str | None
     user_id_column: str | None
@@ -109,16 +115,40 @@ class Mapping:
     event_time_column: str
     event_key: tuple[str, ...]
     timezone: tzinfo  # of DATETIME values, and of text that is mapped as a date
+    identify_by: str = ""
+    send_address: bool = False
+
+    @property
+    def by_user_id(self) -> bool:
+        """Whether the user id is the identity, and not the address."""
+        return self.identify_by == "user_id" or (not self.identify_by and bool(self.user_id_column))
 
     @property
     def identity_column(self) -> str:
         """The column that names the user."""
-        return self.user_id_column or self.email_column or ""
+        return (self.user_id_column if self.by_user_id else self.email_column) or ""
 
     @property
     def identity_setting(self) -> str:
         """The setting that named it."""
-        return "USER_ID_COLUMN" if self.user_id_column else "EMAIL_COLUMN"
+        return "USER_ID_COLUMN" if self.by_user_id else "EMAIL_COLUMN"
+
+    @property
+    def other_name_column(self) -> str:
+        """The column with the other name, which goes along in the profile; empty: none."""
+        if self.by_user_id:
+            return (self.send_address and self.email_column) or ""
+        return self.user_id_column or ""
+
+    @property
+    def other_name_setting(self) -> str:
+        """The setting that named it."""
+        return "EMAIL_COLUMN" if self.by_user_id else "USER_ID_COLUMN"
+
+    @property
+    def follows_addresses(self) -> bool:
+        """Whether an address that changes is moved at Iterable: the address identifies, and the id is known."""
+        return not self.by_user_id and bool(self.user_id_column)
 
 
 def in_order(fields: Sequence[Field], names: Sequence[str]) -> tuple[Field, ...]:
@@ -134,8 +164,10 @@ def named_columns(mapping: Mapping) -> list[str]:
 
 def unset_problems(mapping: Mapping) -> Iterator[str]:
     """What every mapping needs and this one leaves empty, whatever the query gives: one sentence each."""
-    if not mapping.identity_column:
+    if not (mapping.email_column or mapping.user_id_column):
         yield "EMAIL_COLUMN and USER_ID_COLUMN are both empty; one of them must name the user"
+    elif not mapping.identity_column:
+        yield f"IDENTIFY_BY is {mapping.identify_by}, and {mapping.identity_setting} is empty; it must name the user"
     if not mapping.user_fields and not mapping.event_name:
         yield "USER_FIELDS and EVENT_NAME are both empty; there would be nothing to send"
     if mapping.event_name:
@@ -166,6 +198,7 @@ def mapping_problems(mapping: Mapping, columns: Sequence[Column]) -> list[str]:
 
 def _named_columns(mapping: Mapping) -> Iterator[tuple[str, str]]:
     yield mapping.identity_setting, mapping.identity_column
+    yield mapping.other_name_setting, mapping.other_name_column
     for field in mapping.user_fields:
         yield "USER_FIELDS", field.column
     if mapping.event_name:
@@ -179,7 +212,9 @@ def _named_columns(mapping: Mapping) -> Iterator[tuple[str, str]]:
 def _profile_problems(mapping: Mapping) -> Iterator[str]:
     for field in mapping.user_fields:
         if field.path[0] in RESERVED_FIELDS:
-            yield f"USER_FIELDS writes to {field.name}, which Iterable keeps itself: choose another field name"
+            name = {"email": "EMAIL_COLUMN", "userId": "USER_ID_COLUMN"}.get(field.path[0])
+            remedy = f"name the column in {name}, and both names are sent" if name else "choose another field name"
+            yield f"USER_FIELDS writes to {field.name}, which Iterable keeps itself: {remedy}"
     segment = mapping.segment_field
     if segment in RESERVED_FIELDS:
         yield f"SEGMENT_FIELD is {segment}, which Iterable keeps itself: choose another field name"
@@ -206,12 +241,16 @@ def _kind_problems(mapping: Mapping, kinds: dict[str, Kind], given: str) -> Iter
                     f"{setting} writes {field.column} to {field.name}, which must be an object: "
                     f"map two columns, to {field.name}.lat and {field.name}.lon, or one as json ({given})"
                 )
-    kind = kinds.get(mapping.identity_column, Kind.UNKNOWN)
-    if kind not in (USER_ID_KINDS if mapping.user_id_column else ADDRESS_KINDS):
-        yield (
-            f"{mapping.identity_setting} names {mapping.identity_column}, which is {kind.value}: "
-            f"name a column of text, or CONVERT it in the query ({given})"
-        )
+    for setting, column in (
+        (mapping.identity_setting, mapping.identity_column),
+        (mapping.other_name_setting, mapping.other_name_column),
+    ):
+        kind = kinds.get(column, Kind.UNKNOWN)
+        if kind not in (USER_ID_KINDS if setting == "USER_ID_COLUMN" else ADDRESS_KINDS):
+            yield (
+                f"{setting} names {column}, which is {kind.value}: "
+                f"name a column of text, or CONVERT it in the query ({given})"
+            )
     kind = kinds.get(mapping.event_time_column, Kind.UNKNOWN)
     if mapping.event_name and kind not in TIME_KINDS:
         name = mapping.event_time_column

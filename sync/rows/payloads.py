@@ -10,29 +10,23 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from datetime import date, datetime, timedelta, tzinfo
-from decimal import Decimal
+from datetime import tzinfo
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 from sync.rows.columns import Column, Kind, Row
-from sync.rows.identity import address_identity, identity_fields, is_user_id, unusable_identity, user_id_identity
-from sync.rows.ids import digest_of, pinned, safe_repr
+from sync.rows.identity import address_identity, identity_fields, is_user_id
+from sync.rows.ids import digest_of, pinned
 from sync.rows.mapping import Field, Mapping
-from sync.rows.values import TIME_KINDS, Converter, UnfitError, converter, encode, microseconds, time_text, utc_instant
+from sync.rows.names import Names, Naming
+from sync.rows.rejection import Rejection, rejection
+from sync.rows.values import TIME_KINDS, Converter, UnfitError, converter, encode, microseconds, utc_instant
 
 UNKNOWN_MOMENT: Final = -(2**63)
 """The moment of a row whose event time is not known: older than every other row."""
 
-_MAX_SHOWN: Final = 60
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
-
-
-class Rejection(NamedTuple):
-    """A row that Iterable cannot be given as it is; the same bad input has the same digest."""
-
-    reason: str
-    digest: bytes
 
 
 class Payload(NamedTuple):
@@ -49,7 +43,6 @@ class Event(NamedTuple):
     created_at: int
     body: str
     digest: bytes
-    address_id: str = ""  # the id that it had while the address named the user, if that was ever so
 
 
 class RejectedEvent(NamedTuple):
@@ -58,16 +51,24 @@ class RejectedEvent(NamedTuple):
     id: str
     reason: str
     digest: bytes
-    address_id: str = ""
 
 
 class RowPayloads(NamedTuple):
-    """All that one row says; None where the mapping asks for no profile or no event."""
+    """All that one row says; None where the mapping asks for no profile or no event.
+
+    `person`, `other` and `lacks` are those of `Names`. Where events may be on record under ids that were made with an
+    address, `address` is the row's, if it is usable, and `event_id_of` gives the id that the event has by an address.
+    """
 
     identity: str
     moment: int  # event time in microseconds since 1970, or UNKNOWN_MOMENT: tells which row is the newest
     profile: Payload | Rejection | None
     event: Event | RejectedEvent | None
+    person: str
+    other: str = ""
+    lacks: str = ""
+    address: str = ""
+    event_id_of: Callable[[str], str] | None = None
 
 
 # -- rows ----------------------------------------------------------------------------------------------------
@@ -90,12 +91,11 @@ class PayloadBuilder:
     def __init__(self, mapping: Mapping, columns: Sequence[Column], *, address_ids: bool = False) -> None:
         self._kinds = dict(columns)
         self._zone = None if str(mapping.timezone) == "UTC" else mapping.timezone
-        self._identity_column = mapping.identity_column
-        self._identify = user_id_identity if mapping.user_id_column else address_identity
+        self._naming = Naming(mapping)
         self._user_steps = self._steps(mapping.user_fields)
         # By default Iterable replaces an object as a whole; fields that we do not know would go. It merges one
         # level only: of a.b.c, what stands beside c in b is still replaced.
-        self._options = {"preferUserId": True} if mapping.user_id_column else {}
+        self._options = {"preferUserId": True} if mapping.by_user_id else {}
         if any(len(field.path) > 1 for field in mapping.user_fields):
             self._options["mergeNestedObjects"] = True
         self._segment_field = mapping.segment_field
@@ -125,34 +125,17 @@ class PayloadBuilder:
 
     def build(self, row: Row) -> RowPayloads:
         """Return what this row says of its user and of its event."""
-        identity, unusable = self._identity(row)
+        names = self._naming.names(row)
         moment, timeless = self._moment(row)
         profile = event = None
         if self._user_steps:
-            profile = unusable or self._profile(identity, row)
+            profile = names.refused or self._profile(names, row)
         if self._event_name:
-            event = self._event(identity, moment, row, unusable or timeless)
-        return RowPayloads(identity, moment, profile, event)
-
-    def _identity(self, row: Row) -> tuple[str, Rejection | None]:
-        value = row[self._identity_column]
-        try:
-            if value is None or value == "" or (isinstance(value, str) and value.isspace()):
-                return self._no_identity(row)
-            return self._identify(value), None
-        except UnfitError as exc:
-            shown = _shown(value)
-            whole = isinstance(value, str) and shown == f"'{value}'"  # nothing escaped, nothing cut
-            stand_in = value if whole else f"{shown} {digest_of(pinned(value)).hex()}"
-            return unusable_identity(stand_in), _rejection(self._identity_column, value, exc)
-
-    def _no_identity(self, row: Row) -> tuple[str, Rejection]:
-        """Rows that name nobody are not one user: each stands for itself, told apart by all its values."""
-        whole_row = "".join(f"{pinned(name)}{pinned(row[name])}" for name in sorted(row))
-        fault = "the row names no user; fill the column in, or leave such rows out of the query"
-        value = row[self._identity_column]
-        reason = _rejection(self._identity_column, value, fault)
-        return unusable_identity(f"row-{digest_of(whole_row).hex()}"), reason
+            event = self._event(names, moment, row, names.refused or timeless)
+        row_payloads = RowPayloads(names.identity, moment, profile, event, names.person, names.other, names.lacks)
+        if self._address_column is None:
+            return row_payloads
+        return row_payloads._replace(address=self._address(row), event_id_of=partial(self._event_id, row))
 
     def _moment(self, row: Row) -> tuple[int, Rejection | None]:
         column = self._time_column
@@ -162,49 +145,49 @@ class PayloadBuilder:
         try:
             instant = None if value is None else utc_instant(value, self._time_zone)
         except UnfitError as exc:
-            return UNKNOWN_MOMENT, _rejection(column, value, exc)
+            return UNKNOWN_MOMENT, rejection(column, value, exc)
         if instant is None:
             fault = "no event time; fill the column in, or leave such rows out of the query"
-            return UNKNOWN_MOMENT, _rejection(column, value, fault)
+            return UNKNOWN_MOMENT, rejection(column, value, fault)
         return microseconds(instant), None
 
-    def _profile(self, identity: str, row: Row) -> Payload | Rejection:
+    def _profile(self, names: Names, row: Row) -> Payload | Rejection:
         data = self._data_fields(self._user_steps, row)
         if isinstance(data, Rejection):
             return data
+        if names.other:
+            data = {self._naming.other_field: self._naming.other_value(names), **data}
         if self._segment_field:
             data[self._segment_field] = True
-        return _payload({**identity_fields(identity), **self._options, "dataFields": data})
+        return _payload({**identity_fields(names.identity), **self._options, "dataFields": data})
 
-    def _event(self, identity: str, moment: int, row: Row, rejection: Rejection | None) -> Event | RejectedEvent:
-        event_id, address_id = self._event_id(identity, row), self._address_id(row)
-        data = rejection or self._data_fields(self._event_steps, row)
+    def _event(self, names: Names, moment: int, row: Row, refused: Rejection | None) -> Event | RejectedEvent:
+        event_id = self._event_id(row, names.person)
+        data = refused or self._data_fields(self._event_steps, row)
         if isinstance(data, Rejection):
-            return RejectedEvent(event_id, data.reason, data.digest, address_id)
+            return RejectedEvent(event_id, data.reason, data.digest)
         created_at = moment // 1_000_000
         body, digest = _payload(
             {
-                **identity_fields(identity),
+                **identity_fields(names.identity),
                 "eventName": self._event_name,
                 "id": event_id,
                 "createdAt": created_at,
                 "dataFields": data,
             }
         )
-        return Event(event_id, created_at, body, digest, address_id)
+        return Event(event_id, created_at, body, digest)
 
-    def _event_id(self, identity: str, row: Row) -> str:
+    def _event_id(self, row: Row, person: str) -> str:
         """What happened, and to whom: 32 hexadecimal digits that no later run and no other field changes."""
-        text = self._id_prefix + pinned(identity)
+        text = self._id_prefix + pinned(person)
         for column in self._event_key:
             text += pinned(row[column])
         return digest_of(text).hex()
 
-    def _address_id(self, row: Row) -> str:
-        if self._address_column is None:
-            return ""
+    def _address(self, row: Row) -> str:
         try:
-            return self._event_id(address_identity(row[self._address_column]), row)
+            return address_identity(row[self._address_column or ""])
         except UnfitError:
             return ""
 
@@ -217,7 +200,7 @@ class PayloadBuilder:
                 try:
                     value = convert(value)
                 except UnfitError as exc:
-                    return _rejection(column, value, exc)
+                    return rejection(column, value, exc)
             target = data
             for name in parents:
                 target = target.setdefault(name, {})
@@ -238,12 +221,29 @@ def with_segment_false(body: str, segment_field: str) -> Payload:
     return _payload(update)
 
 
-def under_address_id(event: Event | RejectedEvent) -> Event | RejectedEvent:
-    """Return the event under the id that it has at Iterable since the address named its user."""
+def under_id(event: Event | RejectedEvent, known_id: str) -> Event | RejectedEvent:
+    """Return the event under the id by which Iterable knows it."""
     if isinstance(event, RejectedEvent):
-        return event._replace(id=event.address_id)
-    body = event.body.replace(f'"id":"{event.id}"', f'"id":"{event.address_id}"', 1)
-    return event._replace(id=event.address_id, body=body, digest=blake2b(body.encode(), digest_size=16).digest())
+        return event._replace(id=known_id)
+    body = event.body.replace(f'"id":"{event.id}"', f'"id":"{known_id}"', 1)
+    return event._replace(id=known_id, body=body, digest=_digest(body))
+
+
+def to_address(body: str, old: str, new: str) -> Payload:
+    """Return a body that names the user by the address `old` on top, with the address `new` there instead."""
+    start, written = f'{{"email":{encode(old)}', f'{{"email":{encode(new)}'
+    if not body.startswith(start):
+        raise ValueError("the body does not begin with this address")
+    changed = written + body[len(start) :]
+    return Payload(changed, _digest(changed))
+
+
+def names_in(body: str) -> str:
+    """Return the names that a profile's body gives its user, for a sentence about a conflict."""
+    update = json.loads(body)
+    given = {**update.get("dataFields", {}), **update}
+    words = {"email": "address", "userId": "user id"}
+    return " and ".join(f"{word} {given[name]}" for name, word in words.items() if given.get(name) is not None)
 
 
 # -- parts ---------------------------------------------------------------------------------------------------
@@ -260,24 +260,5 @@ def _payload(body: dict[str, Any]) -> Payload:
     return Payload(text, blake2b(raw, digest_size=16).digest())
 
 
-_AS_A_QUERY_SHOWS_IT: Final[dict[type, Callable[[Any], str]]] = {
-    type(None): lambda _none: "NULL",
-    datetime: str,
-    date: str,
-    Decimal: str,
-    timedelta: time_text,
-    bytes: lambda value: f"0x{value.hex()}",
-}
-
-
-def _shown(value: Any) -> str:
-    """Return a value on one line and cut short, as a reason in a log needs it; text is in quotes."""
-    start = value[:_MAX_SHOWN] if isinstance(value, str | bytes) else value
-    text = _AS_A_QUERY_SHOWS_IT.get(type(value), safe_repr)(start)
-    whole = len(value) <= _MAX_SHOWN if isinstance(value, str | bytes) else True
-    return text if whole and len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."
-
-
-def _rejection(column: str, value: Any, fault: object) -> Rejection:
-    reason = f"{column} is {_shown(value)}: {fault}"
-    return Rejection(reason, digest_of(f"{reason}\0{pinned(value)}"))
+def _digest(body: str) -> bytes:
+    return blake2b(body.encode(), digest_size=16).digest()

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from db import MySQLParams, connect
 from iterable_client import IterableClient
-from sync.api.endpoints import EVENTS_TRACK, EVENTS_TRACK_BULK, USERS_BULK_UPDATE, USERS_UPDATE
-from sync.api.pacing import DOCUMENTED_CEILINGS, Pacer
+from sync.api.endpoints import EVENTS_TRACK, EVENTS_TRACK_BULK, USERS_BULK_UPDATE, USERS_UPDATE, USERS_UPDATE_EMAIL
+from sync.api.pacing import DOCUMENTED_CEILINGS, UNSTATED_CEILING, Pacer
 from sync.delivery.stop import Stop
 from sync.rows.columns import Column
 from sync.rows.export import EXPORT_STEM, CsvExport, NewCsvExport, timestamped_name
@@ -104,7 +104,8 @@ class Job:
             retry_rejected=self.retry_rejected,
             allow_mass_exit=self.allow_mass_exit,
             segment_field=self.mapping().segment_field,
-            by_user_id=bool(self.settings.user_id_column),
+            by_user_id=self.mapping().by_user_id,
+            follows_addresses=self.mapping().follows_addresses,
         )
 
     def query(self, source: Source) -> ResultSet:
@@ -146,6 +147,7 @@ def make_client(settings: Settings, stop: Stop) -> IterableClient:
         EVENTS_TRACK: settings.events_per_second,
         USERS_BULK_UPDATE: DOCUMENTED_CEILINGS[USERS_BULK_UPDATE],
         EVENTS_TRACK_BULK: DOCUMENTED_CEILINGS[EVENTS_TRACK_BULK],
+        USERS_UPDATE_EMAIL: UNSTATED_CEILING,
     }
     return IterableClient(
         api_key=settings.iterable_api_key,

@@ -10,6 +10,7 @@ from sync.rows.columns import Column
 from sync.rows.mapping import Field, in_order, named_columns
 from sync.run.job import Job
 from sync.state.file import State
+from sync.state.owed import Policy
 from sync.state.syncs import Recorded, SyncName, SyncRecord, merged
 
 logger = logging.getLogger("main")
@@ -42,6 +43,10 @@ class OnRecord:
         """Sorted, so that the order in the settings says nothing; but 1.0.0 made ids in that order."""
         known = self._before.event_key
         return tuple(known) if sorted(known) == sorted(event_key) else tuple(sorted(event_key))
+
+    def policy(self) -> Policy:
+        """The job's, with what the record adds."""
+        return replace(self._job.policy(), address_ids=self.address_ids)
 
     def check(self, columns: Sequence[Column]) -> None:
         """Hold the columns of the result against the record: raises RefusedError when events would get other ids."""

@@ -123,6 +123,14 @@ def sync_name(value: str) -> str:
     return value
 
 
+def name_of_user(value: str) -> str:
+    """Which of the two names of a user identifies; empty: the user id where there is one."""
+    word = value.lower()
+    if word not in {"", "email", "user_id"}:
+        raise ValueError(f"is {value!r}; say email or user_id")
+    return word
+
+
 def field_name(value: str) -> str:
     """The name of one profile field."""
     if value and not re.fullmatch(r"[^\s.,#_][^.,#]*", value):
@@ -139,6 +147,7 @@ EMPTY_MEANS_NONE: tuple[Callable[[str], Any], ...] = (
     text,
     secret,
     sync_name,
+    name_of_user,
     names,
     path,
     field_name,

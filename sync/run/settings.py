@@ -68,6 +68,8 @@ class Settings:
     lookback_days: float = _setting("7", kind.seconds(0.001, 36_500))
     email_column: str = _setting("email")
     user_id_column: str = _setting("")
+    identify_by: str = _setting("", kind.name_of_user)
+    move_settle_seconds: float = _setting("60", kind.seconds(0, 3600))
     user_fields: tuple[Field, ...] = _setting("first_name,last_name,plan_type,candidate", parse_fields)
     segment_field: str = _setting("recent_page_view", kind.field_name)
     event_name: str = _setting("page_view")
@@ -79,10 +81,12 @@ class Settings:
     state_file: Path = _setting("iterable_sync.sqlite3", kind.path)
     log_level: str = _setting("INFO", kind.level)
     log_file: Path = _setting("iterable_integration.log", kind.path)
+    email_column_is_written_out: bool = False
+    """No setting of its own: with USER_ID_COLUMN set, that EMAIL_COLUMN is written out asks for the address."""
 
     def secrets(self) -> dict[str, str]:
         """The values that may appear in no output, each under its setting's name."""
-        names = (item.name for item in fields(self) if not item.repr)
+        names = (item.name for item in _items() if not item.repr)
         return {name.upper(): value for name in names if (value := getattr(self, name))}
 
     def mapping(self) -> FieldMapping:
@@ -97,12 +101,19 @@ class Settings:
             event_time_column=self.event_time_column,
             event_key=self.event_key,
             timezone=self.db_timezone,
+            identify_by=self.identify_by,
+            send_address=self.email_column_is_written_out,
         )
+
+
+def _items() -> list[dataclasses.Field[Any]]:
+    """The fields that are settings."""
+    return [item for item in fields(Settings) if item.metadata]
 
 
 def defaults() -> dict[str, str]:
     """Every setting's name in capitals with its default, as it would stand in `.env`."""
-    return {item.name.upper(): item.metadata["default"] for item in fields(Settings)}
+    return {item.name.upper(): item.metadata["default"] for item in _items()}
 
 
 def load_settings(env_file: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -120,7 +131,7 @@ def load_state_file(env_file: Path | None = None, environ: Mapping[str, str] | N
     """STATE_FILE alone, for whom no other setting matters; raises SettingsError for it and for the file's faults."""
     problems: list[str] = []
     given = _given(env_file, environ, {"STATE_FILE"}, problems)
-    (item,) = (item for item in fields(Settings) if item.name == "state_file")
+    (item,) = (item for item in _items() if item.name == "state_file")
     values, unusable = _parse(given, [item])
     problems += unusable.values()
     path: Path | None = values.get("state_file")
@@ -137,9 +148,10 @@ def read_settings(
     """As `load_settings`, with the problems beside the settings; one that cannot be used has its default."""
     problems: list[str] = []
     given = _given(env_file, environ, defaults(), problems)
-    values, unusable = _parse(given, fields(Settings))
-    standard, _ = _parse({}, fields(Settings))
-    settings = Settings(**{**standard, **values})
+    values, unusable = _parse(given, _items())
+    standard, _ = _parse({}, _items())
+    written_out = bool(given.get("EMAIL_COLUMN", "").strip())
+    settings = Settings(**{**standard, **values}, email_column_is_written_out=written_out)
     problems += unusable.values()
     problems += _missing(settings, unusable)
     problems += _joint_problems(settings)

@@ -151,7 +151,7 @@ def _take_steps(job: Job, state: State, summary: Summary, stop: Stop, interrupti
     """Rows, debts, delivery, and what is left to say."""
     settings = job.settings
     on_record = OnRecord(job, state)
-    outbox = Outbox(state, on_record.record.id, job.policy(), int(time.time() // 86400))
+    outbox = Outbox(state, on_record.record.id, on_record.policy(), int(time.time() // 86400))
     export = export_rows(job, outbox, on_record)
     summary.rows, summary.csv = export.count, str(export.path)
     with job.comparing():
@@ -249,6 +249,7 @@ def _announce(plan: Plan, outbox: Outbox, job: Job, summary: Summary) -> None:
             "taken off the record; the field stays as it is at Iterable for who does not come back",
             plan.members_renamed,
         )
+    _announce_names(plan, outbox, summary)
     if plan.merged_rows:
         summary.merged_rows = plan.merged_rows
         logger.warning(
@@ -265,13 +266,34 @@ def _announce(plan: Plan, outbox: Outbox, job: Job, summary: Summary) -> None:
         logger.warning("Mass exit held back: %s", summary.held_back)
 
 
+def _announce_names(plan: Plan, outbox: Outbox, summary: Summary) -> None:
+    """Say whose address is not moved, and whose other name is not sent."""
+    for identity, reason in outbox.told_moves():
+        logger.warning("Address changed, and not moved at Iterable: %s %s", reason, log_field(identity))
+    for identity, lacks in outbox.lacking():
+        logger.info("Profile without the other name: %s %s", lacks, log_field(identity))
+    summary.second_name_missing = plan.second_name_missing
+    if plan.second_name_missing:
+        logger.warning(
+            "Users whose other name is missing or unusable: %d; their profiles go without it", plan.second_name_missing
+        )
+
+
 def _deliver(job: Job, outbox: Outbox, plan: Plan, summary: Summary, stop: Stop) -> None:
     settings = job.settings
     watch = Watch(StopRules(outbox.stops_in_a_row()), stop)
     with closing(make_client(settings, stop)) as client:
         sender, workers = _sender(settings, client, watch)
         with job.progress(plan.owed_users + plan.leavers) as progress:
-            dispatcher = Dispatcher(sender, outbox, stop, watch, workers=workers, progress=progress)
+            dispatcher = Dispatcher(
+                sender,
+                outbox,
+                stop,
+                watch,
+                workers=workers,
+                settle_seconds=settings.move_settle_seconds,
+                progress=progress,
+            )
             try:
                 dispatcher.run(plan)
             finally:
@@ -282,6 +304,7 @@ def _deliver(job: Job, outbox: Outbox, plan: Plan, summary: Summary, stop: Stop)
 
 def _take_over(tally: Tally, summary: Summary) -> None:
     summary.users, summary.events, summary.left_segment = tally.users, tally.events, tally.left_segment
+    summary.moved = tally.moved
     summary.requests, summary.retries = tally.requests, dict(tally.retries)
     summary.stopped_because = tally.stopped_because
 

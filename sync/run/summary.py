@@ -25,6 +25,8 @@ class Summary:
     users: Counts = field(default_factory=Counts)
     events: Counts = field(default_factory=Counts)
     left_segment: int = 0
+    moved: int = 0
+    second_name_missing: int = 0
     merged_rows: int = 0
     requests: int = 0
     retries: Mapping[str, int] = field(default_factory=dict)
@@ -44,6 +46,8 @@ class Summary:
             "users": _outcomes(self.users),
             "events": _outcomes(self.events),
             "left_segment": self.left_segment,
+            "moved": self.moved,
+            "second_name_missing": self.second_name_missing,
             "merged_rows": self.merged_rows,
             "requests": self.requests,
             "retries": dict(self.retries),
@@ -65,7 +69,8 @@ class Summary:
         why = "".join(f" {name}={reason!r}" for name, reason in reasons if reason)
         return (
             f"exit_code={self.exit_code} sync={self.sync} rows={self.rows} {counts} "
-            f"left_segment={self.left_segment} requests={self.requests} retries={_retries(self.retries)} "
+            f"left_segment={self.left_segment} moved={self.moved} "
+            f"requests={self.requests} retries={_retries(self.retries)} "
             f"seconds={self.seconds:.2f} auth={self.auth} "
             f"retry_configuration={pairs(self.retry_configuration)} csv={self.csv}{why}"
         )

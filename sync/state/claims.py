@@ -9,14 +9,18 @@ from typing import Any
 
 from sync.rows.payloads import UNKNOWN_MOMENT, leave_body, with_segment_false
 from sync.state.doubt import Doubt
-from sync.state.owed import OwedEvent, OwedUser
+from sync.state.owed import Move, OwedEvent, OwedUser
 from sync.state.scope import Part, RunScope
 
 _TURNS = """
 SELECT t.place, t.failed_before, t.leaves, t.identity, o.digest, o.body,
-    EXISTS (SELECT 1 FROM temp.scan_user s WHERE s.identity = t.identity)
+    EXISTS (SELECT 1 FROM temp.scan_user s WHERE s.identity = t.identity),
+    EXISTS (SELECT 1 FROM main.profile p WHERE p.sync = o.sync AND p.identity = t.identity AND p.again
+        AND p.rejected = o.digest)
 FROM temp.turn t LEFT JOIN owed_user o ON o.sync = ? AND o.identity = t.identity AND o.aside = 0
 """
+
+_MAY_BE_DRAWN = "failed_before = ? AND identity NOT IN (SELECT new FROM temp.move WHERE level IS NOT NULL)"
 
 START = (UNKNOWN_MOMENT, b"")
 
@@ -52,7 +56,7 @@ class Claims(Part):
         with self._state.transaction():
             turns = [
                 self._db.execute(
-                    f"{_TURNS} WHERE t.place = (SELECT place FROM temp.turn WHERE place > ? AND failed_before = ? "
+                    f"{_TURNS} WHERE t.place = (SELECT place FROM temp.turn WHERE place > ? AND {_MAY_BE_DRAWN} "
                     "ORDER BY place LIMIT 1 OFFSET ?)",
                     (self._sync, self._after, failed_before, rank),
                 ).fetchone()
@@ -64,11 +68,20 @@ class Claims(Part):
         return users
 
     def count_unclaimed(self, *, failed_before: bool) -> int:
-        """How many users wait for their first claim: known failers, or the others."""
+        """How many users wait for their first claim: known failers, or the others; those to be moved have an order."""
         with self._state.errors_explained():
             return self._run.one(
-                "SELECT COUNT(*) FROM temp.turn WHERE place > ? AND failed_before = ?", self._after, failed_before
+                f"SELECT COUNT(*) FROM temp.turn WHERE place > ? AND {_MAY_BE_DRAWN}", self._after, failed_before
             )
+
+    def names_to_be_freed(self) -> list[str]:
+        """The addresses that one user gives up in this run and another takes."""
+        with self._state.errors_explained():
+            found = self._db.execute(
+                "SELECT DISTINCT m.old FROM temp.move m JOIN temp.move other ON other.new = m.old "
+                "AND other.old <> m.old WHERE m.level IS NOT NULL AND other.level IS NOT NULL AND m.old <> m.new"
+            )
+            return [row[0] for row in found]
 
     def count_rest(self, user: OwedUser) -> int:
         """How many events of this user come after the last of these."""
@@ -91,15 +104,50 @@ class Claims(Part):
         return self._with_events([self._user(*turn[1:]) for turn in turns], events)
 
     def _user(
-        self, failed_before: int, leaves: int, identity: str, digest: bytes | None, body: str | None, in_result: int
+        self,
+        failed_before: int,
+        leaves: int,
+        identity: str,
+        digest: bytes | None,
+        body: str | None,
+        in_result: int,
+        refused_before: int,
     ) -> OwedUser:
         """Who has left the result gets what is owed with the segment false, and a leaver at least that."""
         field = self._policy.segment_field
-        user = OwedUser(identity, body, digest, (), failed_before=bool(failed_before))
+        move = self._move_of(identity)
+        user = OwedUser(
+            identity,
+            body,
+            digest,
+            (),
+            failed_before=bool(failed_before),
+            refused_before=bool(refused_before),
+            move=move,
+            apart=move is not None,
+        )
         if not leaves and (in_result or body is None or not field):
             return user
         exit_ = with_segment_false(body, field) if body else leave_body(identity, field)
         return replace(user, profile=exit_.body, digest=None, leaves=bool(leaves), in_result=False)
+
+    def _move_of(self, identity: str) -> Move | None:
+        """How the user comes to this address: from the one on record, or from those that may have been reached."""
+        if not self._policy.follows_addresses:
+            return None
+        found = self._db.execute(
+            "SELECT person, old, perhaps FROM temp.move WHERE new = ? AND level IS NOT NULL", (identity,)
+        ).fetchone()
+        if found is None:
+            return None
+        person, old, perhaps = found
+        doubtful = [name for name in (perhaps or "").split("\n") if name and not self._is_another_s(name, person)]
+        sources = tuple(name for name in dict.fromkeys((old, *doubtful)) if name != identity)
+        return Move(person, sources, in_doubt=bool(perhaps)) if sources else None
+
+    def _is_another_s(self, address: str, person: str) -> bool:
+        query = "SELECT EXISTS (SELECT 1 FROM name_of_id WHERE sync = ? AND address = ? AND person <> ?)"
+        return bool(self._run.one(query, self._sync, address, person))
 
     def _rest_of(self, users: Sequence[OwedUser], events: int) -> list[OwedUser]:
         without = [replace(user, profile=None, digest=None, events=()) for user in users]

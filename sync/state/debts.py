@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from sync.state.owed import Counts, Mark, Plan
+from sync.state.people import People
 from sync.state.scope import Part, RunScope
 from sync.state.segment import Segment
 
@@ -20,7 +21,8 @@ class Debts(Part):
 
     def __init__(self, run: RunScope) -> None:
         super().__init__(run)
-        self._segment = Segment(run)
+        self.people = People(run)
+        self._segment = Segment(run, self.people)
 
     def plan(self, put_on_record: Callable[[], object]) -> Plan:
         """Turn the collected rows into debts, in one commit, and say what they mean.
@@ -30,10 +32,12 @@ class Debts(Part):
         plan = Plan()
         with self._state.transaction():
             put_on_record()
+            self.people.settle(plan)
             self._derive_events()
             if self._policy.retry_rejected or self._policy.full:
                 self._take_up_rejected()
             self._segment.find_leavers(plan)
+            self.people.find_leavers_in_doubt()
             self._put_debts()
             self._line_up()
             self._count(plan)
@@ -118,6 +122,24 @@ class Debts(Part):
                     "AND f.identity = o.identity) ORDER BY o.place",
                     (leaves, failed, self._sync),
                 )
+        self._movers_early()
+
+    def _movers_early(self) -> None:
+        """Whose address is moved waits a while after that: they go right behind the first user, in their order."""
+        if not self._run.one("SELECT EXISTS (SELECT 1 FROM temp.move WHERE level IS NOT NULL)"):
+            return
+        first = "SELECT MIN(place) FROM temp.turn WHERE identity NOT IN (SELECT new FROM temp.move WHERE level >= 0)"
+        self._db.execute(
+            "CREATE TEMP TABLE in_order AS SELECT t.identity, t.leaves, t.failed_before FROM temp.turn t "
+            "LEFT JOIN temp.move m ON m.new = t.identity AND m.level IS NOT NULL ORDER BY t.failed_before, "
+            f"CASE WHEN t.place = ({first}) THEN 0 WHEN m.level IS NOT NULL THEN 1 ELSE 2 END, m.level, t.place"
+        )
+        self._db.execute("DELETE FROM temp.turn")
+        self._db.execute(
+            "INSERT INTO temp.turn (identity, leaves, failed_before) "
+            "SELECT identity, leaves, failed_before FROM temp.in_order ORDER BY rowid"
+        )
+        self._db.execute("DROP TABLE temp.in_order")
 
     def _count(self, plan: Plan) -> None:
         """Everything but what is owed has its outcome now."""
@@ -175,7 +197,7 @@ class Debts(Part):
         self._db.execute(
             "INSERT INTO main.profile (sync, identity, rejected, reason, in_segment, seen) "
             "SELECT ?, identity, digest, reason, 0, ? FROM temp.scan_user WHERE mark = 4 ON CONFLICT DO UPDATE SET "
-            "rejected = excluded.rejected, reason = excluded.reason",
+            "rejected = excluded.rejected, reason = excluded.reason, again = 0",
             (here, today),
         )
         self._db.execute(
@@ -194,7 +216,14 @@ class Debts(Part):
                 f"AND {key} IN (SELECT {key} FROM temp.{scan})",
                 (today, here, today - SEEN_EXACT),
             )
+        if self._policy.follows_addresses:
+            self._db.execute(
+                "UPDATE name_of_id SET seen = ? WHERE sync = ? AND seen < ? "
+                "AND person IN (SELECT person FROM temp.scan_person)",
+                (today, here, today - SEEN_EXACT),
+            )
         stale = (here, today - FORGET_AFTER)
+        self._db.execute("DELETE FROM name_of_id WHERE sync = ? AND seen < ?", stale)
         self._db.execute("DELETE FROM main.profile WHERE sync = ? AND seen < ? AND in_segment = 0", stale)
         self._db.execute("DELETE FROM main.event WHERE sync = ? AND seen < ?", stale)
         self._db.execute("DELETE FROM failer WHERE sync = ? AND seen < ?", stale)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sync.state.owed import OwedUser, UserOutcome
+from sync.state.owed import Move, OwedUser, UserOutcome
 from sync.state.scope import GROUP, Part, RunScope
 
 
@@ -15,6 +15,7 @@ class Doubt(Part):
     def __init__(self, run: RunScope) -> None:
         super().__init__(run)
         self._prior: dict[str | bytes, tuple[bytes | None, int]] = {}
+        self._moves: dict[str, str | None] = {}
 
     def segment_before(self, identity: str) -> int | None:
         """Whether the user was in the segment before this run marked the profile as in doubt; None: not known."""
@@ -22,6 +23,9 @@ class Doubt(Part):
 
     def mark(self, users: Sequence[OwedUser]) -> None:
         """Forget what Iterable held: from here to its answer, nobody knows. This run alone keeps it in mind."""
+        for user in users:
+            if user.move:
+                self._mark_move(user.move, user.identity)
         perhaps = 2 if self._policy.segment_field else 0
         profiles = [user.identity for user in users if user.profile is not None]
         events = [event.id for user in users for event in user.events]
@@ -37,6 +41,41 @@ class Doubt(Part):
             "UPDATE main.event SET delivered = NULL WHERE sync = ? AND id = ?",
             [(self._sync, event) for event in events],
         )
+
+    def _mark_move(self, move: Move, new: str) -> None:
+        """From here on the user may be known by the new address, and what Iterable held under the old one may not."""
+        key = (self._sync, move.person)
+        (before,) = self._db.execute("SELECT perhaps FROM name_of_id WHERE sync = ? AND person = ?", key).fetchone()
+        self._moves[move.person] = before
+        names = dict.fromkeys([*(before or "").split("\n"), new])
+        self._db.execute(
+            "UPDATE name_of_id SET perhaps = ? WHERE sync = ? AND person = ?",
+            ("\n".join(name for name in names if name), *key),
+        )
+        self._remember_prior("profile", "identity", "in_segment", move.sources)
+        self._db.executemany(
+            "UPDATE main.profile SET delivered = NULL WHERE sync = ? AND identity = ?",
+            [(self._sync, source) for source in move.sources],
+        )
+
+    def restore_move(self, move: Move, *, happened_never: bool = False) -> None:
+        """The user is not known by the new address: it was not sent, or (`happened_never`) was refused."""
+        if move.person not in self._moves:
+            return
+        before = self._moves.pop(move.person)
+        self._db.execute(
+            "UPDATE name_of_id SET perhaps = ? WHERE sync = ? AND person = ?",
+            (None if happened_never else before, self._sync, move.person),
+        )
+        for source in move.sources:
+            self.restore("profile", "identity", source)
+            self._prior.pop(source, None)
+
+    def take_over_segment(self, old: str, new: str) -> None:
+        """The user who was known as `old` is known as `new`: so is the membership."""
+        in_segment = self._prior.pop(old, (None, 0))[1]
+        if in_segment:
+            self._prior[new] = (None, in_segment)
 
     def _remember_prior(self, table: str, key: str, segment: str, keys: Sequence[Any]) -> None:
         """Keep in mind what is about to be forgotten, for those to whom no request is made after all."""
@@ -64,6 +103,8 @@ class Doubt(Part):
     def stay_in_doubt(self, user: OwedUser) -> None:
         """An attempt was made for this user, and another waits: what Iterable held before is not known any more."""
         self._prior.pop(user.identity, None)
+        if user.move:
+            self._moves.pop(user.move.person, None)
         for event in user.events:
             self._prior.pop(event.id, None)
 

@@ -60,6 +60,18 @@ class Outbox:
         """How many users wait for their first claim: known failers, or the others."""
         return self._claims.count_unclaimed(failed_before=failed_before)
 
+    def names_to_be_freed(self) -> list[str]:
+        """The addresses that one user gives up in this run and another takes."""
+        return self._claims.names_to_be_freed()
+
+    def told_moves(self) -> Iterator[tuple[str, str]]:
+        """Whose address changed and is not moved, and why: (identity, reason)."""
+        return self._debts.people.told()
+
+    def lacking(self) -> Iterator[tuple[str, str]]:
+        """Whose profile is owed and goes without the other name, and why: (identity, reason)."""
+        return self._debts.people.lacking()
+
     def count_rest(self, user: OwedUser) -> int:
         """How many events of this user come after the last of these."""
         return self._claims.count_rest(user)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sync.state.doubt import Doubt
+from sync.state.known_names import KnownNames
 from sync.state.owed import Outcome, UserOutcome
 from sync.state.scope import Part, RunScope
 
@@ -16,11 +17,13 @@ class Outcomes(Part):
     def __init__(self, run: RunScope, doubt: Doubt) -> None:
         super().__init__(run)
         self._doubt = doubt
+        self._names = KnownNames(run, doubt)
 
     def record(self, outcomes: Sequence[UserOutcome]) -> None:
         """Put these outcomes on record in one commit; what failed stays owed."""
         with self._state.transaction():
             for outcome in outcomes:
+                self._record_move(outcome)
                 self._record_profile(outcome)
                 self._record_events(outcome)
                 self._record_failer(outcome)
@@ -30,6 +33,15 @@ class Outcomes(Part):
                 "AND NOT EXISTS (SELECT 1 FROM owed_event WHERE sync = :sync AND identity = :identity AND aside = 0)",
                 [{"sync": self._sync, "identity": outcome.user.identity} for outcome in outcomes],
             )
+
+    def _record_move(self, outcome: UserOutcome) -> None:
+        result, move = outcome.move, outcome.user.move
+        if result is None or move is None:
+            return
+        if result.outcome is Outcome.DELIVERED:
+            self._names.moved(move, outcome.user.identity)
+        elif result.outcome is Outcome.REJECTED or not result.sent:
+            self._doubt.restore_move(move, happened_never=result.sent)
 
     def _record_profile(self, outcome: UserOutcome) -> None:
         result, user = outcome.profile, outcome.user
@@ -43,20 +55,22 @@ class Outcomes(Part):
         if result.outcome is Outcome.DELIVERED:
             inside = int(bool(self._policy.segment_field) and user.in_result)
             self._db.execute(
-                "UPDATE main.profile SET delivered = ?, rejected = NULL, reason = NULL, in_segment = ?, seen = ? "
-                "WHERE sync = ? AND identity = ?",
+                "UPDATE main.profile SET delivered = ?, rejected = NULL, reason = NULL, again = 0, in_segment = ?, "
+                "seen = ? WHERE sync = ? AND identity = ?",
                 (user.digest, inside, self._today, *key),
             )
+            self._names.delivered(user.identity)
         else:
             before = 3 if user.leaves else self._doubt.segment_before(user.identity)
             self._db.execute(
-                "UPDATE main.profile SET rejected = ?, reason = ?, in_segment = COALESCE(?, in_segment) "
+                "UPDATE main.profile SET rejected = ?, reason = ?, again = ?, in_segment = COALESCE(?, in_segment) "
                 "WHERE sync = ? AND identity = ?",
-                (user.digest, result.reason, before, *key),
+                (user.digest, result.reason, result.over_a_name, before, *key),
             )
             self._db.execute("UPDATE owed_user SET aside = 1 WHERE sync = ? AND identity = ?", key)
             self._db.execute("UPDATE owed_event SET aside = 2 WHERE sync = ? AND identity = ? AND aside = 0", key)
-            self._refuse("scan_user", "identity", user.identity, result.reason)
+            if not user.refused_before:
+                self._refuse("scan_user", "identity", user.identity, result.reason)
             return
         self._db.execute("UPDATE owed_user SET body = NULL, digest = NULL WHERE sync = ? AND identity = ?", key)
 
@@ -82,10 +96,10 @@ class Outcomes(Part):
     def _record_failer(self, outcome: UserOutcome) -> None:
         """Whose call failed is a known failer, until something of theirs is delivered: the later of the two counts."""
         failer = None
-        for result in (outcome.profile, *outcome.events):
-            if result and result.outcome is Outcome.DELIVERED:
+        for result in outcome.results:
+            if result.outcome is Outcome.DELIVERED:
                 failer = False
-            elif result and result.failed:
+            elif result.failed:
                 failer = True
         key = (self._sync, outcome.user.identity)
         if failer:

@@ -26,13 +26,28 @@ class OwedEvent(NamedTuple):
     moment: int = 0
 
 
+class Move(NamedTuple):
+    """An address to be changed at Iterable: from the first of `sources` by which the user is known there.
+
+    `person` is the user id, as an identity; `in_doubt` that the move was sent before and its answer not recorded;
+    `tried` is how many of the sources Iterable did not know.
+    """
+
+    person: str
+    sources: tuple[str, ...]
+    in_doubt: bool = False
+    tried: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class OwedUser:
     """A user with what is owed: the profile, if any, then the events, oldest first.
 
     `more` says that further events wait until these are recorded; `leaves` that the profile is there to take the user
     out of the segment; `in_result` is False for every profile that carries the segment field as false;
-    `failed_before` that the user is a known failer: a call failed in an earlier run, and nothing was delivered since.
+    `failed_before` that the user is a known failer: a call failed in an earlier run, and nothing was delivered since;
+    `refused_before` that this profile was rejected before, over a name that another user has. `move` goes ahead of all
+    else of the user, who is then served `apart`, and not in a batch.
     """
 
     identity: str
@@ -43,6 +58,9 @@ class OwedUser:
     more: bool = False
     in_result: bool = True
     failed_before: bool = False
+    refused_before: bool = False
+    move: Move | None = None
+    apart: bool = False
 
 
 class Outcome(enum.Enum):
@@ -58,13 +76,16 @@ class PayloadResult(NamedTuple):
     """An outcome with its reason.
 
     `sent` is False when surely no request was made, so that nothing is in doubt; `alone` when the request was about
-    this user only, so that a failure is the user's own.
+    this user only, so that a failure is the user's own. `over_a_name`: rejected because another user has a name of
+    this one; `moved`: the address was changed at Iterable.
     """
 
     outcome: Outcome
     reason: str = ""
     sent: bool = True
     alone: bool = True
+    over_a_name: bool = False
+    moved: bool = False
 
     @property
     def failed(self) -> bool:
@@ -76,13 +97,20 @@ class PayloadResult(NamedTuple):
 class UserOutcome:
     """What became of one owed user: None for a profile that was not owed; events in the user's order.
 
-    `derived` events were not sent: they have the profile's outcome.
+    `derived` events were not sent: they have the profile's outcome. `move` is what became of the user's move; None
+    where there was none, or it had its outcome before.
     """
 
     user: OwedUser
     profile: PayloadResult | None
     events: tuple[PayloadResult, ...]
     derived: bool = False
+    move: PayloadResult | None = None
+
+    @property
+    def results(self) -> tuple[PayloadResult, ...]:
+        """All of them, in the order of the calls."""
+        return tuple(result for result in (self.move, self.profile, *self.events) if result)
 
 
 @dataclass
@@ -110,7 +138,8 @@ class Plan:
 
     `owed_events` counts those of leavers, too; `leaving` is who would leave, `leavers` who does: nobody while a mass
     exit is held back. `members_renamed` were known by the other kind of name; `merged_rows` fell together with others
-    under EVENT_KEY and differ from them, the first of them on `first_merged_line` of the result.
+    under EVENT_KEY and differ from them, the first of them on `first_merged_line` of the result. `moves` are addresses
+    to be changed at Iterable; `second_name_missing` counts the users whose other name is missing or unusable.
     """
 
     users: Counts = field(default_factory=Counts)
@@ -126,6 +155,8 @@ class Plan:
     members_renamed: int = 0
     merged_rows: int = 0
     first_merged_line: int = 0
+    moves: int = 0
+    second_name_missing: int = 0
 
 
 @dataclass(frozen=True)
@@ -133,6 +164,8 @@ class Policy:
     """How a run reads the state.
 
     `whole_window`: the whole result of the usual window was read, so that a user's absence from it says something.
+    `follows_addresses`: users are identified by addresses and known by ids, so that an address that changes is moved.
+    `address_ids`: events may be on record under ids that were made with an address, where now the user id makes them.
     """
 
     whole_window: bool = True
@@ -141,3 +174,5 @@ class Policy:
     allow_mass_exit: bool = False
     segment_field: str = ""
     by_user_id: bool = False
+    follows_addresses: bool = False
+    address_ids: bool = False

@@ -109,7 +109,22 @@ CREATE TABLE other_member (            -- who is in a segment whose field the sy
 """`aside`: not owed at present, because it was rejected (1) or because the user's profile was (2); it is kept, so that
 it comes back when it is asked for again. From here on `in_segment` is 3 where the exit was rejected."""
 
-STEPS = (FIRST_SCHEMA, KNOWN_FAILERS, SYNCS)
+NAMES = """
+CREATE TABLE name_of_id (              -- the addresses of the users whose ids are known
+    sync INTEGER NOT NULL,
+    person TEXT NOT NULL,              -- the user id, as an identity
+    address TEXT,                      -- the one by which Iterable knows the user; NULL: the id identifies
+    perhaps TEXT,                      -- those by which it may, a line each: a move was sent, its answer not recorded
+    first TEXT NOT NULL,               -- the one by which the ids of the oldest events may have been made
+    seen INTEGER NOT NULL,
+    PRIMARY KEY (sync, person)
+) WITHOUT ROWID;
+CREATE INDEX id_of_name ON name_of_id (sync, address);
+ALTER TABLE profile ADD COLUMN again INTEGER NOT NULL DEFAULT 0;
+"""
+"""`again`: the rejection was over a name that another user has, and is tried again in every run."""
+
+STEPS = (FIRST_SCHEMA, KNOWN_FAILERS, SYNCS, NAMES)
 """What makes each version of the schema out of the one before; version 1 comes from an empty file."""
 
 

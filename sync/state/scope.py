@@ -12,13 +12,26 @@ GROUP = 500
 SCAN = """
 CREATE TEMP TABLE scan_user (
     position INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE, moment INTEGER NOT NULL, line INTEGER NOT NULL,
-    mark INTEGER NOT NULL, digest BLOB, body TEXT, reason TEXT
+    mark INTEGER NOT NULL, digest BLOB, body TEXT, reason TEXT, lacks TEXT,
+    address TEXT
 );
+CREATE TEMP TABLE scan_person (
+    position INTEGER PRIMARY KEY, person TEXT NOT NULL UNIQUE, identity TEXT NOT NULL, moment INTEGER NOT NULL,
+    line INTEGER NOT NULL, mark INTEGER NOT NULL, digest BLOB, body TEXT, reason TEXT, lacks TEXT
+);
+CREATE INDEX temp.scan_person_identity ON scan_person (identity);
 CREATE TEMP TABLE scan_event (
     id BLOB PRIMARY KEY, identity TEXT NOT NULL, moment INTEGER NOT NULL, line INTEGER NOT NULL,
     mark INTEGER NOT NULL, digest BLOB NOT NULL, body TEXT, reason TEXT,
-    merged INTEGER NOT NULL DEFAULT 0, merged_line INTEGER
+    merged INTEGER NOT NULL DEFAULT 0, merged_line INTEGER, person TEXT
 ) WITHOUT ROWID;
+CREATE INDEX temp.scan_event_person ON scan_event (person) WHERE person IS NOT NULL;
+CREATE TEMP TABLE move (
+    place INTEGER PRIMARY KEY, person TEXT NOT NULL UNIQUE, old TEXT NOT NULL, new TEXT NOT NULL, perhaps TEXT,
+    level INTEGER, told TEXT
+);
+CREATE INDEX temp.move_old ON move (old);
+CREATE INDEX temp.move_new ON move (new);
 CREATE TEMP TABLE leaver (place INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE);
 CREATE TEMP TABLE turn (
     place INTEGER PRIMARY KEY, identity TEXT NOT NULL, leaves INTEGER NOT NULL, failed_before INTEGER NOT NULL

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sync.rows.identity import USER_ID_PREFIX
 from sync.state.owed import Plan
-from sync.state.scope import Part
+from sync.state.people import People
+from sync.state.scope import Part, RunScope
 
 SMALL_SEGMENT = 10
 """Members: a smaller segment may empty itself without being asked about."""
@@ -12,6 +13,10 @@ SMALL_SEGMENT = 10
 
 class Segment(Part):
     """Membership in the segment of this run's field; that of a sync's other fields waits until its field comes back."""
+
+    def __init__(self, run: RunScope, people: People) -> None:
+        super().__init__(run)
+        self._people = people
 
     def find_leavers(self, plan: Plan) -> None:
         """Those who were in the segment and are not in the result, unless they would empty it."""
@@ -24,7 +29,8 @@ class Segment(Part):
         )
         self._db.execute(
             "INSERT INTO temp.leaver (identity) SELECT identity FROM main.profile WHERE sync = ? AND "
-            "in_segment IN (1, 2) AND identity NOT IN (SELECT identity FROM temp.scan_user) ORDER BY identity",
+            "in_segment IN (1, 2) AND identity NOT IN (SELECT identity FROM temp.scan_user) "
+            f"AND identity NOT IN ({self._people.stay()}) ORDER BY identity",
             (self._sync,),
         )
         plan.leaving = self._run.one("SELECT COUNT(*) FROM temp.leaver")

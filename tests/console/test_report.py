@@ -24,11 +24,15 @@ DONE = Summary(
     users=Counts(delivered=1000, unchanged=234),
     events=Counts(delivered=1200, unchanged=34),
     left_segment=5,
+    moved=6,
+    second_name_missing=7,
     requests=2210,
     retries={"timeout": 1, "503": 4},
     csv="query_results_20260113_143122.csv",
 )
-NOTHING = replace(DONE, users=Counts(unchanged=1234), events=Counts(unchanged=1234), left_segment=0, requests=0)
+NOTHING = replace(
+    DONE, users=Counts(unchanged=1234), events=Counts(unchanged=1234), left_segment=0, moved=0, requests=0
+)
 STOPPED = replace(
     DONE, exit_code=1, users=Counts(failed=1234), events=Counts(failed=1234), stopped_because="the API is down"
 )
@@ -77,6 +81,7 @@ def test_cron_before_anything_was_read() -> None:
         (DONE, "DONE: everything owed was delivered"),
         (NOTHING, "DONE: nothing was owed"),
         (replace(NOTHING, left_segment=1), "DONE: everything owed was delivered"),
+        (replace(NOTHING, moved=1), "DONE: everything owed was delivered"),
         (STOPPED, "STOPPED (exit code 1): the API is down"),
         (REJECTED, "FINISHED WITH OPEN ENDS (exit code 3)"),
         (HELD_BACK, "FINISHED WITH OPEN ENDS (exit code 3)"),
@@ -107,6 +112,8 @@ def test_person(summary: Summary) -> None:
         assert words in text
     assert all(len(line) <= 120 for line in text.splitlines())
     assert ("left the segment" in text) == bool(summary.left_segment)
+    assert ("addresses moved" in text) == bool(summary.moved)
+    assert ("without 2nd name" in text) == bool(summary.second_name_missing)
 
 
 def test_person_without_much() -> None:
@@ -142,6 +149,8 @@ def test_json(summary: Summary) -> None:
         "users",
         "events",
         "left_segment",
+        "moved",
+        "second_name_missing",
         "merged_rows",
         "requests",
         "retries",
@@ -162,6 +171,7 @@ def test_json_holds_the_counts() -> None:
     assert told["users"] == {"delivered": 1000, "unchanged": 234, "rejected": 0, "failed": 0}
     assert told["events"] == {"delivered": 1200, "unchanged": 34, "rejected": 0, "failed": 0}
     assert (told["seconds"], told["rows"], told["left_segment"], told["requests"]) == (12.346, 1234, 5, 2210)
+    assert (told["moved"], told["second_name_missing"]) == (6, 7)
     assert told["retries"] == {"503": 4, "timeout": 1}
     assert told["retry_configuration"] == RULE
     assert (told["auth"], told["csv"]) == ("api_key", "query_results_20260113_143122.csv")

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, settings
 
 from sync.rows.columns import Column, Kind
 from sync.rows.mapping import Field, Mapping, parse_fields
-from sync.rows.payloads import Event, Payload, PayloadBuilder, Rejection
+from sync.rows.payloads import Event, Payload, PayloadBuilder
+from sync.rows.rejection import Rejection
 
 ONE_USER = {
     "id": 7,

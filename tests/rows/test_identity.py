@@ -8,7 +8,8 @@ from decimal import Decimal
 import pytest
 
 from sync.rows.identity import address_of, identity_fields, is_usable
-from sync.rows.payloads import RejectedEvent, Rejection
+from sync.rows.payloads import RejectedEvent
+from sync.rows.rejection import Rejection
 from tests.rows.payload_samples import SAMPLE, USER_ID, body_of, build
 
 

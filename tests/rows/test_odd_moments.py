@@ -12,7 +12,8 @@ import pytest
 
 from sync.rows.columns import Column, Kind
 from sync.rows.mapping import Mapping, mapping_problems, parse_fields
-from sync.rows.payloads import Event, Payload, PayloadBuilder, Rejection
+from sync.rows.payloads import Event, Payload, PayloadBuilder
+from sync.rows.rejection import Rejection
 from sync.rows.values import utc_instant
 
 NEVER, EVER = datetime(9999, 12, 31, 23, 59, 59), datetime(1, 1, 1)

@@ -22,10 +22,10 @@ from sync.rows.payloads import (
     Payload,
     PayloadBuilder,
     RejectedEvent,
-    Rejection,
     leave_body,
     with_segment_false,
 )
+from sync.rows.rejection import Rejection
 from sync.rows.values import TYPES
 from tests.rows.payload_samples import (
     BERLIN,

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from sync.rows.columns import Kind
-from sync.rows.payloads import Rejection
+from sync.rows.rejection import Rejection
 from sync.rows.values import time_text
 from tests.rows.payload_samples import BERLIN, convert
 

@@ -116,7 +116,8 @@ def test_cron_hears_two_or_three_lines(
 
 
 KEYS = (
-    *("run_id", "sync", "exit_code", "seconds", "rows", "users", "events", "left_segment", "merged_rows", "requests"),
+    *("run_id", "sync", "exit_code", "seconds", "rows", "users", "events", "left_segment", "moved"),
+    *("second_name_missing", "merged_rows", "requests"),
     *("retries", "retry_configuration", "auth", "csv", "stopped_because", "held_back"),
 )
 

@@ -1,0 +1,74 @@
+"""Users who wait for a name: until Iterable has settled their own move, or until another user's move frees it."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from itertools import count
+
+from sync.delivery.watch import Piece
+from sync.state.owed import Outcome, OwedUser, PayloadResult
+
+
+class Settling:
+    """The pieces that wait. `seconds` is how long after a move the requests that depend on it wait.
+
+    `to_be_freed` are the addresses that one user gives up in this run and another takes.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float], to_be_freed: Iterable[str] = ()) -> None:
+        self._seconds, self._clock = seconds, clock
+        self._held = set(to_be_freed)
+        self._due: list[tuple[float, int, Piece]] = []
+        self._for_name: dict[str, list[Piece]] = {}
+        self._number = count()
+
+    def __bool__(self) -> bool:
+        return bool(self._due or self._for_name)
+
+    def add(self, piece: Piece) -> None:
+        """Keep a user who was just moved."""
+        self._push(piece, self._seconds)
+
+    def must_wait(self, piece: Piece) -> bool:
+        """Whether this piece waits for a name that is not free yet; then it is kept."""
+        user = piece.users[0]
+        if user.move is None or user.identity not in self._held:
+            return False
+        self._for_name.setdefault(user.identity, []).append(piece)
+        return True
+
+    def move_ended(self, user: OwedUser, result: PayloadResult) -> list[Piece]:
+        """Take note of the end of a move; returns those who waited for its old name in vain."""
+        in_vain: list[Piece] = []
+        for name in user.move.sources if user.move else ():
+            waiting = self._for_name.pop(name, [])
+            if result.outcome is not Outcome.DELIVERED:
+                in_vain += waiting
+                continue
+            self._held.discard(name)
+            for piece in waiting:
+                self._push(piece, self._seconds if result.moved else 0.0)
+        return in_vain
+
+    def due(self) -> list[Piece]:
+        """Take the pieces that have waited long enough."""
+        ready = []
+        while self._due and self._due[0][0] <= self._clock():
+            ready.append(heapq.heappop(self._due)[2])
+        return ready
+
+    def seconds_left(self) -> float:
+        """How long until the next one is due."""
+        return max(0.0, self._due[0][0] - self._clock()) if self._due else 0.0
+
+    def clear(self) -> list[Piece]:
+        """Take all pieces."""
+        pieces = [entry[2] for entry in sorted(self._due, key=lambda entry: entry[:2])]
+        pieces += [piece for waiting in self._for_name.values() for piece in waiting]
+        self._due.clear()
+        self._for_name.clear()
+        return pieces
+
+    def _push(self, piece: Piece, seconds: float) -> None:
+        heapq.heappush(self._due, (self._clock() + seconds, next(self._number), piece))

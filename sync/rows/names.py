@@ -1,0 +1,89 @@
+"""Whom a row is about: the name that identifies the user to Iterable, and the other name that goes along.
+
+A company knows a user by an id and by an address, and so does Iterable. One of them is the identity, which stands on
+top of a body; the other is a profile field, `userId` or `email` (Iterable's support page on changing names). A row
+without a usable identity is rejected; one without a usable other name goes without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from sync.rows.columns import Row
+from sync.rows.identity import address_identity, address_of, unusable_identity, user_id_identity
+from sync.rows.ids import digest_of, pinned
+from sync.rows.mapping import Mapping
+from sync.rows.rejection import Rejection, rejection, shown
+from sync.rows.values import UnfitError
+
+
+class Names(NamedTuple):
+    """The names in one row.
+
+    `person` is what all rows of one user have in common, whatever becomes of the address: the user id where the
+    mapping knows one and the row gives it, else the identity. `other` is the other name as an identity, empty when
+    none is sent; `lacks` says why the row gives none, empty when it does or none is asked for.
+    """
+
+    identity: str
+    person: str
+    refused: Rejection | None = None
+    other: str = ""
+    lacks: str = ""
+
+
+class Naming:
+    """Reads the names in every row of one query."""
+
+    def __init__(self, mapping: Mapping) -> None:
+        self._column = mapping.identity_column
+        self._other_column = mapping.other_name_column
+        by_id = mapping.by_user_id
+        self._identify: Callable[[Any], str] = user_id_identity if by_id else address_identity
+        self._identify_other: Callable[[Any], str] = address_identity if by_id else user_id_identity
+        self._id_is_other = not by_id
+        self.other_field = "email" if by_id else "userId"
+
+    def names(self, row: Row) -> Names:
+        """Whom this row is about."""
+        identity, refused = self._identity(row)
+        if not self._other_column:
+            return Names(identity, identity, refused)
+        other, lacks = self._other(row[self._other_column])
+        person = other if other and self._id_is_other else identity
+        return Names(identity, person, refused, other, lacks)
+
+    def other_value(self, names: Names) -> str:
+        """The other name as the profile field holds it."""
+        return address_of(names.other)
+
+    def _identity(self, row: Row) -> tuple[str, Rejection | None]:
+        value = row[self._column]
+        try:
+            if _is_empty(value):
+                return self._no_identity(row)
+            return self._identify(value), None
+        except UnfitError as exc:
+            written = shown(value)
+            whole = isinstance(value, str) and written == f"'{value}'"  # nothing escaped, nothing cut
+            stand_in = value if whole else f"{written} {digest_of(pinned(value)).hex()}"
+            return unusable_identity(stand_in), rejection(self._column, value, exc)
+
+    def _no_identity(self, row: Row) -> tuple[str, Rejection]:
+        """Rows that name nobody are not one user: each stands for itself, told apart by all its values."""
+        whole_row = "".join(f"{pinned(name)}{pinned(row[name])}" for name in sorted(row))
+        fault = "the row names no user; fill the column in, or leave such rows out of the query"
+        return unusable_identity(f"row-{digest_of(whole_row).hex()}"), rejection(self._column, row[self._column], fault)
+
+    def _other(self, value: Any) -> tuple[str, str]:
+        if _is_empty(value):
+            return "", f"{self._other_column} is {shown(value)}"
+        try:
+            return self._identify_other(value), ""
+        except UnfitError as exc:
+            return "", f"{self._other_column} is {shown(value)}: {exc}"
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value == "" or (isinstance(value, str) and value.isspace())
