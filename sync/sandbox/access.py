@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 from sync.sandbox.answers import Json, RefusedError, Request, jwt_refused, rate_limit_answer, refused
-from sync.sandbox.rules import EVENTS_TRACK, USERS_UPDATE, ProjectRules
+from sync.sandbox.rules import EVENTS_TRACK, USERS_EMAIL, USERS_UPDATE, ProjectRules
 
 MAX_JWT_LIFETIME = 31_536_000
 """Most seconds from `iat` to `exp` (JWT documentation)."""
@@ -32,7 +32,7 @@ class Key(NamedTuple):
 GETS_FOR_READ_ONLY = frozenset({"/api/channels", "/api/lists", "/api/users/getFields"})
 
 
-FOR_CLIENT_SIDE = frozenset({USERS_UPDATE, EVENTS_TRACK, "/api/inApp/getMessages"})
+FOR_CLIENT_SIDE = frozenset({USERS_UPDATE, USERS_EMAIL, EVENTS_TRACK, "/api/inApp/getMessages"})
 
 
 class Window:
@@ -155,10 +155,8 @@ class Access:
 
     def check_claims(self, call: Call, body: Mapping[str, Any]) -> None:
         """The user of the request must be the one of the JWT (JWT documentation); same kind, same letters."""
-        if call.claims is None:
-            return
         for kind in ("email", "userId"):
-            if body.get(kind) != call.claims.get(kind):
+            if call.claims and kind in call.claims and body.get(kind) != call.claims[kind]:
                 raise refused(
                     self._rules.jwt_mismatch_status,
                     "JwtUserIdentifiersMismatched",

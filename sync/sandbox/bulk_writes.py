@@ -54,8 +54,8 @@ def bulk_update(project: Project, call: Call) -> Answer:
     bulk, intake = _Bulk(_USER_TROUBLES), project.user_intake()
     accepted: list[tuple[Json, Identity, Json]] = []
     for item in items:
-        identity = project.identity(item)
-        trouble = project.user_trouble(item, identity)
+        identity = project.users.identity(item)
+        trouble = project.users.trouble(item, identity)
         data = None if trouble else _bulk_fields(project, item, intake, project.creates(body))
         if data is None:
             bulk.fail(trouble or "invalidData", identity)
@@ -64,14 +64,14 @@ def bulk_update(project: Project, call: Call) -> Answer:
     created = intake.commit()
     _warn_of_repeats(project, (identity.key for _, identity, _ in accepted))
     for item, identity, data in accepted:
-        project.write_profile(item, identity, data, call.request.arrived)
+        project.write_profile(item, identity, data, call.request.arrived, bulk=True)
     bulk.succeeded = len(accepted)
     return bulk.answer(filteredOutFields=list(intake.dropped), createdFields=created, noOpEmails=[], noOpUserIds=[])
 
 
 def _bulk_fields(project: Project, item: Json, intake: Intake, create: bool) -> Json | None:
     sent = item.get("dataFields", {})
-    project.inspect(sent, RESERVED_USER_FIELDS)
+    project.inspect(sent, RESERVED_USER_FIELDS - {"email", "userId"})
     try:
         return intake.take(sent, create)
     except RefusedError:
@@ -91,21 +91,21 @@ def track_bulk(project: Project, call: Call) -> Answer:
     body = project.body(call, {"events": list}, required="events")
     items = project.items(call, body, EVENT, required="eventName")
     bulk, intakes = _Bulk(_EVENT_TROUBLES), dict[str, Intake]()
-    accepted: list[tuple[Json, Json]] = []
+    accepted: list[tuple[Json, Identity, Json]] = []
     disallowed: list[str] = []
     for item in items:
         project.check_event(item)
-        identity, name = project.identity(item), item["eventName"]
+        identity, name = project.users.identity(item), item["eventName"]
         if trouble := project.event_trouble(item, identity):
             bulk.fail(trouble, identity)
         elif name in project.rules.disallowed_events:
             disallowed.append(name)
         else:
-            accepted.append((item, _event_fields(project, item, intakes)))
+            accepted.append((item, identity, _event_fields(project, item, intakes)))
     created = [f"{name}.{new}" for name, intake in intakes.items() for new in intake.commit()]
     dropped = [f"{name}.{old}" for name, intake in intakes.items() for old in intake.dropped]
-    for item, data in accepted:
-        project.write_event(item, data, call.request.arrived)
+    for item, identity, data in accepted:
+        project.write_event(item, identity, data, call.request.arrived)
     bulk.succeeded = len(accepted)
     bulk.fail_count += len(disallowed) if project.rules.count_disallowed else 0
     names = list(dict.fromkeys(disallowed))

@@ -52,5 +52,10 @@ def is_valid(identity: Identity) -> bool:
     """Addresses as Commons EmailValidator sees them, user ids as Iterable Swagger says."""
     if identity.kind == "userId":
         return USER_ID.fullmatch(identity.sent) is not None
-    match = _EMAIL.fullmatch(identity.sent)
+    return is_valid_address(identity.sent)
+
+
+def is_valid_address(address: str) -> bool:
+    """Whether Commons EmailValidator takes an address."""
+    match = _EMAIL.fullmatch(address)
     return match is not None and match["tld"].lower() not in _RESERVED_TLDS

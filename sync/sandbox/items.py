@@ -13,6 +13,9 @@ USER_ITEM: Mapping[str, type] = {
 }
 
 
+EMAIL_CHANGE: Mapping[str, type] = {"currentEmail": str, "currentUserId": str, "newEmail": str}
+
+
 USER: Mapping[str, type] = {**USER_ITEM, "createNewFields": bool}
 
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote
 
-from sync.sandbox import bulk_writes, reads
+from sync.sandbox import bulk_writes, reads, renames
 from sync.sandbox.access import Access, Call
 from sync.sandbox.answers import (
     EXPECTED,
@@ -29,21 +28,13 @@ from sync.sandbox.answers import (
     read_object,
     refused,
 )
-from sync.sandbox.fields import LONGEST_VALUE, RESERVED_USER_FIELDS, Intake, merged
-from sync.sandbox.identities import USER_ID, Identity, is_valid, single_refusal
+from sync.sandbox.fields import LONGEST_VALUE, RESERVED_USER_FIELDS, Intake
+from sync.sandbox.identities import Identity, single_refusal
 from sync.sandbox.items import EVENT, USER
-from sync.sandbox.rules import EVENTS_BULK, EVENTS_TRACK, USERS_BULK, USERS_UPDATE, ProjectRules
+from sync.sandbox.rules import EVENTS_BULK, EVENTS_TRACK, USERS_BULK, USERS_EMAIL, USERS_UPDATE, ProjectRules
+from sync.sandbox.users import Users
 
 _EVENT_ID = re.compile(r"[A-Za-z0-9-]{1,512}")
-
-
-class _Stored(NamedTuple):
-    """A profile: its data, when that was written, and what a GET shows until it is visible."""
-
-    data: Json
-    written: float
-    before: Json | None
-    user_id: str | None = None
 
 
 class Project:
@@ -54,18 +45,17 @@ class Project:
 
     def __init__(self, rules: ProjectRules) -> None:
         self.rules = rules
-        self.stored: dict[str, _Stored] = {}
         self.events: dict[str, Json] = {}
-        self.writes: Counter[str] = Counter()
         self.warnings: dict[str, None] = {}
-        self.email_of: dict[str, str] = {}
+        self.users = Users(rules, self.warn)
+        self.owner_of: dict[str, str] = {}
         self.tracked_at: dict[str, float] = {}
         self.access = Access(rules, self.warn)
 
     @property
     def profiles(self) -> dict[str, Json]:
         """Identity -> data fields, as they are now."""
-        return {identity: profile.data for identity, profile in self.stored.copy().items()}
+        return {identity: profile.data for identity, profile in self.users.stored.copy().items()}
 
     def handle(self, request: Request) -> Answer:
         """Apply *request* and answer it."""
@@ -74,7 +64,7 @@ class Project:
             key = self.access.key(request, endpoint)
             claims = self.access.claims(request) if key.kind == "Mobile" else None
             self.access.meter(request, endpoint)
-            return _HANDLERS[endpoint](self, Call(request, endpoint, argument, claims))
+            return _METHODS[request.method][endpoint](self, Call(request, endpoint, argument, claims))
         except RefusedError as refused:
             return refused.answer
 
@@ -120,47 +110,16 @@ class Project:
             wrong[f"{at}.{required}"] = "Value expected"
         return wrong
 
-    def identity(self, item: Json) -> Identity:
-        """Whom an item is about."""
-        email, user_id = item.get("email"), item.get("userId")
-        if (email is None and user_id is None) or (email is not None and user_id is not None and not self.rules.hybrid):
-            raise refused(400, "BadParams", "Exactly one of email and userId is needed")
-        if email is not None:
-            return Identity("email", email, email.lower())
-        return Identity("userId", str(user_id), self.email_of.get(str(user_id), str(user_id)))
-
     # What is wrong with an item
-
-    def _trouble(self, item: Json, identity: Identity) -> str | None:
-        """The word for why this user cannot be written, as it stands in the names of the bulk lists."""
-        if not is_valid(identity) or not USER_ID.fullmatch(item.get("userId") or "x"):
-            return "invalid"
-        if identity.key in self.rules.forgotten or item.get("userId") in self.rules.forgotten:
-            return "forgotten"
-        return "conflict" if self._conflicts(item, identity) else None
-
-    def user_trouble(self, item: Json, identity: Identity) -> str | None:
-        """The word for why this user cannot be written; None when it can."""
-        unknown = identity.kind == "userId" and identity.key not in self.stored
-        if unknown and self.rules.email_based and not item.get("preferUserId"):
-            return self._trouble(item, identity) or "notFound"
-        return self._trouble(item, identity)
 
     def event_trouble(self, item: Json, identity: Identity) -> str | None:
         """The word for why this user's event cannot be taken; None when it can."""
-        trouble = self._trouble(item, identity)
+        trouble = self.users.trouble({**item, "dataFields": {}, "preferUserId": True}, identity)
         if trouble == "conflict":
             return None
-        if trouble is None and self.rules.events_need_user and identity.key not in self.stored:
+        if trouble is None and self.rules.events_need_user and identity.key not in self.users.stored:
             return "notFound"
         return trouble
-
-    def _conflicts(self, item: Json, identity: Identity) -> bool:
-        if "email" not in item or "userId" not in item:
-            return False
-        owner = self.email_of.get(item["userId"], identity.key)
-        profile = self.stored.get(identity.key)
-        return owner != identity.key or (profile is not None and profile.user_id not in (None, item["userId"]))
 
     # Fields
 
@@ -195,33 +154,39 @@ class Project:
 
     # Writing
 
-    def write_profile(self, item: Json, identity: Identity, data: Json, now: float) -> None:
-        """Store a profile."""
-        old = self.stored.get(identity.key)
-        after = merged(old.data if old else {}, data, bool(item.get("mergeNestedObjects")))
-        user_id = item.get("userId") or (old.user_id if old else None)
-        self.stored[identity.key] = _Stored(after, now, self.visible(old, now), user_id)
-        self.writes[identity.key] += 1
-        if identity.kind == "email" and user_id is not None:
-            self.email_of[user_id] = identity.key
-
-    def write_event(self, item: Json, data: Json, now: float) -> str:
+    def write_event(self, item: Json, identity: Identity, data: Json, now: float) -> str:
         """Store an event and return its id."""
         event_id: str = item.get("id") or uuid.uuid4().hex
         old = self.events.get(event_id)
         event: Json = {"createdAt": int(self.rules.clock()), **item, "id": event_id, "dataFields": data}
         event["writes"] = old["writes"] + 1 if old else 1
-        if old and any(old.get(name) != event.get(name) for name in ("eventName", "email", "userId")):
+        if old and (old["eventName"], self.owner_of[event_id]) != (event["eventName"], identity.key):
             self.warn(f"the event id {event_id} came again for another user or event name")
         self.events[event_id] = event
+        self.owner_of[event_id] = identity.key
         self.tracked_at[event_id] = now
         return event_id
 
-    def visible(self, profile: _Stored | None, now: float) -> Json | None:
-        """What a reading call shows of a profile by now."""
-        if profile is None:
-            return None
-        return profile.data if now - profile.written >= self.rules.visible_after else profile.before
+    def move_user(self, key: str, email: str) -> None:
+        """Give a user another address: the events move along."""
+        new = self.users.move(key, email)
+        self._give_events(key, new)
+
+    def _give_events(self, key: str, new: str) -> None:
+        self.owner_of.update({event: new for event, owner in self.owner_of.copy().items() if owner == key})
+
+    def delete_user(self, key: str) -> None:
+        """Forget a user, with the events (what becomes of those is unverified)."""
+        self.users.delete(key)
+        for event_id in [event for event, owner in self.owner_of.items() if owner == key]:
+            self.events = {event: data for event, data in self.events.items() if event != event_id}
+            del self.owner_of[event_id]
+
+    def write_profile(self, item: Json, identity: Identity, data: Json, now: float, *, bulk: bool = False) -> None:
+        """Store a profile; who gets another key by it keeps the events."""
+        key = self.users.write(item, identity, data, now, bulk=bulk)
+        if key != identity.key:
+            self._give_events(identity.key, key)
 
     def check_event(self, item: Json) -> None:
         """Refuse an id that is none; warn of an odd time."""
@@ -239,11 +204,11 @@ class Project:
         """POST /api/users/update."""
         item = self.body(call, USER)
         self.access.check_claims(call, item)
-        identity = self.identity(item)
-        if trouble := self.user_trouble(item, identity):
+        identity = self.users.identity(item)
+        if trouble := self.users.trouble(item, identity):
             raise single_refusal(trouble, item, identity, forgotten_status=409)
         sent = item.get("dataFields", {})
-        self.inspect(sent, RESERVED_USER_FIELDS)
+        self.inspect(sent, RESERVED_USER_FIELDS - {"email", "userId"})
         intake = self.user_intake()
         self.write_profile(item, identity, intake.take(sent, self.creates(item)), call.request.arrived)
         created = intake.commit()
@@ -254,10 +219,10 @@ class Project:
         """POST /api/events/track."""
         item = self.body(call, EVENT, required="eventName")
         self.access.check_claims(call, item)
-        identity = self.identity(item)
+        identity = self.users.identity(item)
         if trouble := self.event_trouble(item, identity):
             raise single_refusal(trouble, item, identity, forgotten_status=400)
-        if call.by_client_key and self.rules.jwt_needs_user and identity.key not in self.stored:
+        if call.by_client_key and self.rules.jwt_needs_user and identity.key not in self.users.stored:
             raise jwt_refused(call.request, "Email could not be found")
         self.check_event(item)
         name = item["eventName"]
@@ -266,14 +231,14 @@ class Project:
         if call.by_client_key and name in self.rules.blocked_events:
             event_id = item.get("id") or uuid.uuid4().hex
             return json_answer(200, envelope("Success", f"Event with id: {event_id} tracked.", {"id": event_id}))
-        return self._tracked(call, item)
+        return self._tracked(call, item, identity)
 
-    def _tracked(self, call: Call, item: Json) -> Answer:
+    def _tracked(self, call: Call, item: Json, identity: Identity) -> Answer:
         name = item["eventName"]
         sent = item.get("dataFields", {})
         self.inspect(sent)
         intake = self.event_intake(name)
-        event_id = self.write_event(item, intake.take(sent, self.creates(item)), call.request.arrived)
+        event_id = self.write_event(item, identity, intake.take(sent, self.creates(item)), call.request.arrived)
         created = ",".join(f"{name}.{new}" for new in intake.commit())
         news = f" Fields that were created were: [{created}]" if created else ""
         return json_answer(200, envelope("Success", f"Event with id: {event_id} tracked.{news}", {"id": event_id}))
@@ -281,6 +246,7 @@ class Project:
 
 _POSTS: dict[str, Callable[[Project, Call], Answer]] = {
     USERS_UPDATE: Project.update_user,
+    USERS_EMAIL: renames.update_email,
     USERS_BULK: bulk_writes.bulk_update,
     EVENTS_TRACK: Project.track_event,
     EVENTS_BULK: bulk_writes.track_bulk,
@@ -297,19 +263,21 @@ _GETS: dict[str, Callable[[Project, Call], Answer]] = {
     "/api/events/byUserId/{userId}": reads.get_events,
     "/api/events/{email}": reads.get_events,
 }
-_METHODS = {"POST": _POSTS, "GET": _GETS}
-_HANDLERS = {**_POSTS, **_GETS}
-_TEMPLATES = [(path[: path.index("{")], path) for path in _GETS if "{" in path]
+_DELETES: dict[str, Callable[[Project, Call], Answer]] = {
+    "/api/users/byUserId/{userId}": renames.delete_by_id,
+    "/api/users/{email}": renames.delete_by_email,
+}
+_METHODS = {"POST": _POSTS, "GET": _GETS, "DELETE": _DELETES}
 
 
 def _route(request: Request) -> tuple[str, str]:
     """The endpoint of *request* and what stands in its path; wrong URLs get the web server's 404 page."""
-    path = request.path
-    if path in _METHODS.get(request.method, {}):
+    path, handlers = request.path, _METHODS.get(request.method, {})
+    if path in handlers and "{" not in path:
         return path, ""
-    if request.method == "GET" and path not in _POSTS:
-        for prefix, template in _TEMPLATES:
-            rest = path.removeprefix(prefix)
-            if rest != path and rest and "/" not in rest:
-                return template, unquote(rest)
+    for template in handlers if path not in _POSTS else ():
+        prefix, brace, _ = template.partition("{")
+        rest = path.removeprefix(prefix)
+        if brace and rest != path and rest and "/" not in rest:
+            return template, unquote(rest)
     raise RefusedError(html_answer(404, "Action not found"))

@@ -6,7 +6,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from sync.sandbox.names import ProjectType
+
 USERS_UPDATE = "/api/users/update"
+
+
+USERS_EMAIL = "/api/users/updateEmail"
 
 
 USERS_BULK = "/api/users/bulkUpdate"
@@ -68,10 +73,7 @@ class ProjectRules:
 
     strict: bool = True
     """Unknown fields of the envelope are refused."""
-    hybrid: bool = False
-    """E-mail address and user id may come together."""
-    email_based: bool = False
-    """A user id nobody has is an error, unless `preferUserId`."""
+    project_type: ProjectType = ProjectType.HYBRID
     events_need_user: bool = False
     """An event does not create its user, but fails."""
     forgotten: set[str] = field(default_factory=set)

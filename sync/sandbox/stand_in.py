@@ -16,12 +16,14 @@ import struct
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
 from sync.sandbox.answers import Answer, Request, html_answer, on_the_wire
 from sync.sandbox.faults import Ending, Fault, Faults
+from sync.sandbox.names import Owner
 from sync.sandbox.project import Project
 from sync.sandbox.rules import ProjectRules
 
@@ -82,6 +84,11 @@ class StandIn(ProjectRules):
         return self._project.profiles
 
     @property
+    def names(self) -> Mapping[str, Owner]:
+        """Both names of each user, by the key of the profile."""
+        return self._project.users.names.owners()
+
+    @property
     def events(self) -> dict[str, dict[str, Any]]:
         """Event id -> the event as last sent, with `writes`: how many times it was."""
         return self._project.events.copy()
@@ -89,7 +96,7 @@ class StandIn(ProjectRules):
     @property
     def writes(self) -> Counter[str]:
         """How many times each profile was written."""
-        return Counter(self._project.writes)
+        return Counter(self._project.users.writes)
 
     @property
     def warnings(self) -> list[str]:
@@ -115,8 +122,8 @@ class StandIn(ProjectRules):
             "most_in_flight": self.most_in_flight,
             "seconds": round(self._last - self._first, 3),
             "cpu_seconds": round(time.process_time(), 3),
-            "profiles": len(self._project.stored),
-            "profile_writes": self._project.writes.total(),
+            "profiles": len(self._project.users.stored),
+            "profile_writes": self._project.users.writes.total(),
             "events": len(self._project.events),
             "event_writes": sum(event["writes"] for event in self._project.events.values()),
             "warnings": self.warnings,

@@ -55,7 +55,7 @@ def test_a_throttled_user_is_queued_again(world: World) -> None:
     assert (summary.exit_code, counts(summary)) == (ExitCode.DONE, ((6, 0, 0, 0), (6, 0, 0, 0)))
     assert summary.retries == {"429": 4 * 5}
     assert [event["writes"] for event in world.events] == [1] * 6
-    assert max(world.iterable.project.writes.values()) == 1
+    assert max(world.iterable.project.users.writes.values()) == 1
 
 
 class Clock:
