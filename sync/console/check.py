@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from sync.api.answers import ApiResult, Verdict
 from sync.delivery.stop import Stop
 from sync.rows.identity import address_of, identity_fields, is_usable
+from sync.rows.mapping import Mapping as FieldMapping
 from sync.rows.mapping import unset_problems
 from sync.rows.payloads import Payload, PayloadBuilder, RejectedEvent, RowPayloads
 from sync.rows.rejection import Rejection
@@ -147,9 +148,10 @@ def _query(job: Job, source: Any, sample: Sample) -> Iterator[Finding]:
 
 def _rows(job: Job, result: ResultSet, sample: Sample) -> Iterator[Finding]:
     builder = PayloadBuilder(job.mapping(), result.columns)
-    rows = rejected = 0
+    rows = rejected = lacking = 0
     for rows, row in enumerate(result, start=1):
         payloads = builder.build(row)
+        lacking += bool(payloads.lacks)
         if reason := _refusal(payloads):
             rejected += 1
             yield Finding("note", "rows", f"row {rows} would be rejected: {reason}")
@@ -159,6 +161,27 @@ def _rows(job: Job, result: ResultSet, sample: Sample) -> Iterator[Finding]:
             sample.identity = payloads.identity
     found = f"{rows} of the first {SAMPLE_ROWS}" if rows else "none"
     yield Finding("ok" if rows else "note", "rows", f"{found} read, {rejected} would be rejected")
+    yield _names(job.mapping(), rows, lacking)
+
+
+def _names(mapping: FieldMapping, rows: int, lacking: int) -> Finding:
+    """Which names of a user are sent, and how many rows lack one."""
+    words = ("user id", "address") if mapping.by_user_id else ("address", "user id")
+    identity, other = (f"{word} (column {column})" for word, column in zip(words, _name_columns(mapping), strict=True))
+    if not mapping.other_name_column:
+        if not mapping.by_user_id:
+            return Finding("ok", "names", f"users are identified by their {identity}; no user id is sent")
+        sentence = "no address is sent, and who has none cannot be mailed; write EMAIL_COLUMN out, and it goes along"
+        return Finding("note", "names", f"users are identified by their {identity}; {sentence}")
+    if not mapping.user_fields:
+        return Finding("note", "names", f"the {other} is not sent: it goes with a profile, and USER_FIELDS is empty")
+    sentence = f"{lacking} of {rows} rows lack it, and their profiles go without it" if lacking else "no row lacks it"
+    verdict = "note" if lacking else "ok"
+    return Finding(verdict, "names", f"users are identified by their {identity}, the {other} goes along; {sentence}")
+
+
+def _name_columns(mapping: FieldMapping) -> tuple[str, str]:
+    return mapping.identity_column, mapping.other_name_column
 
 
 def _refusal(payloads: RowPayloads) -> str:

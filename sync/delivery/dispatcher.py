@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from sync.api.answers import Verdict
+from sync.delivery.drawing import draw
 from sync.delivery.moves import NOT_FREE
 from sync.delivery.outcome import NOT_SENT, TURN_OVER, Reply, with_profile_result
 from sync.delivery.rules import DRAWN
@@ -172,7 +173,12 @@ class Dispatcher:
 
     def _wait_to_settle(self) -> None:
         """Nobody is left but users whose names are not settled yet: wait for the next, or for a signal."""
-        self._stop.wait(min(TICK, self._settling.seconds_left()))
+        in_vain = self._settling.in_vain()
+        for piece in in_vain:
+            self._settle(piece, with_profile_result(piece.users[0], NOT_FREE))
+            self._finish(piece.users)
+        if not in_vain:
+            self._stop.wait(min(TICK, self._settling.seconds_left()))
 
     def _claim_more(self) -> None:
         """Claim the next group: further events of those whose first ones are done, then users whose turn comes."""
@@ -197,7 +203,9 @@ class Dispatcher:
         """Try users drawn from those not yet tried; when none gets anything, or nobody is left to draw, give up."""
         if self._watch.making_sure:
             return
-        if self._watch.still_to_draw and (drawn := self._draw(self._watch.still_to_draw)):
+        if self._watch.still_to_draw and (
+            drawn := draw(self._watch.still_to_draw, self._waiting, self._outbox, self._rng)
+        ):
             self._watch.make_sure(drawn)
             for user in drawn:
                 self._hand_out(Piece((user,), drawn=True))
@@ -211,23 +219,6 @@ class Dispatcher:
         """Whether anything is left to send, or was left out because the calls of the only users there were failed."""
         only_these = bool(self._cut_short) and self._accepted_of <= self._cut_short
         return any(self.tally.unsent(plan)) or only_these
-
-    def _draw(self, count: int) -> list[OwedUser]:
-        """Users at random from those not yet tried; known failers only when there is nobody else.
-
-        Users on the wire are not among them: who comes back untried is drawn the next time.
-        """
-        for failed_before in (False, True):
-            here = self._waiting.untried(failed_before=failed_before)
-            total = len(here) + self._outbox.count_unclaimed(failed_before=failed_before)
-            chosen = self._rng.sample(range(total), min(count, total))
-            drawn = [here[rank] for rank in chosen if rank < len(here)]
-            self._waiting.take_out(drawn)
-            ranks = [rank - len(here) for rank in chosen if rank >= len(here)]
-            drawn += self._outbox.claim_drawn(ranks, len(ranks), failed_before=failed_before)
-            if drawn:
-                return drawn
-        return []
 
     # -- replies
 
@@ -276,9 +267,8 @@ class Dispatcher:
         if user.more:
             self._continuing.append(replace(user, profile=None, events=user.events[-1:]))
         self._unrecorded.append(outcome)
-        for piece_in_vain in self._settling.move_ended(user, outcome.move) if outcome.move else ():
-            self._settle(piece_in_vain, with_profile_result(piece_in_vain.users[0], NOT_FREE))
-            self._finish(piece_in_vain.users)
+        if outcome.move:
+            self._settling.move_ended(user, outcome.move)
 
     def _settle_further_events(self, outcome: UserOutcome, results: Sequence[PayloadResult]) -> None:
         """Events that are not in memory have the outcome of what kept them from being sent."""

@@ -52,9 +52,9 @@ class Mover:
             logger.info("Address moved: from %s to %s user_id=%s", old, new, address_of(move.person))
             reply.settle_move(piece, user, MOVED, at_once=False)
         elif _is_unknown(result):
-            self._try_next(piece, user, move, reply)
+            self._try_next(piece, user, _in_doubt(move, result), reply)
         elif _is_taken(result):
-            self._settle_taken(piece, user, move, result, reply)
+            self._settle_taken(piece, user, _in_doubt(move, result), result, reply)
         else:
             reply.settle_move(piece, user, outcome_of(result), at_once=False)
             if advice is Advice.END_TURN:
@@ -97,6 +97,11 @@ class Mover:
         reply.calls.append(answer)
         user = answer[1].get("user") if answer.verdict is Verdict.ACCEPTED else None
         return isinstance(user, dict) and user.get("userId") == address_of(move.person)
+
+
+def _in_doubt(move: Move, result: ApiResult) -> Move:
+    """The move, which an attempt of this call may have made, too, whose answer was lost."""
+    return move._replace(in_doubt=move.in_doubt or bool(result.retried))
 
 
 def move_body(old: str, new: str) -> str:

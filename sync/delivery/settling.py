@@ -21,6 +21,7 @@ class Settling:
         self._held = set(to_be_freed)
         self._due: list[tuple[float, int, Piece]] = []
         self._for_name: dict[str, list[Piece]] = {}
+        self._never_free: set[str] = set()
         self._number = count()
 
     def __bool__(self) -> bool:
@@ -38,18 +39,20 @@ class Settling:
         self._for_name.setdefault(user.identity, []).append(piece)
         return True
 
-    def move_ended(self, user: OwedUser, result: PayloadResult) -> list[Piece]:
-        """Take note of the end of a move; returns those who waited for its old name in vain."""
-        in_vain: list[Piece] = []
+    def move_ended(self, user: OwedUser, result: PayloadResult) -> None:
+        """Take note of the end of a move: who waits for its old name waits no longer, or in vain."""
         for name in user.move.sources if user.move else ():
-            waiting = self._for_name.pop(name, [])
             if result.outcome is not Outcome.DELIVERED:
-                in_vain += waiting
+                self._never_free.add(name)
                 continue
             self._held.discard(name)
-            for piece in waiting:
+            for piece in self._for_name.pop(name, ()):
                 self._push(piece, self._seconds if result.moved else 0.0)
-        return in_vain
+
+    def in_vain(self) -> list[Piece]:
+        """Take the pieces that wait for a name that will not be free in this run; asked when all else is done."""
+        names = self._never_free & self._for_name.keys() if self._due else set(self._for_name)
+        return [piece for name in names for piece in self._for_name.pop(name)]
 
     def due(self) -> list[Piece]:
         """Take the pieces that have waited long enough."""

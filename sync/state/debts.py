@@ -37,8 +37,8 @@ class Debts(Part):
             if self._policy.retry_rejected or self._policy.full:
                 self._take_up_rejected()
             self._segment.find_leavers(plan)
-            self.people.find_leavers_in_doubt()
             self._put_debts()
+            self.people.find_others_in_doubt()
             self._line_up()
             self._count(plan)
             self._forget_refusals()
@@ -95,8 +95,9 @@ class Debts(Part):
         )
         place = "SELECT (SELECT COALESCE(MAX(place), 0) FROM owed_user)"
         self._db.execute(
-            f"INSERT INTO owed_user (place, sync, identity, digest, body) {place} + position, ?, identity, digest, "
-            "body FROM temp.scan_user u WHERE mark = ? OR (mark < ? AND EXISTS (SELECT 1 FROM owed_event e "
+            "INSERT INTO owed_user (place, sync, identity, digest, body, person) "
+            f"{place} + position, ?, identity, digest, body, {self._person()} FROM temp.scan_user u "
+            "WHERE mark = ? OR (mark < ? AND EXISTS (SELECT 1 FROM owed_event e "
             "WHERE e.sync = ? AND e.identity = u.identity AND e.aside = 0)) ORDER BY position",
             (here, Mark.OWED, Mark.KNOWN_REJECTED, here),
         )
@@ -107,6 +108,12 @@ class Debts(Part):
             "AND identity NOT IN (SELECT identity FROM temp.scan_user))",
             (here, here),
         )
+
+    def _person(self) -> str:
+        """The user id of an owed user, where addresses may change."""
+        if not self._policy.follows_addresses:
+            return "NULL"
+        return "(SELECT MIN(p.person) FROM temp.scan_person p WHERE p.identity = u.identity AND p.person <> p.identity)"
 
     def _line_up(self) -> None:
         """Give everybody a place: users in the query's order, then leavers, and last of all the known failers."""

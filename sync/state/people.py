@@ -189,19 +189,35 @@ class People(Part):
         )
 
     def _take_debts_along(self) -> None:
-        """What is still owed under the old address is owed under the new one."""
-        moving = "SELECT old FROM temp.move WHERE level IS NOT NULL AND old <> new"
-        for event, body, old, new in self._db.execute(
-            "SELECT e.id, e.body, m.old, m.new FROM temp.move m JOIN owed_event e ON e.sync = ? AND e.identity = m.old "
-            "WHERE m.level IS NOT NULL AND m.old <> m.new",
+        """What is owed under an address that is no longer the user's, or never was, is owed under the right one."""
+        self._db.execute(
+            "INSERT OR IGNORE INTO temp.stale (old, new, in_result) "
+            "SELECT u.identity, COALESCE(p.identity, n.address), p.person IS NOT NULL FROM owed_user u "
+            "LEFT JOIN temp.scan_person p ON p.person = u.person "
+            "LEFT JOIN name_of_id n ON n.sync = u.sync AND n.person = u.person WHERE u.sync = ? "
+            "AND u.person IS NOT NULL AND u.identity NOT IN (SELECT identity FROM temp.scan_user) "
+            f"AND COALESCE(p.identity, n.address) <> u.identity AND {_usable('COALESCE(p.identity, n.address)')} "
+            "UNION ALL SELECT old, new, 1 FROM temp.move WHERE level IS NOT NULL AND old <> new",
             (self._sync,),
-        ).fetchall():
+        )
+        here = {"sync": self._sync}
+        events = "FROM temp.stale s JOIN owed_event e ON e.sync = :sync AND e.identity = s.old"
+        for event, body, old, new in self._db.execute(f"SELECT e.id, e.body, s.old, s.new {events}", here).fetchall():
             payload = to_address(body, old, new)
             self._db.execute(
                 "UPDATE owed_event SET identity = ?, body = ?, digest = ? WHERE sync = ? AND id = ?",
                 (new, payload.body, payload.digest, self._sync, event),
             )
-        self._db.execute(f"DELETE FROM owed_user WHERE sync = ? AND identity IN ({moving})", (self._sync,))
+        for old, new in self._db.execute("SELECT old, new FROM temp.stale WHERE NOT in_result").fetchall():
+            (body,) = self._db.execute(
+                "SELECT body FROM owed_user WHERE sync = ? AND identity = ?", (self._sync, old)
+            ).fetchone()
+            profile = to_address(body, old, new) if body else None
+            self._db.execute(
+                "UPDATE OR IGNORE owed_user SET identity = ?, body = ?, digest = ? WHERE sync = ? AND identity = ?",
+                (new, profile and profile.body, profile and profile.digest, self._sync, old),
+            )
+        self._db.execute("DELETE FROM owed_user WHERE sync = :sync AND identity IN (SELECT old FROM temp.stale)", here)
 
     # -- who leaves
 
@@ -213,12 +229,13 @@ class People(Part):
             f"WHERE n.address IS NOT NULL AND (p.mark >= {Mark.KNOWN_REJECTED:d} OR NOT {_usable('p.identity')})"
         )
 
-    def find_leavers_in_doubt(self) -> None:
-        """Who leaves and may have been moved meanwhile is moved back first, and so found under either address."""
+    def find_others_in_doubt(self) -> None:
+        """Who is not in the result and may have been moved is moved back first, and so found under either address."""
         self._db.execute(
             "INSERT INTO temp.move (person, old, new, perhaps, level) "
-            "SELECT n.person, n.address, n.address, n.perhaps, 0 FROM temp.leaver l "
-            "JOIN name_of_id n ON n.sync = ? AND n.address = l.identity "
-            "WHERE n.perhaps IS NOT NULL AND n.person NOT IN (SELECT person FROM temp.move)",
-            (self._sync,),
+            "SELECT n.person, n.address, n.address, n.perhaps, 0 FROM name_of_id n WHERE n.sync = :sync "
+            "AND n.perhaps IS NOT NULL AND n.person NOT IN (SELECT person FROM temp.move) "
+            "AND (n.address IN (SELECT identity FROM temp.leaver) OR n.address IN "
+            "(SELECT identity FROM owed_user WHERE sync = :sync AND aside = 0))",
+            {"sync": self._sync},
         )

@@ -121,8 +121,10 @@ CREATE TABLE name_of_id (              -- the addresses of the users whose ids a
 ) WITHOUT ROWID;
 CREATE INDEX id_of_name ON name_of_id (sync, address);
 ALTER TABLE profile ADD COLUMN again INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE owed_user ADD COLUMN person TEXT;
 """
-"""`again`: the rejection was over a name that another user has, and is tried again in every run."""
+"""`person` of what is owed: the user id, where addresses may change. `again`: the rejection was over a name that
+another user has, and is tried again in every run."""
 
 STEPS = (FIRST_SCHEMA, KNOWN_FAILERS, SYNCS, NAMES)
 """What makes each version of the schema out of the one before; version 1 comes from an empty file."""
