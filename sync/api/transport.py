@@ -22,6 +22,8 @@ class Reply(NamedTuple):
     status: int
     body: bytes
     retry_after: str | None
+    date: str | None
+    """When the server says that it answered."""
 
 
 class Transport:
@@ -57,7 +59,7 @@ class Transport:
         deadline: Any = Deadline(timeout)  # urllib3's kind of time-out, which the stubs of `requests` do not know
         response = adapter.send(request, timeout=deadline, **environment)
         content = response.content  # read here: a connection that breaks inside the body breaks here
-        return Reply(response.status_code, content, response.headers.get("Retry-After"))
+        return Reply(response.status_code, content, response.headers.get("Retry-After"), response.headers.get("Date"))
 
     def _look_around(self, url: str) -> dict[str, Any]:
         """Ask the environment for proxies and certificates, and remember which of its variables named them."""
