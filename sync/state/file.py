@@ -137,12 +137,19 @@ class State:
             else:
                 return
 
+    def transaction(self) -> AbstractContextManager[None]:
+        """All of the block or nothing of it; begun when no other process writes."""
+        return self._block("BEGIN IMMEDIATE")
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """The file as it is at one moment, for a block that writes temporary tables alone: it waits for no writer."""
+        return self._block("BEGIN")
+
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """All of the block or nothing of it."""
+    def _block(self, begin: str) -> Iterator[None]:
         with self.errors_explained():
             try:
-                self._patiently("BEGIN IMMEDIATE")
+                self._patiently(begin)
                 yield
                 self.db.execute("COMMIT")
             except BaseException:  # a signal may raise anywhere, and a disk may fill with the last page
