@@ -61,7 +61,7 @@ class State:
         alone: Callable[[], AbstractContextManager[object]] = nullcontext,
         give_up: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.path = path
+        self.path = path.resolve()  # SQLite's files lie beside the file itself, not beside a link to it
         self._alone, self._give_up = alone, give_up
         with self.errors_explained():
             self.db = self._connect()
@@ -206,6 +206,7 @@ class StateCopy(State):
 
 def read_history(path: Path, count: int) -> list[RunRecord]:
     """The last `count` runs on record at `path`, newest first; the file is only read, and none is made."""
+    path = path.resolve()
     with _errors_explained(path):
         if not path.exists():
             return []
