@@ -18,6 +18,9 @@ ROTATE_OVER = 10_000_000
 """Bytes: the log is rotated at the start of a run when it is larger."""
 
 KEEP = 5
+LONGEST_CHAIN = 40
+"""Symbolic links one after the other; Linux follows no more either."""
+
 LAST_LINE = "Run finished: %s"
 OURS = "iterable-sync"
 TOKEN = re.compile(r"eyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*")
@@ -76,10 +79,16 @@ class LineFormatter(logging.Formatter):
 
 
 class PrivateFile(RotatingFileHandler):
-    """A log file that only its owner may read, rotated when asked and never in the middle of a run."""
+    """A log file that only its owner may read, rotated when asked and never in the middle of a run.
+
+    Where a symbolic link leads to it, the file is rotated and the link stays. What leads to a device, as `/dev/stdout`
+    does, is somebody else's and never rotated: renaming it would take it from every program of this machine.
+    """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, maxBytes=0, backupCount=KEEP, encoding="utf-8")
+        place = _end_of_links(path)
+        self._is_ours = not _is_device(place)
+        super().__init__(place, maxBytes=0, backupCount=KEEP, encoding="utf-8")
         self.failure = ""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
@@ -101,13 +110,27 @@ class PrivateFile(RotatingFileHandler):
 
     def rotate_when_large(self) -> None:
         """Start a new file when this one is over 10 MB and no other run writes it; else the next run will."""
-        if self.stream is None:
+        if self.stream is None or not self._is_ours:
             return
         if Path(self.baseFilename).stat().st_size > ROTATE_OVER:
             with suppress(BlockingIOError):
                 fcntl.flock(self.stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self.doRollover()
         fcntl.flock(self.stream, fcntl.LOCK_SH)
+
+
+def _is_device(path: Path) -> bool:
+    """Whether a name is one of the system's for something that is open, which may be a file after all."""
+    return any(path.is_relative_to(folder) for folder in ("/dev", "/proc"))
+
+
+def _end_of_links(path: Path) -> Path:
+    """What a chain of symbolic links leads to, or the first device on the way."""
+    links = 0
+    while path.is_symlink() and not _is_device(path) and links < LONGEST_CHAIN:
+        path = path.parent / path.readlink()
+        links += 1
+    return path
 
 
 def start_logging(path: Path, level: str, formatter: LineFormatter) -> PrivateFile:
