@@ -13,7 +13,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,8 +76,21 @@ class State:
         self.db.close()
 
     def _connect(self) -> sqlite3.Connection:
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._inode = _inode(os.fstat(descriptor))
+        os.close(descriptor)
         return sqlite3.connect(self.path, isolation_level=None, timeout=5)
+
+    def _refuse_another_file(self) -> None:
+        """Raise when another file is in our place: what is written would go into one that has no name any more."""
+        with suppress(FileNotFoundError):
+            if _inode(self.path.stat()) == self._inode:
+                return
+        raise StateError(
+            f"the state {self.path} was removed or replaced while this run worked with it; find out by whom (a "
+            "clean-up, a restore, a deployment), and run again: what it had put on record is sent once more, events "
+            "under the same ids"
+        )
 
     def _prepare(self) -> None:
         version = _check_schema(self.db, self.path)
@@ -139,6 +152,7 @@ class State:
 
     def transaction(self) -> AbstractContextManager[None]:
         """All of the block or nothing of it; begun when no other process writes."""
+        self._refuse_another_file()
         return self._block("BEGIN IMMEDIATE")
 
     def snapshot(self) -> AbstractContextManager[None]:
@@ -191,6 +205,9 @@ class StateCopy(State):
 
     def _keep_copy(self, path: Path) -> None:
         """It is one."""
+
+    def _refuse_another_file(self) -> None:
+        """Nobody can reach it."""
 
     def _connect(self) -> sqlite3.Connection:
         copy = sqlite3.connect("", isolation_level=None)
@@ -257,6 +274,11 @@ def _check_schema(db: sqlite3.Connection, path: Path) -> int:
             f"version {len(STEPS)}); use the program that wrote it, or move the file away (everything is sent again)"
         )
     return int(version)
+
+
+def _inode(status: os.stat_result) -> tuple[int, int]:
+    """What tells a file from every other, whatever its name."""
+    return status.st_dev, status.st_ino
 
 
 @contextmanager

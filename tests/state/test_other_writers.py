@@ -10,11 +10,47 @@ from typing import Any
 import pytest
 
 from sync.rows.payloads import PayloadBuilder
-from sync.state.file import State
+from sync.run.exit_codes import ExitCode
+from sync.sandbox.answers import Request
+from sync.state.file import State, StateError
 from sync.state.outbox import Outbox
 from sync.state.owed import Policy
-from tests.harness import COLUMNS, people
+from tests.harness import COLUMNS, World, identity, people
 from tests.state.runs import MAPPING, SEGMENT, TODAY, Runs
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["removed", "replaced"])
+def test_another_file_in_its_place(path: Path, replaced: bool) -> None:
+    """What is written into a file without a name is lost with the process: it is refused, and said."""
+    with closing(State(path)) as state:
+        state.begin_run("one", "2026-01-06 12:00:00")
+        path.rename(path.with_name("elsewhere"))
+        if replaced:
+            State(path).close()
+        with pytest.raises(StateError, match="removed or replaced while this run worked"):
+            state.end_run("one", {})
+
+
+def test_a_run_whose_state_is_taken_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run stops with exit 1 and says so; the next one sends all of it again, and no event is there twice."""
+    monkeypatch.setattr("sync.delivery.dispatcher.RECORD_GROUP", 1)
+    world.rows = people(60)
+    state = world.settings.state_file
+
+    def taken(request: Request) -> None:
+        if identity(request) == "user9@example.com":
+            for file in state.parent.glob(state.name + "*"):
+                file.unlink()
+
+    world.iterable.faults = taken
+    summary = world.run()
+    assert summary.exit_code == ExitCode.STOPPED
+    assert "removed or replaced" in str(summary.stopped_because)
+    assert len(world.profiles) < 60
+
+    world.iterable.faults = None
+    assert world.run().exit_code == ExitCode.DONE
+    assert len(world.profiles) == len(world.events) == 60
 
 
 def test_rows_are_taken_in_while_another_sync_writes(path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
