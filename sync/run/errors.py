@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sync.delivery.workers import NoThreadError
 from sync.rows.source import SourceError
 from sync.run.exit_codes import ExitCode
 from sync.run.job import ColumnsError
@@ -22,7 +23,7 @@ _CODES: tuple[tuple[tuple[type[BaseException], ...], ExitCode], ...] = (
     ((KeyboardInterrupt,), ExitCode.INTERRUPTED),
     ((LockedError,), ExitCode.LOCKED),
     ((ColumnsError, RefusedError), ExitCode.USAGE),
-    ((SourceError, StateError, ExportError, OSError), ExitCode.STOPPED),
+    ((SourceError, StateError, ExportError, NoThreadError, OSError), ExitCode.STOPPED),
 )
 """Which error ends a run with which exit code; whatever is not here was foreseen by nobody, and stops it too."""
 
