@@ -26,6 +26,7 @@ from sync.run.env_file import DEFAULT_SYNC
 from sync.run.errors import UNEXPECTED, ExportError, exit_of
 from sync.run.exit_codes import ExitCode
 from sync.run.job import Job, csv_folder, export_stem, make_client, new_export
+from sync.run.limits import affordable
 from sync.run.lock import RunLock, lock_path
 from sync.run.log import LAST_LINE, LineFormatter, add_handler, rotate_when_large, start_logging, stop_logging, unmasked
 from sync.run.record import OnRecord
@@ -315,7 +316,7 @@ def _sender(settings: Settings, client: IterableClient, watch: Watch) -> tuple[S
         from sync.delivery.bulk import BulkSender
 
         return BulkSender(client, watch), BULK_WORKERS
-    return SingleSender(client, watch), settings.workers
+    return SingleSender(client, watch), affordable(settings.workers)
 
 
 def _write_rejected(export: CsvExport, outbox: Outbox, summary: Summary) -> None:
