@@ -28,6 +28,7 @@ from sync.rows.server_errors import (
     WHILE_CONNECTING,
     cut_sentence,
     one_line,
+    package_sentence,
     sentence_for,
     stranger_sentence,
     summed_up,
@@ -321,12 +322,9 @@ def _advice(params: MySQLParams, remedy: str) -> Iterator[None]:
     except pymysql.MySQLError as error:
         raise SourceError(_sentence(error, params, remedy)) from error
     except RuntimeError as error:
-        if "cryptography" not in str(error):
+        if not (sentence := package_sentence(str(error), params.address)):
             raise
-        raise SourceError(
-            f"{params.address} wants caching_sha2_password, for which the driver lacks a package: "
-            "pip install 'PyMySQL[rsa]'."
-        ) from error
+        raise SourceError(sentence) from error
     except UnicodeDecodeError as error:
         raise SourceError(
             f"{params.address} gave a text that is not UTF-8 ({error.reason}): convert the column in QUERY_FILE."

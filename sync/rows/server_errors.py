@@ -105,6 +105,25 @@ def cut_sentence(warnings: Iterable[tuple[int, str]], at: str) -> str:
     )
 
 
+_PACKAGES: Final = {
+    "cryptography": ("caching_sha2_password or sha256_password", "rsa"),
+    "pynacl": ("ed25519", "ed25519"),
+}
+"""Packages that the driver misses by name: the ways of signing in that need them, and what brings them."""
+
+
+def package_sentence(missing: str, at: str) -> str:
+    """The sentence for an account whose way of signing in needs a package; empty when *missing* names none.
+
+    >>> package_sentence("'pynacl' package is required", "db:3306")
+    "db:3306 wants ed25519, for which the driver lacks a package: pip install 'PyMySQL[ed25519]'."
+    """
+    for package, (way, brought_by) in _PACKAGES.items():
+        if package in missing:
+            return f"{at} wants {way}, for which the driver lacks a package: pip install 'PyMySQL[{brought_by}]'."
+    return ""
+
+
 # -- what the server did not say -------------------------------------------------------------------------------
 
 
