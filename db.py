@@ -22,7 +22,7 @@ from pymysql.constants import SERVER_STATUS
 from pymysql.cursors import Cursor, SSCursor
 
 from sync.rows.columns import Column
-from sync.rows.server_address import MySQLParams, described
+from sync.rows.server_address import MySQLParams, described, unknown_host
 from sync.rows.server_errors import (
     IN_THE_QUERY,
     WHILE_CONNECTING,
@@ -264,7 +264,8 @@ def _socket(params: MySQLParams) -> socket.socket:
             return _unix_socket(params.socket, params.connect_timeout)
         connected = socket.create_connection((params.host, params.port), params.connect_timeout)
     except (socket.gaierror, UnicodeError) as error:
-        raise SourceError(f"The host name {params.host!r} is not known: check DB_HOST.") from error
+        unasked = str(error.args[-1]) if error.args[0] == socket.EAI_AGAIN else ""
+        raise SourceError(unknown_host(params.host, unasked)) from error
     except TimeoutError as error:
         raise SourceError(
             f"{params.address} did not answer within {params.connect_timeout:g} s: "
