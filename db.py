@@ -32,6 +32,7 @@ from sync.rows.server_errors import (
     sentence_for,
     stranger_sentence,
     summed_up,
+    tls_files_sentence,
     tls_sentence,
 )
 from sync.rows.source import ResultSet, Source, SourceError
@@ -241,10 +242,7 @@ def _open(params: MySQLParams) -> _Connection:
             defer_connect=True,
         )
     except OSError as error:
-        raise SourceError(
-            f"The certificate authority {params.ssl_ca} cannot be read ({error.strerror or error}): "
-            "give DB_SSL_CA a file in PEM format."
-        ) from error
+        raise SourceError(tls_files_sentence(error.strerror or str(error), params.ssl_ca)) from error
     connection._secure = params.socket is not None
     with _advice(params, WHILE_CONNECTING):
         connection.connect(_socket(params))

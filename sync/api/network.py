@@ -11,7 +11,7 @@ from urllib3.exceptions import LocationValueError, NewConnectionError
 from urllib3.exceptions import TimeoutError as UrllibTimeoutError
 
 from sync.api.answers import ApiResponse, Verdict
-from sync.api.surroundings import Surroundings
+from sync.api.surroundings import Surroundings, key_log_problem
 from sync.api.text import excerpt
 
 MAX_RETRY_AFTER = 120.0
@@ -48,13 +48,18 @@ def _local_problem(error: Exception, around: Surroundings) -> str | None:
     if isinstance(error, UNUSABLE) or isinstance(_innermost(error), UNUSABLE):
         what = around.proxy_name if around.proxy else "the base URL"
         return f"{what} cannot be used, its URL is wrong: {type(error).__name__}"
-    problem = around.certificates_problem()
+    problem = around.certificates_problem() or (key_log_problem() if _is_about_a_file(_innermost(error)) else None)
     if problem:
         return f"{problem}, so nothing was sent"
     if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
         believed = f" ({around.certificates_variable} says whom to believe)" if around.certificates_variable else ""
         return f"the certificate was not accepted, so nothing was sent: {_cause(error)}{believed}{around.way}"
     return None
+
+
+def _is_about_a_file(root: BaseException) -> bool:
+    """What the system says of a file, and not of a connection."""
+    return isinstance(root, OSError) and not isinstance(root, (ConnectionError, TimeoutError))
 
 
 def proxy_refuses(around: Surroundings) -> ApiResponse:

@@ -132,6 +132,15 @@ def stranger_sentence(at: str, where: str) -> str:
     return f"What answers at {at} does not speak MySQL's protocol: check {where}."
 
 
+def tls_files_sentence(said: str, authority: str | None) -> str:
+    """The sentence for a file that TLS needs on this machine: the certificate authority, or where keys are to go."""
+    key_log = "SSLKEYLOGFILE, if it is set, has to name a file that can be written"
+    if authority is None:
+        return f"TLS cannot be set up on this machine ({said}): {key_log}."
+    remedy = f"give DB_SSL_CA a file in PEM format; {key_log}"
+    return f"The certificate authority {authority} cannot be read ({said}): {remedy}."
+
+
 def tls_sentence(error: ssl.SSLError, at: str) -> str:
     """The sentence for a connection that could not be made private."""
     if isinstance(error, ssl.SSLCertVerificationError):

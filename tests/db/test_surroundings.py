@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import replace
+from pathlib import Path
 
 import pymysql
 import pytest
@@ -58,3 +59,14 @@ def test_more_than_a_name(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sentence = refusal(MySQLParams(host, 3306, "app", "hidden", "shop"))
 
     assert sentence == f"The host name {host!r} is not known: DB_HOST takes a name alone, the port goes into DB_PORT."
+
+
+@pytest.mark.database
+def test_keys_that_cannot_be_logged(mariadb: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forgotten SSLKEYLOGFILE is named, and not a certificate authority that nobody gave."""
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "gone" / "keys"))
+
+    assert refusal(mariadb.params("mysql")) == (
+        "TLS cannot be set up on this machine (No such file or directory): SSLKEYLOGFILE, if it is set, has to name a "
+        "file that can be written."
+    )

@@ -60,3 +60,17 @@ def test_missing_certificates_cost_one_attempt(
     told = json.loads(capsys.readouterr().out)
     assert f"REQUESTS_CA_BUNDLE names {tmp_path / 'none.pem'}, which does not exist" in told["stopped_because"]
     assert (told["requests"], told["retries"]) == (1, {})
+
+
+def test_keys_that_cannot_be_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A forgotten SSLKEYLOGFILE breaks every connection here: exit 1 at the first attempt, and it is named."""
+    with StandIn() as server:
+        monkeypatch.setenv("https_proxy", server.url.replace("http://", "https://"))
+        monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "gone" / "keys"))
+
+        assert run(tmp_path) == ExitCode.STOPPED
+    told = json.loads(capsys.readouterr().out)
+    assert f"SSLKEYLOGFILE names {tmp_path / 'gone' / 'keys'}, which cannot be written" in told["stopped_because"]
+    assert (told["requests"], told["retries"]) == (1, {})
