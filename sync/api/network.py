@@ -21,6 +21,9 @@ PROXY_AUTHENTICATION = 407
 _SECONDS = re.compile(r" \((read|connect) timeout=[^)]*\)")
 """What urllib3 says of the time-out: what was left of it in the end, which tells nobody anything."""
 
+_PLAIN_PROXY = "proxy appears to only use HTTP and not HTTPS"
+"""What urllib3 says when the answer to its TLS handshake is none."""
+
 UNUSABLE = (InvalidURL, InvalidSchema, MissingSchema, LocationValueError, UnicodeError)
 """A URL that is none, of Iterable or of a proxy; a proxy's password may be in the error's text."""
 
@@ -48,6 +51,8 @@ def _local_problem(error: Exception, around: Surroundings) -> str | None:
     if isinstance(error, UNUSABLE) or isinstance(_innermost(error), UNUSABLE):
         what = around.proxy_name if around.proxy else "the base URL"
         return f"{what} cannot be used, its URL is wrong: {type(error).__name__}"
+    if _PLAIN_PROXY in str(error):
+        return f"{around.proxy_name} speaks no TLS itself: its URL has to begin with http://"
     problem = around.certificates_problem() or (key_log_problem() if _is_about_a_file(_innermost(error)) else None)
     if problem:
         return f"{problem}, so nothing was sent"
