@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import ENOLCK, ENOSYS, ENOTSUP, EOPNOTSUPP
+
 from sync.delivery.workers import NoThreadError
 from sync.rows.source import SourceError
 from sync.run.exit_codes import ExitCode
@@ -13,6 +15,9 @@ from sync.state.syncs import RefusedError
 
 UNEXPECTED = "unexpected"
 """How the sentence of an error begins that nobody foresaw."""
+
+
+_NO_LOCKS = frozenset({ENOLCK, ENOTSUP, EOPNOTSUPP, ENOSYS})
 
 
 class ExportError(Exception):
@@ -42,5 +47,14 @@ def _sentence(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted by SIGINT"
     if isinstance(error, OSError):
-        return f"{error.filename or 'a file'}: {error.strerror or error}; check the disk and the path"
+        return f"{error.filename or 'a file'}: {error.strerror or error}; {_remedy(error)}"
     return str(error)
+
+
+def _remedy(error: OSError) -> str:
+    """What to do about a file that the system refuses."""
+    if isinstance(error, PermissionError):
+        return "check the owner and mode of it and its folder: what a run by another user made is that user's alone"
+    if error.errno in _NO_LOCKS:
+        return "this file system has no locks, which keep two runs apart: put STATE_FILE on a local disk"
+    return "check the disk and the path"

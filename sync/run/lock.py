@@ -37,8 +37,10 @@ class RunLock:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             self._take(descriptor)
-        except BaseException:
+        except BaseException as error:
             os.close(descriptor)
+            if isinstance(error, OSError):
+                error.filename = error.filename or str(self._path)  # a descriptor has no name
             raise
         self._file = descriptor
         return self

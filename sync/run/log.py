@@ -13,6 +13,8 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import IO
 
+logger = logging.getLogger("main")
+
 FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 ROTATE_OVER = 10_000_000
 """Bytes: the log is rotated at the start of a run when it is larger."""
@@ -105,18 +107,29 @@ class PrivateFile(RotatingFileHandler):
 
     def _open(self) -> IO[str]:  # type: ignore[override]
         descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_SH)  # held by every run that writes the file
+        with suppress(OSError):  # where a file system has no locks, nobody rotates
+            fcntl.flock(descriptor, fcntl.LOCK_SH)  # held by every run that writes the file
         return open(descriptor, "a", encoding="utf-8")  # noqa: PTH123 - an open descriptor has no path
 
     def rotate_when_large(self) -> None:
         """Start a new file when this one is over 10 MB and no other run writes it; else the next run will."""
         if self.stream is None or not self._is_ours:
             return
-        if Path(self.baseFilename).stat().st_size > ROTATE_OVER:
-            with suppress(BlockingIOError):
+        try:
+            if Path(self.baseFilename).stat().st_size > ROTATE_OVER:
                 fcntl.flock(self.stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self.doRollover()
-        fcntl.flock(self.stream, fcntl.LOCK_SH)
+        except (BlockingIOError, FileNotFoundError):  # another run writes it, or somebody has just rotated it
+            pass
+        except OSError as error:
+            told = (
+                "The log is large and cannot be rotated (%s): see whether its folder may be written, or rotate it there"
+            )
+            logger.warning(told, error.strerror)
+        if self.stream is None:  # it was closed to be renamed
+            self.stream = self._open()
+        with suppress(OSError):
+            fcntl.flock(self.stream, fcntl.LOCK_SH)
 
 
 def _is_device(path: Path) -> bool:
