@@ -293,11 +293,17 @@ _RESTORE = (
     "restore it and run with --full, or move it away, and everything is sent again, events under the same ids; users "
     "who left the segment meanwhile have to be cleared in Iterable"
 )
+_NO_TEMPORARY_FOLDER = (
+    "needs a temporary folder that may be written, and there is none: PrivateTmp=true in a systemd unit gives one, or "
+    "name one in TMPDIR; /var/tmp and /tmp are tried too"
+)
 _FULL = "the disk is full, its own or that of the temporary folder (TMPDIR, /var/tmp); free space and run again"
 
 
 def _advice(error: Exception) -> str:
     """What is wrong with the file, and what to do."""
+    if getattr(error, "sqlite_errorname", "") == "SQLITE_IOERR_GETTEMPPATH":
+        return _NO_TEMPORARY_FOLDER
     text = str(error).lower()
     for sign, advice in (
         ("not a database", f"is not an SQLite file; {_RESTORE}"),
