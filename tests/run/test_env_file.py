@@ -66,6 +66,17 @@ def test_other_encodings(tmp_path: Path, encoding: str) -> None:
     assert len(caught.value.problems) == 1
 
 
+def test_a_folder_in_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker makes a folder of a file to mount that is not there: it is said, for `.env` beside main.py as well."""
+    for path in (tmp_path / ".env", tmp_path / "x.env"):
+        path.mkdir()
+    (tmp_path / "query.sql").touch()
+    monkeypatch.setattr(config, "HOME", tmp_path)
+    for named in (None, tmp_path / "x.env"):
+        with pytest.raises(SettingsError, match=r"env cannot be read: .*Is a directory"):
+            load_settings(named, NEEDED)
+
+
 def test_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without `.env` the environment may say everything."""
     monkeypatch.setattr(config, "HOME", tmp_path)
