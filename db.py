@@ -22,15 +22,17 @@ from pymysql.constants import SERVER_STATUS
 from pymysql.cursors import Cursor, SSCursor
 
 from sync.rows.columns import Column
-from sync.rows.server_address import MySQLParams, described
+from sync.rows.server_address import MySQLParams, described, unknown_host
 from sync.rows.server_errors import (
     IN_THE_QUERY,
     WHILE_CONNECTING,
     cut_sentence,
     one_line,
+    package_sentence,
     sentence_for,
     stranger_sentence,
     summed_up,
+    tls_files_sentence,
     tls_sentence,
 )
 from sync.rows.source import ResultSet, Source, SourceError
@@ -240,10 +242,7 @@ def _open(params: MySQLParams) -> _Connection:
             defer_connect=True,
         )
     except OSError as error:
-        raise SourceError(
-            f"The certificate authority {params.ssl_ca} cannot be read ({error.strerror or error}): "
-            "give DB_SSL_CA a file in PEM format."
-        ) from error
+        raise SourceError(tls_files_sentence(error.strerror or str(error), params.ssl_ca)) from error
     connection._secure = params.socket is not None
     with _advice(params, WHILE_CONNECTING):
         connection.connect(_socket(params))
@@ -263,7 +262,8 @@ def _socket(params: MySQLParams) -> socket.socket:
             return _unix_socket(params.socket, params.connect_timeout)
         connected = socket.create_connection((params.host, params.port), params.connect_timeout)
     except (socket.gaierror, UnicodeError) as error:
-        raise SourceError(f"The host name {params.host!r} is not known: check DB_HOST.") from error
+        unasked = str(error.args[-1]) if error.args[0] == socket.EAI_AGAIN else ""
+        raise SourceError(unknown_host(params.host, unasked)) from error
     except TimeoutError as error:
         raise SourceError(
             f"{params.address} did not answer within {params.connect_timeout:g} s: "
@@ -321,12 +321,9 @@ def _advice(params: MySQLParams, remedy: str) -> Iterator[None]:
     except pymysql.MySQLError as error:
         raise SourceError(_sentence(error, params, remedy)) from error
     except RuntimeError as error:
-        if "cryptography" not in str(error):
+        if not (sentence := package_sentence(str(error), params.address)):
             raise
-        raise SourceError(
-            f"{params.address} wants caching_sha2_password, for which the driver lacks a package: "
-            "pip install 'PyMySQL[rsa]'."
-        ) from error
+        raise SourceError(sentence) from error
     except UnicodeDecodeError as error:
         raise SourceError(
             f"{params.address} gave a text that is not UTF-8 ({error.reason}): convert the column in QUERY_FILE."

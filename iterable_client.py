@@ -19,7 +19,16 @@ from urllib.parse import urlencode
 import requests
 from urllib3.exceptions import HTTPError
 
-from sync.api.answers import RETRYABLE_STATUSES, SPENT, ApiResponse, ApiResult, Verdict, read_answer, retry_after
+from sync.api.answers import (
+    RETRYABLE_STATUSES,
+    SPENT,
+    ApiResponse,
+    ApiResult,
+    Verdict,
+    http_date,
+    read_answer,
+    retry_after,
+)
 from sync.api.endpoints import BULK, EVENTS_TRACK, USERS_BULK_UPDATE, USERS_UPDATE
 from sync.api.messages import Message, encode, identity_in, who
 from sync.api.network import (
@@ -224,7 +233,7 @@ class IterableClient:
         except (requests.RequestException, HTTPError, OSError, UnicodeError) as error:
             return no_answer(error, self._transport.surroundings), 0.0
         answer = self._read(reply.status, reply.body, endpoint_name, method)
-        asked = retry_after(reply.retry_after)
+        asked = retry_after(reply.retry_after, http_date(reply.date))
         if self._pacer and ticket:
             self._tell_pacer(self._pacer, endpoint_name, ticket, answer, asked)
         if answer.verdict in SPENT and asked > MAX_RETRY_AFTER:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sync.console.options import Options, parse_options
 from sync.console.screen import forgiving_streams
 from sync.run.exit_codes import ExitCode
+from sync.run.library_warnings import kept_warnings
 
 if TYPE_CHECKING:
     from sync.run.job import Job
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says and return the exit code."""
-    with forgiving_streams():
+    with forgiving_streams(), kept_warnings():
         return act(parse_options(argv))
 
 

@@ -136,7 +136,7 @@ class Wire(BaseAdapter):
         asked.status = told.status
         response = requests.Response()
         response.status_code = told.status
-        response._content = told.body
+        response._content, response._content_consumed = told.body, True  # type: ignore[attr-defined]
         response.headers.update({"Content-Type": told.content_type, **dict(told.headers)})
         return response
 

@@ -195,18 +195,25 @@ def _verdict_of_status(status: int, code: str | None) -> Verdict:
 
 
 def retry_after(value: str | None, now: datetime | None = None) -> float:
-    """Seconds that a `Retry-After` header asks to wait: a number, rounded up, or an HTTP date; 0 for none or junk."""
+    """Seconds that a `Retry-After` header asks to wait: a number, rounded up, or an HTTP date; 0 for none or junk.
+
+    `now` is the server's time, from which its dates count: this machine's clock may be wrong.
+    """
     text = (value or "").strip()
     number = _SECONDS.fullmatch(text)
     if number:
         return float(number["whole"][:9]) + bool((number["part"] or "").strip("0"))
+    moment = http_date(text)
+    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds()) if moment else 0.0
+
+
+def http_date(value: str | None) -> datetime | None:
+    """The moment that a header names; None for none or junk."""
     try:
-        moment = parsedate_to_datetime(text)
+        moment = parsedate_to_datetime(value or "")
     except (TypeError, ValueError, IndexError, OverflowError):
-        return 0.0
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _json_object(body: bytes) -> dict[str, Any] | None:

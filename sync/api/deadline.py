@@ -21,6 +21,9 @@ from urllib3.util import Timeout
 SHORTEST = 0.001
 """Seconds: what is given when nothing is left, because a socket takes 0 for "do not wait at all"."""
 
+_FINAL = 200
+"""From this status on an answer is the answer."""
+
 
 class Deadline(Timeout):
     """A time-out that began when it was made, also for whoever copies it or starts it anew."""
@@ -77,9 +80,23 @@ class _Timed:
 
     def response_class(self, sock: socket.socket, *args: Any, **options: Any) -> http.client.HTTPResponse:
         """An answer, of the server or to CONNECT, that is read under the deadline."""
-        response = http.client.HTTPResponse(sock, *args, **options)
+        response = _FinalResponse(sock, *args, **options)
         response.fp = io.BufferedReader(_TimedReader(self, sock, response.fp.detach()))
         return response
+
+
+class _FinalResponse(http.client.HTTPResponse):
+    """An answer whose forerunners (102, 103: "more is to come") are read and left.
+
+    The standard library leaves out a 100 alone. It would take any other for the answer, and the answer that comes
+    behind it for that to the next request on this connection, which is another user's.
+    """
+
+    def begin(self) -> None:
+        super().begin()
+        while self.status < _FINAL:
+            self.headers = self.msg = None  # type: ignore[assignment] # else nothing more is read
+            super().begin()
 
 
 class _TimedReader(io.RawIOBase):

@@ -11,7 +11,7 @@ from urllib3.exceptions import LocationValueError, NewConnectionError
 from urllib3.exceptions import TimeoutError as UrllibTimeoutError
 
 from sync.api.answers import ApiResponse, Verdict
-from sync.api.surroundings import Surroundings
+from sync.api.surroundings import Surroundings, key_log_problem
 from sync.api.text import excerpt
 
 MAX_RETRY_AFTER = 120.0
@@ -20,6 +20,9 @@ MAX_RETRY_AFTER = 120.0
 PROXY_AUTHENTICATION = 407
 _SECONDS = re.compile(r" \((read|connect) timeout=[^)]*\)")
 """What urllib3 says of the time-out: what was left of it in the end, which tells nobody anything."""
+
+_PLAIN_PROXY = "proxy appears to only use HTTP and not HTTPS"
+"""What urllib3 says when the answer to its TLS handshake is none."""
 
 UNUSABLE = (InvalidURL, InvalidSchema, MissingSchema, LocationValueError, UnicodeError)
 """A URL that is none, of Iterable or of a proxy; a proxy's password may be in the error's text."""
@@ -48,13 +51,20 @@ def _local_problem(error: Exception, around: Surroundings) -> str | None:
     if isinstance(error, UNUSABLE) or isinstance(_innermost(error), UNUSABLE):
         what = around.proxy_name if around.proxy else "the base URL"
         return f"{what} cannot be used, its URL is wrong: {type(error).__name__}"
-    problem = around.certificates_problem()
+    if _PLAIN_PROXY in str(error):
+        return f"{around.proxy_name} speaks no TLS itself: its URL has to begin with http://"
+    problem = around.certificates_problem() or (key_log_problem() if _is_about_a_file(_innermost(error)) else None)
     if problem:
         return f"{problem}, so nothing was sent"
     if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
         believed = f" ({around.certificates_variable} says whom to believe)" if around.certificates_variable else ""
         return f"the certificate was not accepted, so nothing was sent: {_cause(error)}{believed}{around.way}"
     return None
+
+
+def _is_about_a_file(root: BaseException) -> bool:
+    """What the system says of a file, and not of a connection."""
+    return isinstance(root, OSError) and not isinstance(root, (ConnectionError, TimeoutError))
 
 
 def proxy_refuses(around: Surroundings) -> ApiResponse:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 CERTIFICATE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+KEY_LOG_VARIABLE = "SSLKEYLOGFILE"
 
 
 class Surroundings(NamedTuple):
@@ -55,6 +56,16 @@ class Surroundings(NamedTuple):
         except OSError as error:
             return f"{told} cannot be read: {error.strerror}"
         return None
+
+
+def key_log_problem() -> str | None:
+    """Why the keys of TLS cannot be written to the file that SSLKEYLOGFILE names; without it nothing is written."""
+    if path := os.environ.get(KEY_LOG_VARIABLE):
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).keylog_filename = path
+        except OSError as error:
+            return f"{KEY_LOG_VARIABLE} names {path}, which cannot be written: {error.strerror}"
+    return None
 
 
 def _load(certificates: str) -> None:

@@ -15,6 +15,11 @@ from sync.api.deadline import Deadline, DeadlineAdapter
 from sync.api.endpoints import LOOPBACK
 from sync.api.surroundings import Surroundings, look_around, passwords_in
 
+LONGEST_ANSWER = 32_000_000
+"""Bytes, unpacked. Iterable's longest answers name a project's fields, or why the users of a batch were refused."""
+
+PART = 1_000_000
+
 
 class Reply(NamedTuple):
     """An answer, read to its end."""
@@ -22,6 +27,23 @@ class Reply(NamedTuple):
     status: int
     body: bytes
     retry_after: str | None
+    date: str | None
+    """When the server says that it answered."""
+
+
+class TooLongError(requests.RequestException):
+    """An answer that no API gives: reading on would cost the memory of this machine."""
+
+
+def _body_of(response: requests.Response) -> bytes:
+    """The whole body, unpacked; a connection that breaks inside of it breaks here."""
+    body = b""
+    for part in response.iter_content(PART):
+        body += part
+        if len(body) > LONGEST_ANSWER:
+            response.close()
+            raise TooLongError(f"an answer of more than {LONGEST_ANSWER:,} bytes")
+    return body
 
 
 class Transport:
@@ -56,8 +78,9 @@ class Transport:
         environment = self._environment or self._look_around(url)
         deadline: Any = Deadline(timeout)  # urllib3's kind of time-out, which the stubs of `requests` do not know
         response = adapter.send(request, timeout=deadline, **environment)
-        content = response.content  # read here: a connection that breaks inside the body breaks here
-        return Reply(response.status_code, content, response.headers.get("Retry-After"))
+        return Reply(
+            response.status_code, _body_of(response), response.headers.get("Retry-After"), response.headers.get("Date")
+        )
 
     def _look_around(self, url: str) -> dict[str, Any]:
         """Ask the environment for proxies and certificates, and remember which of its variables named them."""

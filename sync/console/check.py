@@ -85,7 +85,7 @@ def _mode(job: Job) -> str:
 
 def _files(job: Job) -> Iterator[Finding]:
     log, folder = job.settings.log_file, csv_folder(job.settings)
-    yield _state(job.settings.state_file)
+    yield _state(job.settings.state_file.resolve())
     yield _writable("log", log, not log.is_dir() and _may_write(log))
     yield _writable("CSV folder", folder, folder.is_dir() and _may_write(folder))
 

@@ -21,6 +21,13 @@ TICK = 0.1
 """Seconds to wait for a reply before the dispatcher looks at the clock again."""
 
 
+_MORE_THREADS = "raise the limit (ulimit -u, TasksMax=, a container's pids limit, its memory), or lower WORKERS"
+
+
+class NoThreadError(Exception):
+    """The system starts no thread for this process; one sentence that says what to do."""
+
+
 class Sender(Protocol):
     """Makes the requests of a piece; called from many threads.
 
@@ -43,13 +50,28 @@ class Workers:
         self._todo: queue.SimpleQueue[Piece | None] = queue.SimpleQueue()
         # Not a SimpleQueue: its get(timeout) waits for ever when a signal comes as the timeout ends (CPython 3.11).
         self._done: queue.Queue[tuple[Piece, Reply]] = queue.Queue()
-        self._room = count + max(1, count // 4)
         self.at_work = 0
 
     def start(self) -> None:
-        """Start the threads; daemons, since an answer that hangs must not keep an interrupted run from ending."""
+        """Start the threads; daemons, since an answer that hangs must not keep an interrupted run from ending.
+
+        Where the system allows fewer, those have to do; raises NoThreadError when there is none.
+        """
         for number in range(self._count):
-            threading.Thread(target=self._work, daemon=True, name=f"worker-{number}").start()
+            try:
+                threading.Thread(target=self._work, daemon=True, name=f"worker-{number}").start()
+            except RuntimeError as error:
+                self._make_do_with(number, error)
+                return
+
+    def _make_do_with(self, started: int, error: RuntimeError) -> None:
+        """Work with the threads that could be started, all but one: a signal is heard by a thread of its own."""
+        if not started:
+            raise NoThreadError(f"no thread can be started ({error}): {_MORE_THREADS}") from error
+        if started > 1:
+            self._todo.put(None)
+        wanted, self._count = self._count, max(1, started - 1)
+        logger.warning("Only %d of %d workers can be started (%s): %s", self._count, wanted, error, _MORE_THREADS)
 
     def end(self) -> None:
         """Let every thread end once it is idle."""
@@ -59,7 +81,7 @@ class Workers:
     @property
     def have_room(self) -> bool:
         """Whether another piece may be handed out: each has one to work on, and a few wait, so that nobody idles."""
-        return self.at_work < self._room
+        return self.at_work < self._count + max(1, self._count // 4)
 
     def hand_out(self, piece: Piece) -> None:
         """Give a piece to whoever is free next."""

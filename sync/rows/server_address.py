@@ -55,6 +55,22 @@ class MySQLParams:
         return ""
 
 
+def unknown_host(host: str, unasked: str) -> str:
+    """The sentence for a host without an address; *unasked* is why nobody could be asked for it, else empty.
+
+    >>> unknown_host("db", "")
+    "The host name 'db' is not known: check DB_HOST."
+    """
+    if unasked:
+        return (
+            f"The address of the host {host!r} cannot be looked up now ({unasked}): see whether the network and its "
+            "name server are up, and run again; a job at boot has to wait for them (After=network-online.target)."
+        )
+    if host.count(":") == 1 or "://" in host:
+        return f"The host name {host!r} is not known: DB_HOST takes a name alone, the port goes into DB_PORT."
+    return f"The host name {host!r} is not known: check DB_HOST."
+
+
 _OLDEST: Final = {"MySQL": (8, 0), "MariaDB": (10, 2)}  # the first with WITH and ROW_NUMBER
 
 

@@ -105,12 +105,40 @@ def cut_sentence(warnings: Iterable[tuple[int, str]], at: str) -> str:
     )
 
 
+_PACKAGES: Final = {
+    "cryptography": ("caching_sha2_password or sha256_password", "rsa"),
+    "pynacl": ("ed25519", "ed25519"),
+}
+"""Packages that the driver misses by name: the ways of signing in that need them, and what brings them."""
+
+
+def package_sentence(missing: str, at: str) -> str:
+    """The sentence for an account whose way of signing in needs a package; empty when *missing* names none.
+
+    >>> package_sentence("'pynacl' package is required", "db:3306")
+    "db:3306 wants ed25519, for which the driver lacks a package: pip install 'PyMySQL[ed25519]'."
+    """
+    for package, (way, brought_by) in _PACKAGES.items():
+        if package in missing:
+            return f"{at} wants {way}, for which the driver lacks a package: pip install 'PyMySQL[{brought_by}]'."
+    return ""
+
+
 # -- what the server did not say -------------------------------------------------------------------------------
 
 
 def stranger_sentence(at: str, where: str) -> str:
     """The sentence for a server of another kind."""
     return f"What answers at {at} does not speak MySQL's protocol: check {where}."
+
+
+def tls_files_sentence(said: str, authority: str | None) -> str:
+    """The sentence for a file that TLS needs on this machine: the certificate authority, or where keys are to go."""
+    key_log = "SSLKEYLOGFILE, if it is set, has to name a file that can be written"
+    if authority is None:
+        return f"TLS cannot be set up on this machine ({said}): {key_log}."
+    remedy = f"give DB_SSL_CA a file in PEM format; {key_log}"
+    return f"The certificate authority {authority} cannot be read ({said}): {remedy}."
 
 
 def tls_sentence(error: ssl.SSLError, at: str) -> str:

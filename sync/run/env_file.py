@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -25,16 +25,27 @@ def sync_name_of(env_file: Path | None, standard: Path) -> str | None:
     return found if found not in {"", name} and SYNC_NAME.fullmatch(found) else None
 
 
-def read_env_file(path: Path, problems: list[str]) -> dict[str, str]:
-    """The assignments of the file; of two of one name the last counts. It is read once, so it may be a pipe."""
+def _text_of(path: Path, problems: list[str]) -> str:
+    """What the file holds; nothing when it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"{path} cannot be read: {error}")
-        return {}
+    except UnicodeDecodeError as error:
+        reason = f"it is not in UTF-8 ({error}); save it in UTF-8"
+    except OSError as error:
+        reason = str(error)
+    else:
+        if "\0" not in text:
+            return text
+        reason = "it holds zero bytes, as UTF-16 does; save it in UTF-8"
+    problems.append(f"{path} cannot be read: {reason}")
+    return ""
+
+
+def read_env_file(path: Path, problems: list[str]) -> dict[str, str]:
+    """The assignments of the file; of two of one name the last counts. It is read once, so it may be a pipe."""
     given: dict[str, str] = {}
     open_quote = ""
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(_text_of(path, problems).split("\n"), 1):
         assignment = _ASSIGNMENT.fullmatch(line)
         if assignment:
             name, value = assignment.groups()
@@ -72,6 +83,41 @@ def _as_it_is(value: str) -> str:
     if quoted := _QUOTED.fullmatch(value):
         return quoted[1] if quoted[1] is not None else quoted[2]
     return _COMMENT.sub("", value).strip()
+
+
+# -- values of the environment -------------------------------------------------------------------------------------
+
+_MAY_BE_QUOTED: Final = ("DB_PASSWORD",)
+"""What may begin and end with a quote and mean it."""
+
+
+def as_meant(outside: Mapping[str, str], problems: list[str]) -> dict[str, str]:
+    """The settings of the environment; what others put into a value on its way there is a problem, and left out.
+
+    >>> as_meant({"EVENT_NAME": '"page_view"', "DB_PASSWORD": "s3cret\\n", "DB_PORT": "tcp://10.3.2.1:3306"}, [])
+    {'EVENT_NAME': 'page_view', 'DB_PASSWORD': 's3cret'}
+    """
+    given = dict(outside)
+    for name, value in outside.items():
+        if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" and name not in _MAY_BE_QUOTED:
+            given[name] = value[1:-1]
+            problems.append(
+                f"{name} in the environment begins and ends with a quote, which is part of the value there: leave the "
+                "quotes out where it is set (docker run --env-file keeps them)"
+            )
+        elif name.endswith("PASSWORD") and value.endswith(("\n", "\r")):
+            given[name] = value.rstrip("\r\n")
+            problems.append(
+                f"{name} in the environment ends with a line break, which is part of the value there: make it without "
+                "one (printf %s or echo -n, and no carriage returns in the file it comes from)"
+            )
+        elif name.endswith("_PORT") and value.startswith("tcp://"):
+            del given[name]
+            problems.append(
+                f"{name} in the environment is {value!r}, which Kubernetes sets for a service of that name and which "
+                f"wins over the env file: set {name} there yourself, or enableServiceLinks: false"
+            )
+    return given
 
 
 # -- names that were meant to be settings ----------------------------------------------------------------------

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from errno import ENOLCK, ENOSYS, ENOTSUP, EOPNOTSUPP
+
+from sync.delivery.workers import NoThreadError
 from sync.rows.source import SourceError
 from sync.run.exit_codes import ExitCode
 from sync.run.job import ColumnsError
@@ -14,6 +17,9 @@ UNEXPECTED = "unexpected"
 """How the sentence of an error begins that nobody foresaw."""
 
 
+_NO_LOCKS = frozenset({ENOLCK, ENOTSUP, EOPNOTSUPP, ENOSYS})
+
+
 class ExportError(Exception):
     """The CSV cannot be written."""
 
@@ -22,7 +28,7 @@ _CODES: tuple[tuple[tuple[type[BaseException], ...], ExitCode], ...] = (
     ((KeyboardInterrupt,), ExitCode.INTERRUPTED),
     ((LockedError,), ExitCode.LOCKED),
     ((ColumnsError, RefusedError), ExitCode.USAGE),
-    ((SourceError, StateError, ExportError, OSError), ExitCode.STOPPED),
+    ((SourceError, StateError, ExportError, NoThreadError, OSError), ExitCode.STOPPED),
 )
 """Which error ends a run with which exit code; whatever is not here was foreseen by nobody, and stops it too."""
 
@@ -41,5 +47,14 @@ def _sentence(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted by SIGINT"
     if isinstance(error, OSError):
-        return f"{error.filename or 'a file'}: {error.strerror or error}; check the disk and the path"
+        return f"{error.filename or 'a file'}: {error.strerror or error}; {_remedy(error)}"
     return str(error)
+
+
+def _remedy(error: OSError) -> str:
+    """What to do about a file that the system refuses."""
+    if isinstance(error, PermissionError):
+        return "check the owner and mode of it and its folder: what a run by another user made is that user's alone"
+    if error.errno in _NO_LOCKS:
+        return "this file system has no locks, which keep two runs apart: put STATE_FILE on a local disk"
+    return "check the disk and the path"

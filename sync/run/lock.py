@@ -14,7 +14,11 @@ class LockedError(Exception):
 
 
 def lock_path(state_file: Path, sync: str = "") -> Path:
-    """The lock of a sync's runs over this state; without a name the one of the default sync, known to version 1.0.0."""
+    """The lock of a sync's runs over this state; without a name the one of the default sync, known to version 1.0.0.
+
+    It lies beside the file itself: whoever comes by a symbolic link to it meets the same lock.
+    """
+    state_file = state_file.resolve()
     return state_file.with_name(f"{state_file.name}.{sync}.lock" if sync else f"{state_file.name}.lock")
 
 
@@ -33,8 +37,10 @@ class RunLock:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             self._take(descriptor)
-        except BaseException:
+        except BaseException as error:
             os.close(descriptor)
+            if isinstance(error, OSError):
+                error.filename = error.filename or str(self._path)  # a descriptor has no name
             raise
         self._file = descriptor
         return self

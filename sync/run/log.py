@@ -13,11 +13,16 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import IO
 
+logger = logging.getLogger("main")
+
 FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 ROTATE_OVER = 10_000_000
 """Bytes: the log is rotated at the start of a run when it is larger."""
 
 KEEP = 5
+LONGEST_CHAIN = 40
+"""Symbolic links one after the other; Linux follows no more either."""
+
 LAST_LINE = "Run finished: %s"
 OURS = "iterable-sync"
 TOKEN = re.compile(r"eyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*")
@@ -76,10 +81,16 @@ class LineFormatter(logging.Formatter):
 
 
 class PrivateFile(RotatingFileHandler):
-    """A log file that only its owner may read, rotated when asked and never in the middle of a run."""
+    """A log file that only its owner may read, rotated when asked and never in the middle of a run.
+
+    Where a symbolic link leads to it, the file is rotated and the link stays. What leads to a device, as `/dev/stdout`
+    does, is somebody else's and never rotated: renaming it would take it from every program of this machine.
+    """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, maxBytes=0, backupCount=KEEP, encoding="utf-8")
+        place = _end_of_links(path)
+        self._is_ours = not _is_device(place)
+        super().__init__(place, maxBytes=0, backupCount=KEEP, encoding="utf-8")
         self.failure = ""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
@@ -96,18 +107,43 @@ class PrivateFile(RotatingFileHandler):
 
     def _open(self) -> IO[str]:  # type: ignore[override]
         descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_SH)  # held by every run that writes the file
+        with suppress(OSError):  # where a file system has no locks, nobody rotates
+            fcntl.flock(descriptor, fcntl.LOCK_SH)  # held by every run that writes the file
         return open(descriptor, "a", encoding="utf-8")  # noqa: PTH123 - an open descriptor has no path
 
     def rotate_when_large(self) -> None:
         """Start a new file when this one is over 10 MB and no other run writes it; else the next run will."""
-        if self.stream is None:
+        if self.stream is None or not self._is_ours:
             return
-        if Path(self.baseFilename).stat().st_size > ROTATE_OVER:
-            with suppress(BlockingIOError):
+        try:
+            if Path(self.baseFilename).stat().st_size > ROTATE_OVER:
                 fcntl.flock(self.stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self.doRollover()
-        fcntl.flock(self.stream, fcntl.LOCK_SH)
+        except (BlockingIOError, FileNotFoundError):  # another run writes it, or somebody has just rotated it
+            pass
+        except OSError as error:
+            told = (
+                "The log is large and cannot be rotated (%s): see whether its folder may be written, or rotate it there"
+            )
+            logger.warning(told, error.strerror)
+        if self.stream is None:  # it was closed to be renamed
+            self.stream = self._open()
+        with suppress(OSError):
+            fcntl.flock(self.stream, fcntl.LOCK_SH)
+
+
+def _is_device(path: Path) -> bool:
+    """Whether a name is one of the system's for something that is open, which may be a file after all."""
+    return any(path.is_relative_to(folder) for folder in ("/dev", "/proc"))
+
+
+def _end_of_links(path: Path) -> Path:
+    """What a chain of symbolic links leads to, or the first device on the way."""
+    links = 0
+    while path.is_symlink() and not _is_device(path) and links < LONGEST_CHAIN:
+        path = path.parent / path.readlink()
+        links += 1
+    return path
 
 
 def start_logging(path: Path, level: str, formatter: LineFormatter) -> PrivateFile:

@@ -17,7 +17,7 @@ from typing import Any
 from sync.rows.mapping import Field, parse_fields, unset_problems
 from sync.rows.mapping import Mapping as FieldMapping
 from sync.run import setting_values as kind
-from sync.run.env_file import misspelt, read_env_file, sync_name_of
+from sync.run.env_file import as_meant, misspelt, read_env_file, sync_name_of
 from sync.run.setting_values import EMPTY_MEANS_NONE, HOME
 
 MAX_JWT_LIFETIME = 31_536_000
@@ -179,7 +179,7 @@ def _given(
         if setting in meant
     )
     real = os.environ if environ is None else environ
-    given = in_file | {name: real[name] for name in settings if name in real}
+    given = in_file | as_meant({name: real[name] for name in settings if name in real and name in meant}, problems)
     return given if given.get("SYNC_NAME") else given | {"SYNC_NAME": sync_name_of(env_file, standard_file) or ""}
 
 

@@ -26,6 +26,8 @@ from sync.run.env_file import DEFAULT_SYNC
 from sync.run.errors import UNEXPECTED, ExportError, exit_of
 from sync.run.exit_codes import ExitCode
 from sync.run.job import Job, csv_folder, export_stem, make_client, new_export
+from sync.run.library_warnings import take_warnings
+from sync.run.limits import affordable
 from sync.run.lock import RunLock, lock_path
 from sync.run.log import LAST_LINE, LineFormatter, add_handler, rotate_when_large, start_logging, stop_logging, unmasked
 from sync.run.record import OnRecord
@@ -88,10 +90,12 @@ def _logging(job: Job, summary: Summary, began: float) -> Iterator[None]:
             settings.query_file.name,
             settings.sync_name,
         )
-        for sentence in unmasked(secrets):
+        for sentence in [*unmasked(secrets), *take_warnings()]:
             logger.warning(sentence)
         with _errors_into(summary):
             yield
+        for sentence in take_warnings():
+            logger.warning(sentence)
         summary.seconds = time.monotonic() - began
         level = logging.INFO if summary.exit_code == ExitCode.DONE else logging.ERROR
         logger.log(level, LAST_LINE, summary.log_line())
@@ -315,7 +319,7 @@ def _sender(settings: Settings, client: IterableClient, watch: Watch) -> tuple[S
         from sync.delivery.bulk import BulkSender
 
         return BulkSender(client, watch), BULK_WORKERS
-    return SingleSender(client, watch), settings.workers
+    return SingleSender(client, watch), affordable(settings.workers)
 
 
 def _write_rejected(export: CsvExport, outbox: Outbox, summary: Summary) -> None:

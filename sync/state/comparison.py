@@ -37,7 +37,7 @@ class Comparison(Part):
         return line
 
     def _load_group(self, group: Sequence[tuple[int, RowPayloads]]) -> None:
-        with self._state.transaction():
+        with self._state.snapshot():  # the database holds its result for us meanwhile, and not for long
             users = self._known("profile", "identity", "again", [row.identity for _, row in group])
             addresses = self._addresses([row for _, row in group])
             ids = {line: _ids(row, addresses.get(row.person, _Addresses())) for line, row in group if row.event}

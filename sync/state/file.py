@@ -13,7 +13,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,7 +61,7 @@ class State:
         alone: Callable[[], AbstractContextManager[object]] = nullcontext,
         give_up: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.path = path
+        self.path = path.resolve()  # SQLite's files lie beside the file itself, not beside a link to it
         self._alone, self._give_up = alone, give_up
         with self.errors_explained():
             self.db = self._connect()
@@ -76,8 +76,21 @@ class State:
         self.db.close()
 
     def _connect(self) -> sqlite3.Connection:
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._inode = _inode(os.fstat(descriptor))
+        os.close(descriptor)
         return sqlite3.connect(self.path, isolation_level=None, timeout=5)
+
+    def _refuse_another_file(self) -> None:
+        """Raise when another file is in our place: what is written would go into one that has no name any more."""
+        with suppress(FileNotFoundError):
+            if _inode(self.path.stat()) == self._inode:
+                return
+        raise StateError(
+            f"the state {self.path} was removed or replaced while this run worked with it; find out by whom (a "
+            "clean-up, a restore, a deployment), and run again: what it had put on record is sent once more, events "
+            "under the same ids"
+        )
 
     def _prepare(self) -> None:
         version = _check_schema(self.db, self.path)
@@ -137,12 +150,20 @@ class State:
             else:
                 return
 
+    def transaction(self) -> AbstractContextManager[None]:
+        """All of the block or nothing of it; begun when no other process writes."""
+        self._refuse_another_file()
+        return self._block("BEGIN IMMEDIATE")
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """The file as it is at one moment, for a block that writes temporary tables alone: it waits for no writer."""
+        return self._block("BEGIN")
+
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """All of the block or nothing of it."""
+    def _block(self, begin: str) -> Iterator[None]:
         with self.errors_explained():
             try:
-                self._patiently("BEGIN IMMEDIATE")
+                self._patiently(begin)
                 yield
                 self.db.execute("COMMIT")
             except BaseException:  # a signal may raise anywhere, and a disk may fill with the last page
@@ -185,6 +206,9 @@ class StateCopy(State):
     def _keep_copy(self, path: Path) -> None:
         """It is one."""
 
+    def _refuse_another_file(self) -> None:
+        """Nobody can reach it."""
+
     def _connect(self) -> sqlite3.Connection:
         copy = sqlite3.connect("", isolation_level=None)
         try:
@@ -199,6 +223,7 @@ class StateCopy(State):
 
 def read_history(path: Path, count: int) -> list[RunRecord]:
     """The last `count` runs on record at `path`, newest first; the file is only read, and none is made."""
+    path = path.resolve()
     with _errors_explained(path):
         if not path.exists():
             return []
@@ -251,6 +276,11 @@ def _check_schema(db: sqlite3.Connection, path: Path) -> int:
     return int(version)
 
 
+def _inode(status: os.stat_result) -> tuple[int, int]:
+    """What tells a file from every other, whatever its name."""
+    return status.st_dev, status.st_ino
+
+
 @contextmanager
 def _errors_explained(path: Path) -> Iterator[None]:
     try:
@@ -263,11 +293,17 @@ _RESTORE = (
     "restore it and run with --full, or move it away, and everything is sent again, events under the same ids; users "
     "who left the segment meanwhile have to be cleared in Iterable"
 )
+_NO_TEMPORARY_FOLDER = (
+    "needs a temporary folder that may be written, and there is none: PrivateTmp=true in a systemd unit gives one, or "
+    "name one in TMPDIR; /var/tmp and /tmp are tried too"
+)
 _FULL = "the disk is full, its own or that of the temporary folder (TMPDIR, /var/tmp); free space and run again"
 
 
 def _advice(error: Exception) -> str:
     """What is wrong with the file, and what to do."""
+    if getattr(error, "sqlite_errorname", "") == "SQLITE_IOERR_GETTEMPPATH":
+        return _NO_TEMPORARY_FOLDER
     text = str(error).lower()
     for sign, advice in (
         ("not a database", f"is not an SQLite file; {_RESTORE}"),

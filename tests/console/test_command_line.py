@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 import main
 from sync.run.exit_codes import ExitCode
 from sync.sandbox import demo
-from tests.harness import World, people
+from tests.harness import PROJECT, World, people, write_env
 
 
 def broken(*_: object, **__: object) -> Any:
@@ -68,6 +70,20 @@ def check_one_line(capsys: pytest.CaptureFixture[str], words: str) -> None:
     lines = [line for line in told.err.splitlines() if words in line]
     assert len(lines) == 1
     assert told.err.splitlines()[-1] == lines[0]
+
+
+def test_a_working_directory_that_is_gone(world: World, tmp_path: Path) -> None:
+    """Whoever starts the program may stand in a folder that was removed, and without any environment."""
+    world.run()
+    env_file = write_env(tmp_path, world.environ)
+    script = 'mkdir "$1" && cd "$1" && rmdir "$1" && shift && exec env -i "$@" 0<&-'
+    command = [sys.executable, str(PROJECT / "main.py"), "--env-file", str(env_file), "--history"]
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", str(tmp_path / "gone"), *command], capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (ExitCode.DONE, "")
+    assert "default" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from tests.iterable_client.helpers import (
     lines,
     update,
 )
+from tests.iterable_client.test_deadline import sending, serving
 
 LADDER = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, MAX_BACKOFF, MAX_BACKOFF]
 
@@ -122,6 +123,22 @@ def test_retry_after_can_be_a_date(iterable: StandIn) -> None:
 
     assert update(client_of(iterable, waits)).verdict is Verdict.ACCEPTED
     assert 50 < waits[0] <= 60
+
+
+@pytest.mark.parametrize("year", [2015, 2035])
+def test_a_date_counts_from_the_servers_time(year: int) -> None:
+    """However wrong this machine's clock is, 40 seconds after the server's own `Date` are 40 seconds."""
+    date, until = (
+        format_datetime(datetime(year, 10, 21, 7, 28, second, tzinfo=UTC), usegmt=True) for second in (5, 45)
+    )
+    busy = f"HTTP/1.1 503 Busy\r\nDate: {date}\r\nRetry-After: {until}\r\nContent-Length: 0\r\n\r\n"
+    waits = Waits()
+    with serving(sending(busy.encode(), b"")) as server:
+        client = IterableClient("key", base_url=f"http://127.0.0.1:{server.port}", sleep=waits, max_retries=2)
+        update(client)
+        client.close()
+
+    assert waits == [40]
 
 
 @pytest.mark.parametrize("header", ["121", "3600", "9" * 400])

@@ -56,6 +56,27 @@ def test_unreadable_file(tmp_path: Path, content: bytes | None) -> None:
         load_settings(path, NEEDED)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_other_encodings(tmp_path: Path, encoding: str) -> None:
+    """What PowerShell's `>` and some editors write is one problem with its remedy, and no line of it is taken."""
+    path = tmp_path / "x.env"
+    path.write_bytes("DB_PASSWORD=x\nDB_NMAE=x\n".encode(encoding))
+    with pytest.raises(SettingsError, match=r"save it in UTF-8$") as caught:
+        load_settings(path, NEEDED | {"SYNC_NAME": "x"})
+    assert len(caught.value.problems) == 1
+
+
+def test_a_folder_in_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker makes a folder of a file to mount that is not there: it is said, for `.env` beside main.py as well."""
+    for path in (tmp_path / ".env", tmp_path / "x.env"):
+        path.mkdir()
+    (tmp_path / "query.sql").touch()
+    monkeypatch.setattr(config, "HOME", tmp_path)
+    for named in (None, tmp_path / "x.env"):
+        with pytest.raises(SettingsError, match=r"env cannot be read: .*Is a directory"):
+            load_settings(named, NEEDED)
+
+
 def test_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without `.env` the environment may say everything."""
     monkeypatch.setattr(config, "HOME", tmp_path)

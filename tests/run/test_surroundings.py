@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from sync.run.exit_codes import ExitCode
 from sync.sandbox.stand_in import StandIn
 from tests import faults as catalogue
 from tests.harness import Rows, environment, people, write_env
+from tests.iterable_client.test_deadline import Server, serving
 
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "requests_ca_bundle", "curl_ca_bundle")
 
@@ -60,3 +62,37 @@ def test_missing_certificates_cost_one_attempt(
     told = json.loads(capsys.readouterr().out)
     assert f"REQUESTS_CA_BUNDLE names {tmp_path / 'none.pem'}, which does not exist" in told["stopped_because"]
     assert (told["requests"], told["retries"]) == (1, {})
+
+
+def test_keys_that_cannot_be_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A forgotten SSLKEYLOGFILE breaks every connection here: exit 1 at the first attempt, and it is named."""
+    with StandIn() as server:
+        monkeypatch.setenv("https_proxy", server.url.replace("http://", "https://"))
+        monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "gone" / "keys"))
+
+        assert run(tmp_path) == ExitCode.STOPPED
+    told = json.loads(capsys.readouterr().out)
+    assert f"SSLKEYLOGFILE names {tmp_path / 'gone' / 'keys'}, which cannot be written" in told["stopped_because"]
+    assert (told["requests"], told["retries"]) == (1, {})
+
+
+@pytest.mark.parametrize("flags", [(), ("--bulk",)], ids=["single", "bulk"])
+def test_proxy_that_speaks_no_tls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...]
+) -> None:
+    """https:// in the URL of an ordinary proxy: exit 1 at the first attempt, with what the URL has to begin with."""
+
+    def plain(connection: socket.socket, _server: Server) -> None:
+        connection.recv(9999)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+    with serving(plain) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"https://user:geheim-7-geheim@127.0.0.1:{proxy.port}")
+
+        assert run(tmp_path, *flags) == ExitCode.STOPPED
+    told, screen = capsys.readouterr()
+    assert "the proxy that HTTPS_PROXY names speaks no TLS itself: its URL has to begin with http://" in told
+    assert (json.loads(told)["requests"], json.loads(told)["retries"]) == (1, {})
+    assert "geheim" not in told + screen + (tmp_path / "run.log").read_text()

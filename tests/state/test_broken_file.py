@@ -140,6 +140,15 @@ def test_a_state_in_use_by_another_program(path: Path, monkeypatch: pytest.Monke
             state.begin_run("one", "2026-01-06 12:00:00")
 
 
+def test_no_temporary_folder(path: Path) -> None:
+    """A unit that may write its own folder alone cannot collect rows: it is the temporary folder that is missing."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorname = "SQLITE_IOERR_GETTEMPPATH"
+    told = pytest.raises(StateError, match=r"needs a temporary folder .*: PrivateTmp=true")
+    with closing(State(path)) as state, told, state.errors_explained():
+        raise error
+
+
 def test_a_full_disk(path: Path) -> None:
     """A disk that fills is said to be full; what was committed before stays, and nothing half of what was not."""
     with closing(State(path)) as state:

@@ -1,0 +1,47 @@
+"""What libraries warn of, such as versions that do not fit each other: kept for the log.
+
+Python prints it on standard error, whatever the run does; cron would mail it after every run that went well.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+_kept: list[str] = []
+
+
+@contextmanager
+def kept_warnings() -> Iterator[None]:
+    """Keep what is warned of inside the block; what no log took by its end is printed."""
+    before = warnings.showwarning
+    warnings.showwarning = _keep
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
+        for sentence in take_warnings():
+            sys.stderr.write(f"{sentence}\n")
+
+
+def take_warnings() -> list[str]:
+    """What was warned of since the last call, a sentence each."""
+    taken = _kept.copy()
+    _kept.clear()
+    return taken
+
+
+def _keep(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,  # noqa: ARG001 - the names and the place are those of `warnings.showwarning`
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    words = " ".join(str(message).split())
+    _kept.append(f"A library warns: {words} ({category.__name__}, {'/'.join(Path(filename).parts[-2:])}:{lineno})")

@@ -1,0 +1,72 @@
+"""What this machine lacks for a connection: packages, names, a place for keys. Each is one sentence with its remedy."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pymysql
+import pytest
+
+from db import MySQLParams
+from tests.db.asking import refusal
+from tests.mariadb import Server
+
+
+@pytest.mark.database("MariaDB")
+def test_account_that_signs_in_by_ed25519(mariadb: Server) -> None:
+    """MariaDB's newer way of signing in takes a package of its own, which the sentence names."""
+    try:
+        mariadb.execute("INSTALL SONAME 'auth_ed25519'")
+    except pymysql.MySQLError as error:
+        pytest.skip(f"this server comes without the plugin: {error}")
+    mariadb.execute("CREATE USER ed@'%' IDENTIFIED VIA ed25519 USING PASSWORD('secret word')")
+    try:
+        sentence = refusal(replace(mariadb.params("mysql"), user="ed", password="secret word"))
+    finally:
+        mariadb.execute("DROP USER ed@'%'; UNINSTALL SONAME 'auth_ed25519'")
+
+    assert sentence == (
+        f"{mariadb.params('mysql').address} wants ed25519, for which the driver lacks a package: "
+        "pip install 'PyMySQL[ed25519]'."
+    )
+
+
+def test_name_server_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At boot, or while the network is away, the name may be right: it is not called unknown."""
+
+    def away(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", away)
+
+    assert refusal(MySQLParams("db.example.com", 3306, "app", "hidden", "shop")) == (
+        "The address of the host 'db.example.com' cannot be looked up now (Temporary failure in name resolution): see "
+        "whether the network and its name server are up, and run again; a job at boot has to wait for them "
+        "(After=network-online.target)."
+    )
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:3306", "mysql://127.0.0.1", "jdbc:mysql://127.0.0.1:3306/shop"])
+def test_more_than_a_name(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port or a URL in DB_HOST is told as that."""
+
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    sentence = refusal(MySQLParams(host, 3306, "app", "hidden", "shop"))
+
+    assert sentence == f"The host name {host!r} is not known: DB_HOST takes a name alone, the port goes into DB_PORT."
+
+
+@pytest.mark.database
+def test_keys_that_cannot_be_logged(mariadb: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forgotten SSLKEYLOGFILE is named, and not a certificate authority that nobody gave."""
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "gone" / "keys"))
+
+    assert refusal(mariadb.params("mysql")) == (
+        "TLS cannot be set up on this machine (No such file or directory): SSLKEYLOGFILE, if it is set, has to name a "
+        "file that can be written."
+    )

@@ -1,0 +1,54 @@
+"""Settings of the environment, and what shells, containers and secrets put into them on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sync.run.settings import load_state_file
+from tests.run.settings_of import NEEDED, NO_FILE, appended, load, problems
+
+QUOTED = (
+    "{} in the environment begins and ends with a quote, which is part of the value there: leave the quotes out where "
+    "it is set (docker run --env-file keeps them)"
+)
+
+
+@pytest.mark.parametrize("name", ["EVENT_NAME", "SEGMENT_FIELD", "ITERABLE_API_KEY", "DB_HOST", "STATE_FILE"])
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_quotes_around_a_value(name: str, quote: str) -> None:
+    """They would be sent: an event and a field of that name would be at Iterable for good. It is said once."""
+    assert problems(**{name: f"{quote}something{quote}"}) == (QUOTED.format(name),)
+
+
+@pytest.mark.parametrize("value", ['"', 'a"b"', '"a', "a'"])
+def test_other_quotes_are_part_of_a_value(value: str) -> None:
+    """One alone, or in the middle, is nobody's habit."""
+    assert load(EVENT_NAME=value).event_name == value
+
+
+def test_a_password_may_be_in_quotes() -> None:
+    """A password may be anything that a server takes."""
+    assert load(DB_PASSWORD='"q"').db_password == '"q"'
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_a_password_with_a_line_break(end: str) -> None:
+    """Secrets that were made with `echo` end so, and the server would refuse the user."""
+    (problem,) = problems(DB_PASSWORD=f"s3cret{end}")
+    assert problem.startswith("DB_PASSWORD in the environment ends with a line break")
+    assert "s3cret" not in problem
+
+
+def test_a_port_that_nobody_set(env_file: Path) -> None:
+    """Kubernetes sets DB_PORT for a service called db; the sentence says so and not only that it is no number."""
+    appended(env_file, "DB_PORT=3307\n")
+    (problem,) = problems(DB_PORT="tcp://10.3.2.1:3306")
+    assert "DB_PORT in the environment is 'tcp://10.3.2.1:3306', which Kubernetes sets" in problem
+    assert "set DB_PORT there yourself, or enableServiceLinks: false" in problem
+
+
+def test_other_settings_do_not_matter_to_the_history() -> None:
+    """Who looks at the last runs needs the state file alone, whatever is wrong with the others."""
+    assert load_state_file(NO_FILE, NEEDED | {"DB_PORT": "tcp://10.3.2.1:3306", "STATE_FILE": "s"}).name == "s"

@@ -1,0 +1,64 @@
+"""What libraries warn of is in the log, and not on standard error, which cron mails."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+from sync.run.exit_codes import ExitCode
+from sync.sandbox.answers import Request
+from tests.harness import PROJECT, World, people, write_env
+
+ODD_CHARDET = "__version__ = '99.0'\ndef detect(text): return {}\n"
+"""A version that `requests`, when it is loaded, finds too new for itself, and warns of."""
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """An installation whose database is away, with three users in its rows."""
+    world = World(tmp_path, monkeypatch, DB_PORT="1", DB_HOST="127.0.0.1")
+    world.rows = people(3)
+    return world
+
+
+def program(world: World, *flags: str) -> subprocess.CompletedProcess[str]:
+    """The program as cron starts it, with a library that warns."""
+    (world.folder / "chardet.py").write_text(ODD_CHARDET)
+    command = [sys.executable, str(PROJECT / "main.py"), "--env-file", str(write_env(world.folder, world.environ))]
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(world.folder)}
+    return subprocess.run([*command, *flags], env=environ, capture_output=True, text=True, check=False)
+
+
+def test_a_library_that_warns_when_it_is_loaded(world: World) -> None:
+    """Cron hears what became of the run and nothing else; the warning is one line of the log."""
+    done = program(world)
+    assert done.returncode == ExitCode.STOPPED
+    assert [line.partition(":")[0] for line in done.stderr.splitlines()] == ["iterable sync", "why", "next"]
+    (line,) = [line for line in world.log().splitlines() if "A library warns" in line]
+    assert "chardet (99.0)" in line and "(RequestsDependencyWarning, requests/__init__.py:" in line
+    assert " - main - WARNING - " in line and " run=" in line
+
+
+def test_without_a_log_it_is_printed(world: World) -> None:
+    """--check keeps no log, so whoever runs it sees the warning in the end."""
+    assert "A library warns: urllib3 (" in program(world, "--check").stderr
+
+
+def test_a_library_that_warns_in_mid_run(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """What comes during the run is in the log before its last line; the run ends as it would."""
+
+    def warning(_request: Request) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn("old\nways", DeprecationWarning, stacklevel=1)
+
+    world.iterable.faults = warning
+    assert world.main() == ExitCode.DONE
+    assert capsys.readouterr().err == ""
+    lines = world.log().splitlines()
+    assert "A library warns: old ways (DeprecationWarning, " in "\n".join(lines[:-1])

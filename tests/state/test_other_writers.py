@@ -1,0 +1,82 @@
+"""Other processes that write the state meanwhile: who has to wait for them, and who must not."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sync.rows.payloads import PayloadBuilder
+from sync.run.exit_codes import ExitCode
+from sync.sandbox.answers import Request
+from sync.state.file import State, StateError
+from sync.state.outbox import Outbox
+from sync.state.owed import Policy
+from tests.harness import COLUMNS, World, identity, people
+from tests.state.runs import MAPPING, SEGMENT, TODAY, Runs
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["removed", "replaced"])
+def test_another_file_in_its_place(path: Path, replaced: bool) -> None:
+    """What is written into a file without a name is lost with the process: it is refused, and said."""
+    with closing(State(path)) as state:
+        state.begin_run("one", "2026-01-06 12:00:00")
+        path.rename(path.with_name("elsewhere"))
+        if replaced:
+            State(path).close()
+        with pytest.raises(StateError, match="removed or replaced while this run worked"):
+            state.end_run("one", {})
+
+
+def test_a_run_whose_state_is_taken_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run stops with exit 1 and says so; the next one sends all of it again, and no event is there twice."""
+    monkeypatch.setattr("sync.delivery.dispatcher.RECORD_GROUP", 1)
+    world.rows = people(60)
+    state = world.settings.state_file
+
+    def taken(request: Request) -> None:
+        if identity(request) == "user9@example.com":
+            for file in state.parent.glob(state.name + "*"):
+                file.unlink()
+
+    world.iterable.faults = taken
+    summary = world.run()
+    assert summary.exit_code == ExitCode.STOPPED
+    assert "removed or replaced" in str(summary.stopped_because)
+    assert len(world.profiles) < 60
+
+    world.iterable.faults = None
+    assert world.run().exit_code == ExitCode.DONE
+    assert len(world.profiles) == len(world.events) == 60
+
+
+def test_rows_are_taken_in_while_another_sync_writes(path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading the result waits for no writer: a server gives up on who does not read (`net_write_timeout`)."""
+    runs.run(people(1))
+    monkeypatch.setattr("sync.state.file.PATIENCE", 0.0)
+    with closing(State(path)) as state, closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        outbox = Outbox(state, runs.sync, Policy(segment_field=SEGMENT), TODAY)
+        builder = PayloadBuilder(MAPPING, COLUMNS)
+
+        writer.execute("BEGIN IMMEDIATE")
+        assert outbox.load(builder.build(row) for row in people(1200)) == 1200
+        writer.execute("COMMIT")
+
+        plan = outbox.plan()
+    assert (plan.users.unchanged, plan.owed_users) == (1, 1199)
+
+
+def test_rows_are_compared_with_one_moment(path: Path, runs: Runs) -> None:
+    """What another process commits while a group is compared is not seen in the middle of it."""
+
+    def seen(state: State) -> list[Any]:
+        return state.db.execute("SELECT COUNT(*) FROM run").fetchall()
+
+    with closing(State(path)) as other, runs.state.snapshot():
+        before = seen(runs.state)
+        other.begin_run("one", "2026-01-06 12:00:00")
+        assert seen(runs.state) == before
+    assert seen(runs.state) != before
