@@ -203,9 +203,8 @@ class Dispatcher:
         """Try users drawn from those not yet tried; when none gets anything, or nobody is left to draw, give up."""
         if self._watch.making_sure:
             return
-        if self._watch.still_to_draw and (
-            drawn := draw(self._watch.still_to_draw, self._waiting, self._outbox, self._rng)
-        ):
+        drawn = draw(self._watch.still_to_draw, self._waiting, self._outbox, self._rng)
+        if drawn:
             self._watch.make_sure(drawn)
             for user in drawn:
                 self._hand_out(Piece((user,), drawn=True))

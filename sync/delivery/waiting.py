@@ -54,13 +54,13 @@ class Waiting:
         return pieces
 
     def untried(self, *, failed_before: bool) -> list[OwedUser]:
-        """The users of whom no request was answered yet: known failers, or the others."""
+        """Users of whom no request was answered yet: known failers, or the others; those to be moved have an order."""
         return [
             user
             for piece in (*self._halves, *self._ready)
             if not piece.tried
             for user in piece.users
-            if user.failed_before == failed_before
+            if user.failed_before == failed_before and not user.apart
         ]
 
     def take_out(self, users: Sequence[OwedUser]) -> None:
