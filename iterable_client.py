@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import requests
 from urllib3.exceptions import HTTPError
@@ -164,9 +164,18 @@ class IterableClient:
         body = f'{{"{key}":[{",".join(bodies)}]}}'.encode()
         return self.send(endpoint, Message(None, body))
 
-    def get(self, endpoint: str, identity: Mapping[str, str] | None = None, **query: str) -> ApiResult:
-        """Read `endpoint`, such as "channels"; any JSON object with status 200 is a success."""
-        url = self._url(endpoint) + (f"?{urlencode(query)}" if query else "")
+    def get(
+        self, endpoint: str, identity: Mapping[str, str] | None = None, *, path: str = "", **query: str
+    ) -> ApiResult:
+        """Read `endpoint`, such as "channels"; any JSON object with status 200 is a success.
+
+        `path` is appended to it, encoded: the name of a user, for the endpoints that have it there.
+        """
+        url = (
+            self._url(endpoint)
+            + (f"/{quote(path, safe='')}" if path else "")
+            + (f"?{urlencode(query)}" if query else "")
+        )
         return self._make_request_with_retry("GET", url, Message(identity, None), endpoint)
 
     def _url(self, endpoint: str) -> str:

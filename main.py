@@ -37,7 +37,7 @@ def act(options: Options) -> int:
         with job_of(options) as job:
             if options.dry_run:
                 return look_ahead(job)
-            return one_run(job, options)
+            return read_back(job, options) if options.verify else one_run(job, options)
     except SettingsError as error:
         return refuse(error.problems)
     except KeyboardInterrupt:
@@ -103,6 +103,13 @@ def look_ahead(job: Job) -> int:
         return dry_run(job)
     except BrokenPipeError:
         return ExitCode.DONE
+
+
+def read_back(job: Job, options: Options) -> int:
+    """Read users back from Iterable, and say what differs from the database."""
+    from sync.console.verify import verify_and_tell
+
+    return verify_and_tell(job, options.verify or 0, and_repair=options.repair)
 
 
 def one_run(job: Job, options: Options) -> int:

@@ -8,6 +8,9 @@ USERS_BULK_UPDATE = "users/bulkUpdate"
 EVENTS_TRACK_BULK = "events/trackBulk"
 USERS_UPDATE_EMAIL = "users/updateEmail"
 USERS_BY_EMAIL = "users/getByEmail"
+USERS_BY_ID = "users/byUserId"
+EVENTS_BY_EMAIL = "events"
+EVENTS_BY_ID = "events/byUserId"
 
 MAX_ITEMS = 1000
 """Users or events in one bulk request. Iterable documents no bound; its partners in production send up to 1,000."""

@@ -21,6 +21,10 @@ DOCUMENTED_CEILINGS = {
     "events/track": 2000.0,
     "users/bulkUpdate": 5.0,
     "events/trackBulk": 10.0,
+    "users/getByEmail": 100.0,
+    "users/byUserId": 100.0,
+    "events": 100.0,
+    "events/byUserId": 100.0,
 }
 """Requests a second and project, as Iterable's Swagger document states them."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sync.api.answers import ApiResult, Verdict
+from sync.api.endpoints import USERS_BY_EMAIL
 from sync.delivery.stop import Stop
 from sync.rows.identity import address_of, identity_fields, is_usable
 from sync.rows.mapping import Mapping as FieldMapping
@@ -211,6 +212,7 @@ def _project(job: Job, sample: Sample) -> Iterator[Finding]:
         yield _credentials(job, answer)
         if answer.verdict is Verdict.ACCEPTED:
             yield from _field_types(client.get("users/getFields"), sample)
+            yield _reading_back(client.get(USERS_BY_EMAIL, email="nobody@example.com"))
 
 
 def _credentials(job: Job, answer: ApiResult) -> Finding:
@@ -225,6 +227,13 @@ def _credentials(job: Job, answer: ApiResult) -> Finding:
             )
         return Finding("WRONG", "credentials", f"{answer.reason}; check ITERABLE_API_KEY, its project and its type")
     return Finding("WRONG", "credentials", f"{base}: {answer.reason}; check ITERABLE_API_BASE_URL and the network")
+
+
+def _reading_back(answer: ApiResult) -> Finding:
+    """Whether `--verify` may read users: tried with an address of nobody's."""
+    if answer.verdict is Verdict.ACCEPTED:
+        return Finding("ok", "reading back", "this key may read users: --verify can compare them with the database")
+    return Finding("note", "reading back", f"this key may not read users, so --verify cannot be used: {answer.reason}")
 
 
 def _accepts(job: Job, base_url: str) -> bool:
@@ -260,6 +269,7 @@ def _jwt(client: Any, sample: Sample) -> Iterator[Finding]:
     else:
         yield Finding("WRONG", "credentials", f"{answer.reason}; check ITERABLE_API_KEY and ITERABLE_API_BASE_URL")
     yield Finding("note", "field types", "a JWT-enabled key may not read them; a run shows conflicts at its first user")
+    yield Finding("note", "reading back", "a JWT-enabled key may not read users, so --verify cannot be used")
 
 
 # -- field types ---------------------------------------------------------------------------------------------

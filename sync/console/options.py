@@ -15,11 +15,15 @@ VERSION = "1.0.0"
 EPILOG = "Exit codes: 0 done, 1 stopped, 2 usage or settings, 3 finished with open ends, 4 locked, 130/143 interrupted."
 
 
+EVERYBODY = 2**62
+"""What `all` means: more than there can be."""
+
 SENDING = ("--full", "--retry-rejected", "--allow-mass-exit", "--csv")
 USELESS = {
     "--history": (*SENDING, "--since", "--limit", "--bulk"),
     "--check": (*SENDING, "--limit"),
     "--dry-run": ("--csv",),
+    "--verify": SENDING,
 }
 """Switches that a mode would ignore: whoever gives them means something else."""
 
@@ -32,6 +36,8 @@ class Options:
     check: bool
     dry_run: bool
     history: int | None
+    verify: int | None
+    repair: bool
     since: datetime | timedelta | None
     limit: int | None
     full: bool
@@ -60,7 +66,7 @@ def parse_options(argv: Sequence[str] | None) -> Options:
     """Parse and check `argv`; wrong usage ends the program with exit code 2, as argparse does."""
     parser = _parser()
     options = Options(**vars(parser.parse_args(argv)))
-    modes = [flag for flag in ("--demo", "--check", "--dry-run", "--history") if _given(options, flag)]
+    modes = [flag for flag in ("--demo", "--check", "--dry-run", "--history", "--verify") if _given(options, flag)]
     if len(modes) > 1:
         parser.error(f"{' and '.join(modes)} cannot go together")
     if options.json and modes and modes != ["--demo"]:
@@ -69,6 +75,8 @@ def parse_options(argv: Sequence[str] | None) -> Options:
         for flag in useless:
             if modes == [mode] and _given(options, flag):
                 parser.error(f"{flag} does nothing with {mode}")
+    if options.repair and not options.verify:
+        parser.error("--repair goes with --verify: it lets what differs be sent again")
     if options.demo and options.env_file:
         parser.error("--demo needs no settings: leave out --env-file")
     return options
@@ -100,6 +108,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--new-event-ids", action="store_true", help="let a run through that would give events a new id")
     add("--csv", type=Path, metavar="FILE", help="the CSV's name instead of query_results_YYYYMMDD_HHMMSS.csv")
     add("--history", type=_positive, nargs="?", const=10, metavar="N", help="print the last N runs (default 10)")
+    add(
+        "--verify",
+        type=_number_or_all,
+        nargs="?",
+        const=100,
+        metavar="N",
+        help="read N users back from Iterable (default 100; all) and compare them with the database; send nothing",
+    )
+    add("--repair", action="store_true", help="with --verify: what differs is owed again, and the next run sends it")
     add("--json", action="store_true", help="print the summary as one JSON object on standard output")
     add("--env-file", type=Path, metavar="FILE", help="settings from FILE instead of .env beside main.py")
     add("--version", action="version", version=f"%(prog)s {VERSION}")
@@ -110,6 +127,10 @@ def _positive(text: str) -> int:
     if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 999999999")
     return int(text)
+
+
+def _number_or_all(text: str) -> int:
+    return EVERYBODY if text == "all" else _positive(text)
 
 
 def _since(text: str) -> datetime | timedelta:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from db import MySQLParams, connect
 from iterable_client import IterableClient
-from sync.api.endpoints import EVENTS_TRACK, EVENTS_TRACK_BULK, USERS_BULK_UPDATE, USERS_UPDATE, USERS_UPDATE_EMAIL
+from sync.api.endpoints import EVENTS_TRACK, USERS_UPDATE, USERS_UPDATE_EMAIL
 from sync.api.pacing import DOCUMENTED_CEILINGS, UNSTATED_CEILING, Pacer
 from sync.delivery.stop import Stop
 from sync.rows.columns import Column
@@ -143,10 +143,9 @@ def mysql_params(settings: Settings) -> MySQLParams:
 def make_client(settings: Settings, stop: Stop) -> IterableClient:
     """The client of a run: paced, and its waits end as soon as the run is to stop."""
     ceilings = {
+        **DOCUMENTED_CEILINGS,
         USERS_UPDATE: settings.users_per_second,
         EVENTS_TRACK: settings.events_per_second,
-        USERS_BULK_UPDATE: DOCUMENTED_CEILINGS[USERS_BULK_UPDATE],
-        EVENTS_TRACK_BULK: DOCUMENTED_CEILINGS[EVENTS_TRACK_BULK],
         USERS_UPDATE_EMAIL: UNSTATED_CEILING,
     }
     return IterableClient(

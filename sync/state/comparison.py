@@ -44,8 +44,8 @@ class Comparison(Part):
             events = self._known("event", "id", "0", [key for keys in ids.values() for key in keys])
             self._put_users(group, users)
             self._db.executemany(
-                "INSERT INTO temp.scan_event (id, identity, person, moment, line, mark, digest, body, reason) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET merged = merged + 1, "
+                "INSERT INTO temp.scan_event (id, identity, person, moment, line, mark, digest, body, reason, kept) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET merged = merged + 1, "
                 "merged_line = COALESCE(merged_line, excluded.line) WHERE digest <> excluded.digest",
                 [
                     self._event_row(
@@ -68,7 +68,7 @@ class Comparison(Part):
         else:
             table, key, names = "scan_user", "identity", ("address",)
             rows = [(row.identity, row.address or None, *self._user_row(line, row, known)) for line, row in group]
-        columns = (*names, "moment", "line", "mark", "digest", "body", "reason", "lacks")
+        columns = (*names, "moment", "line", "mark", "digest", "body", "reason", "lacks", "kept")
         self._db.executemany(
             f"INSERT INTO temp.{table} ({key}, {', '.join(columns)}) VALUES (?{', ?' * len(columns)}) ON CONFLICT "
             f"({key}) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in columns)} "
@@ -108,11 +108,11 @@ class Comparison(Part):
     def _user_row(self, line: int, row: RowPayloads, users: _Known) -> tuple[Any, ...]:
         profile = row.profile
         if profile is None:
-            return row.moment, line, Mark.NONE, None, None, None, None
+            return row.moment, line, Mark.NONE, None, None, None, None, None
         mark = self._mark(profile.digest, isinstance(profile, Rejection), users.get(row.identity))
         body = profile.body if isinstance(profile, Payload) and mark is Mark.OWED else None
         reason = profile.reason if isinstance(profile, Rejection) else None
-        return row.moment, line, mark, profile.digest, body, reason, row.lacks or None
+        return row.moment, line, mark, profile.digest, body, reason, row.lacks or None, self._kept(profile, mark)
 
     def _event_row(self, line: int, row: RowPayloads, event: Any, events: _Known, known: _Addresses) -> tuple[Any, ...]:
         key = bytes.fromhex(event.id)
@@ -123,7 +123,12 @@ class Comparison(Part):
         body = event.body if not rejected and mark is Mark.OWED else None
         reason = event.reason if rejected else None
         person = row.person if self._policy.follows_addresses else None
-        return key, row.identity, person, row.moment, line, mark, event.digest, body, reason
+        kept = self._kept(event, mark)
+        return key, row.identity, person, row.moment, line, mark, event.digest, body, reason, kept
+
+    def _kept(self, payload: Any, mark: Mark) -> str | None:
+        """The body of what is unchanged, where it is asked for."""
+        return payload.body if self._policy.keep_bodies and mark is Mark.UNCHANGED else None
 
     def _is_delivered_by(self, addresses: Sequence[str], identity: str, event: Event, known: Any) -> bool:
         """Whether the same event was delivered under an address that the user had: it moves with the user."""

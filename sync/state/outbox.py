@@ -28,7 +28,7 @@ class Outbox:
     """The debts of one run of a sync. `today` is a day number since 1970."""
 
     def __init__(self, state: State, sync: int, policy: Policy, today: int) -> None:
-        run = RunScope(state, sync, policy, today)
+        self.scope = run = RunScope(state, sync, policy, today)
         self._comparison, self._debts, self._doubt = Comparison(run), Debts(run), Doubt(run)
         self._claims, self._outcomes = Claims(run, self._doubt), Outcomes(run, self._doubt)
 

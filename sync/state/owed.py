@@ -166,6 +166,7 @@ class Policy:
     `whole_window`: the whole result of the usual window was read, so that a user's absence from it says something.
     `follows_addresses`: users are identified by addresses and known by ids, so that an address that changes is moved.
     `address_ids`: events may be on record under ids that were made with an address, where now the user id makes them.
+    `keep_bodies`: of what is unchanged, too, for whoever looks whether Iterable has it.
     """
 
     whole_window: bool = True
@@ -176,3 +177,4 @@ class Policy:
     by_user_id: bool = False
     follows_addresses: bool = False
     address_ids: bool = False
+    keep_bodies: bool = False

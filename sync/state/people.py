@@ -181,7 +181,7 @@ class People(Part):
 
     def _collapse(self) -> None:
         """Persons with one address are one user at Iterable: the newest row is the profile's."""
-        columns = "position, identity, moment, line, mark, digest, body, reason, lacks"
+        columns = "position, identity, moment, line, mark, digest, body, reason, lacks, kept"
         self._db.execute(
             f"INSERT INTO temp.scan_user ({columns}) SELECT {columns} FROM temp.scan_person p WHERE NOT EXISTS "
             "(SELECT 1 FROM temp.scan_person q WHERE q.identity = p.identity AND q.position <> p.position "

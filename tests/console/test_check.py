@@ -74,10 +74,15 @@ def test_all_is_well(desk: Desk) -> None:
     assert desk.code == 0
     assert [what for _, what, _ in desk.findings] == [
         *("settings", "state", "log", "CSV folder", "database", "query", "rows", "names", "credentials", "field types"),
+        "reading back",
     ]
     assert desk.out.endswith("all is well: python3 main.py --dry-run shows what would be sent\n")
     assert {path.name for path in desk.world.folder.iterdir()} - {path.name for path in before} <= {"env"}
-    assert [request.path for request in desk.iterable.requests] == ["/api/channels", "/api/users/getFields"]
+    assert [request.path for request in desk.iterable.requests] == [
+        "/api/channels",
+        "/api/users/getFields",
+        "/api/users/getByEmail",
+    ]
 
 
 def test_bulk_is_named(desk: Desk) -> None:

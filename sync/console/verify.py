@@ -1,0 +1,76 @@
+"""`--verify`: what was read back, a line each difference, and a last line that anybody understands."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sync.run.errors import exit_of
+from sync.run.exit_codes import ExitCode
+from sync.run.job import Job
+from sync.run.log import LineFormatter
+from sync.run.reading import NotReadableError
+from sync.run.settings import SettingsError
+from sync.run.verify import Verified, repair, verify
+
+MOST_LINES = 20
+
+
+def verify_and_tell(job: Job, count: int, *, and_repair: bool) -> int:
+    """Compare, print what differs, and with `and_repair` let it be owed again; the exit code."""
+    try:
+        with _warnings_on_screen(job):
+            verified = verify(job, count)
+            if and_repair and verified.differing:
+                repair(job, verified)
+    except SettingsError:
+        raise
+    except NotReadableError as error:
+        print(error, file=sys.stderr)
+        return ExitCode.STOPPED
+    except Exception as error:
+        code, sentence = exit_of(error)
+        print(sentence, file=sys.stderr)
+        return code
+    for line in told(verified, LineFormatter("", job.settings.secrets().values())):
+        print(line)
+    return ExitCode.INCOMPLETE if verified.differing else ExitCode.DONE
+
+
+@contextmanager
+def _warnings_on_screen(job: Job) -> Iterator[None]:
+    """Reading back has no log of its own."""
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(LineFormatter("", job.settings.secrets().values()))
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+def told(verified: Verified, formatter: LineFormatter) -> Iterator[str]:
+    """The lines: differences, what became of them, and how many users are as they should be."""
+    lines = [
+        f"{user}: {difference.field}: sent {difference.sent}, found {difference.found}"
+        for user, difference in verified.lines()
+    ]
+    yield from map(formatter.clean, lines[:MOST_LINES])
+    if len(lines) > MOST_LINES:
+        yield f"... and {len(lines) - MOST_LINES:,} more"
+    if verified.csv:
+        yield f"all differences: {verified.csv}"
+    if verified.owed:
+        yield f"not compared: {verified.owed:,} users who are still owed something; the next run sends it"
+    if verified.repaired:
+        yield f"owed again: {verified.repaired:,} users; the next run sends what differs"
+    elif verified.differing:
+        yield "to send what differs again: --verify --repair, and then a run"
+    if not verified.compared:
+        yield "nobody to compare: by the state, Iterable has no user as the database has him now"
+        return
+    right = verified.compared - len(verified.differing)
+    yield f"{right:,} of {verified.compared:,} users are at Iterable as in the database"

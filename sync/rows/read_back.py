@@ -1,0 +1,139 @@
+"""What was sent held against what Iterable gives back: field by field, by value and type. Pure.
+
+Iterable's forms (recorded answers): a null field is absent; a date comes as `YYYY-MM-DD HH:MM:SS +00:00` whatever it
+was sent as; addresses come in lower case; an event shows its time in that form, too, and not its id. Fields that were
+not sent are others' business.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+MOST_EVENTS: Final = 200
+"""The newest events of a user, as many as one call gives."""
+
+ABSENT: Final = "(absent)"
+_USER: Final = "(user)"
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d:\d\d(?:\.\d+)?(?: ?(?:Z|[+-]\d\d:?\d\d))?)?", re.ASCII)
+
+
+class Difference(NamedTuple):
+    """A field of a user that is not at Iterable as it was sent; both values as JSON text."""
+
+    field: str
+    sent: str
+    found: str
+
+
+def profile_differences(body: str, user: Mapping[str, Any] | None) -> list[Difference]:
+    """How the user read back differs from the body of the last profile; `user` None: nobody knows the user."""
+    if user is None:
+        return [Difference(_USER, "exists", ABSENT)]
+    sent = json.loads(body)
+    fields = dict(sent.get("dataFields", {}))
+    names = {kind: fields.pop(kind, None) or sent.get(kind) for kind in ("email", "userId")}
+    found = user.get("dataFields") or {}
+    return [
+        *(
+            Difference(kind, _text(name), _text(user.get(kind, ABSENT)))
+            for kind, name in names.items()
+            if name is not None and str(user.get(kind, "")).lower() != str(name).lower()
+        ),
+        *_field_differences(fields, found, ""),
+    ]
+
+
+def segment_differences(segment_field: str, user: Mapping[str, Any] | None) -> list[Difference]:
+    """How a user who has left the segment differs from that: the field is still true."""
+    found = ((user or {}).get("dataFields") or {}).get(segment_field)
+    return [Difference(segment_field, "false", _text(found))] if found is True else []
+
+
+def event_differences(
+    sent: Sequence[Mapping[str, Any]], events: Sequence[Mapping[str, Any]]
+) -> list[Sequence[Difference]]:
+    """How each of a user's newest events differs from those read back; nothing for one that is there as it was sent.
+
+    Events have no id there: each that was read accounts for one of those sent. Where as many were read as one call
+    gives, those sent that are older than all of them cannot be told.
+    """
+    left = [(event.get("eventName"), _seconds(event.get("createdAt")), event) for event in events]
+    oldest = min((at for _, at, _ in left if at is not None), default=None) if len(left) >= MOST_EVENTS else None
+    found: list[Sequence[Difference]] = [()] * len(sent)
+    unmatched = []
+    for place, event in enumerate(sent):
+        exact = next((entry for entry in left if entry[:2] == _key(event) and not _of_event(event, entry[2])), None)
+        if exact:
+            left.remove(exact)
+        elif oldest is None or event["createdAt"] > oldest:
+            unmatched.append(place)
+    for place in unmatched:
+        similar = next((entry for entry in left if entry[:2] == _key(sent[place])), None)
+        if similar is None:
+            found[place] = [Difference(_title(sent[place]), "tracked", ABSENT)]
+        else:
+            left.remove(similar)
+            found[place] = _of_event(sent[place], similar[2])
+    return found
+
+
+def _key(sent: Mapping[str, Any]) -> tuple[Any, Any]:
+    return sent["eventName"], sent["createdAt"]
+
+
+def _of_event(sent: Mapping[str, Any], found: Mapping[str, Any]) -> list[Difference]:
+    return list(_field_differences(sent.get("dataFields", {}), found.get("dataFields") or {}, f"{_title(sent)}: "))
+
+
+def _title(sent: Mapping[str, Any]) -> str:
+    return f"event {sent['eventName']} {datetime.fromtimestamp(sent['createdAt'], UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _field_differences(sent: Mapping[str, Any], found: Mapping[str, Any], prefix: str) -> Iterator[Difference]:
+    """Fields with dots for those in objects, of which only what was sent is looked at."""
+    for name, value in sent.items():
+        there = found.get(name)
+        if isinstance(value, dict) and isinstance(there, dict):
+            yield from _field_differences(value, there, f"{prefix}{name}.")
+        elif isinstance(value, dict) and there is None:
+            yield from _field_differences(value, {}, f"{prefix}{name}.")
+        elif not _same(value, there):
+            yield Difference(f"{prefix}{name}", _text(value), ABSENT if there is None else _text(there))
+
+
+def _same(sent: Any, found: Any) -> bool:
+    if isinstance(sent, bool) or isinstance(found, bool):
+        return sent is found
+    if isinstance(sent, int | float) and isinstance(found, int | float):
+        return sent == found
+    if isinstance(sent, str) and isinstance(found, str):
+        return sent == found or ((moment := _moment(sent)) is not None and moment == _moment(found))
+    if isinstance(sent, list) and isinstance(found, list):
+        return len(sent) == len(found) and all(map(_same, sent, found))
+    if isinstance(sent, dict) and isinstance(found, dict):
+        return not any(_field_differences(sent, found, ""))
+    return sent is None and found is None
+
+
+def _moment(text: str) -> datetime | None:
+    """The moment of a date in one of the forms that Iterable takes for one; without a zone it is in UTC."""
+    if not _DATE.fullmatch(text):
+        return None
+    try:
+        moment = datetime.fromisoformat(re.sub(r" (?=[+-]\d\d:?\d\d$)", "", text))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _seconds(created_at: Any) -> int | None:
+    moment = _moment(created_at) if isinstance(created_at, str) else None
+    return None if moment is None else int(moment.timestamp())
+
+
+def _text(value: Any) -> str:
+    return value if value == ABSENT else json.dumps(value, ensure_ascii=False)

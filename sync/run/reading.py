@@ -1,0 +1,91 @@
+"""Reading users back from Iterable: many at once, at the documented rate, through the client's one request path."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from iterable_client import IterableClient
+from sync.api.answers import FAILURES, STOPPING, ApiResult, Verdict
+from sync.api.endpoints import EVENTS_BY_EMAIL, EVENTS_BY_ID, USERS_BY_EMAIL, USERS_BY_ID
+from sync.rows.identity import address_of, is_user_id
+from sync.rows.read_back import (
+    MOST_EVENTS,
+    Difference,
+    event_differences,
+    profile_differences,
+    segment_differences,
+)
+from sync.state.verification import DeliveredUser
+
+READERS = 16
+"""Calls in flight: enough for 100 a second while one takes up to 0.16 s, and there are two endpoints."""
+
+_NOBODY = frozenset({"error.users.noUserWithIdExists", "UnknownEmailError", "UnknownUserIdError"})
+
+
+class NotReadableError(Exception):
+    """Iterable cannot be read; one sentence that says why and what to check."""
+
+
+class Found(NamedTuple):
+    """What the comparison of one user found; `events` are the ids of those that differ."""
+
+    user: DeliveredUser
+    profile: Sequence[Difference]
+    events: Sequence[tuple[bytes, Sequence[Difference]]]
+
+    @property
+    def differences(self) -> list[Difference]:
+        """All of them."""
+        return [*self.profile, *(one for _, several in self.events for one in several)]
+
+
+class Reader:
+    """Compares users with what Iterable gives back. `segment_field`: the one that those who left must not have."""
+
+    def __init__(self, client: IterableClient, segment_field: str) -> None:
+        self._client, self._segment_field = client, segment_field
+
+    def compare(self, users: Sequence[DeliveredUser]) -> Iterator[Found]:
+        """Each user with the differences, in no certain order; raises NotReadableError."""
+        with ThreadPoolExecutor(READERS, "reader") as pool:
+            yield from pool.map(self._compare, users)
+
+    def _compare(self, user: DeliveredUser) -> Found:
+        if user.left:
+            return Found(user, segment_differences(self._segment_field, self._user(user.identity)), ())
+        profile = profile_differences(user.body, self._user(user.identity)) if user.body else []
+        return Found(user, profile, self._events(user) if user.events else ())
+
+    def _user(self, identity: str) -> dict[str, Any] | None:
+        name = address_of(identity)
+        if is_user_id(identity):
+            result = self._client.get(USERS_BY_ID, {"userId": name}, userId=name)
+        else:
+            result = self._client.get(USERS_BY_EMAIL, {"email": name}, email=name)
+        if result.code in _NOBODY:
+            return None
+        user = _read(result).get("user")
+        return user if isinstance(user, dict) else None
+
+    def _events(self, user: DeliveredUser) -> list[tuple[bytes, Sequence[Difference]]]:
+        """The events that differ: each is held against those read that no other accounts for."""
+        name = address_of(user.identity)
+        endpoint, kind = (EVENTS_BY_ID, "userId") if is_user_id(user.identity) else (EVENTS_BY_EMAIL, "email")
+        result = self._client.get(endpoint, {kind: name}, path=name, limit=str(MOST_EVENTS))
+        events = [event for event in _read(result).get("events", []) if isinstance(event, dict)]
+        found = event_differences([json.loads(event.body) for event in user.events], events)
+        return [(event.id, several) for event, several in zip(user.events, found, strict=True) if several]
+
+
+def _read(result: ApiResult) -> dict[str, Any]:
+    if result.verdict is Verdict.ACCEPTED:
+        return result[1]
+    if result.verdict is Verdict.INTERRUPTED:
+        raise NotReadableError("interrupted")
+    if result.verdict in STOPPING | FAILURES:
+        raise NotReadableError(f"Iterable cannot be read: {result.reason}; check that ITERABLE_API_KEY may read users")
+    raise NotReadableError(f"Iterable refuses to show a user: {result.reason}")
