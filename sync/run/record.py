@@ -9,9 +9,10 @@ from dataclasses import replace
 from sync.rows.columns import Column
 from sync.rows.mapping import Field, in_order, named_columns
 from sync.run.job import Job
+from sync.run.metrics import sync_name
 from sync.state.file import State
 from sync.state.owed import Policy
-from sync.state.syncs import Recorded, SyncName, SyncRecord, merged
+from sync.state.syncs import Recorded, SyncRecord, merged
 
 logger = logging.getLogger("main")
 
@@ -24,7 +25,7 @@ class OnRecord:
 
     def __init__(self, job: Job, state: State) -> None:
         self._job, at = job, job.settings
-        name = SyncName(at.sync_name, at.iterable_api_base_url, at.iterable_api_key, at.destination)
+        name = sync_name(at)
         mapping = job.mapping()
         self.record = SyncRecord(state, name, mapping.segment_field)
         self.record.refuse_foreign_field(mapping.segment_field)

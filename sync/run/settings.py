@@ -18,6 +18,7 @@ from sync.rows.mapping import Field, parse_fields, unset_problems
 from sync.rows.mapping import Mapping as FieldMapping
 from sync.run import setting_values as kind
 from sync.run.env_file import as_meant, misspelt, read_env_file, sync_name_of
+from sync.run.metrics_file import metrics_problems
 from sync.run.setting_values import EMPTY_MEANS_NONE, HOME
 
 MAX_JWT_LIFETIME = 31_536_000
@@ -79,6 +80,7 @@ class Settings:
     csv_dir: Path | None = _setting("", kind.path)
     csv_keep: int = _setting("100", kind.whole(0, 1_000_000))
     state_file: Path = _setting("iterable_sync.sqlite3", kind.path)
+    metrics_file: Path | None = _setting("", kind.path)
     log_level: str = _setting("INFO", kind.level)
     log_file: Path = _setting("iterable_integration.log", kind.path)
     email_column_is_written_out: bool = False
@@ -239,3 +241,5 @@ def _file_problems(settings: Settings) -> Iterator[str]:
         path: Path | None = getattr(settings, name)
         if path and not path.is_file():
             yield f"{name.upper()}: there is no file {path}"
+    if settings.metrics_file:
+        yield from metrics_problems(settings.metrics_file, settings.sync_name)

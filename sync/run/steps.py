@@ -19,9 +19,9 @@ from sync.delivery.watch import Watch
 from sync.delivery.workers import Sender
 from sync.rows.columns import Row
 from sync.rows.export import EXPORT_STEM, CsvExport, export_rejected, prune
-from sync.rows.identity import log_field
 from sync.rows.payloads import PayloadBuilder, RowPayloads
 from sync.rows.source import ResultSet
+from sync.run.announcement import announce
 from sync.run.env_file import DEFAULT_SYNC
 from sync.run.errors import UNEXPECTED, ExportError, exit_of
 from sync.run.exit_codes import ExitCode
@@ -30,10 +30,12 @@ from sync.run.library_warnings import take_warnings
 from sync.run.limits import affordable
 from sync.run.lock import RunLock, lock_path
 from sync.run.log import LAST_LINE, LineFormatter, add_handler, rotate_when_large, start_logging, stop_logging, unmasked
+from sync.run.metrics import sync_name, write_metrics
 from sync.run.record import OnRecord
 from sync.run.settings import Settings
 from sync.run.signals import Interrupted, Interruption, describe
 from sync.run.summary import Summary
+from sync.state.figures import note_debts
 from sync.state.file import State, StateError
 from sync.state.outbox import Outbox
 from sync.state.owed import Plan
@@ -77,9 +79,8 @@ def _logging(job: Job, summary: Summary, began: float) -> Iterator[None]:
     try:
         file = start_logging(settings.log_file, settings.log_level, LineFormatter(summary.run_id, secrets.values()))
     except OSError as error:
-        raise ExportError(
-            f"the log {settings.log_file} cannot be written ({error.strerror}); check LOG_FILE"
-        ) from error
+        told = f"the log {settings.log_file} cannot be written ({error.strerror}); check LOG_FILE"
+        raise _without_log(job, summary, told) from error
     if job.screen:
         add_handler(job.screen, LineFormatter("", secrets.values()))
     try:
@@ -97,12 +98,22 @@ def _logging(job: Job, summary: Summary, began: float) -> Iterator[None]:
         for sentence in take_warnings():
             logger.warning(sentence)
         summary.seconds = time.monotonic() - began
+        _metrics(job, summary)
         level = logging.INFO if summary.exit_code == ExitCode.DONE else logging.ERROR
         logger.log(level, LAST_LINE, summary.log_line())
     finally:
         stop_logging()
     if file.failure:
-        raise ExportError(f"the log {settings.log_file} could not be written ({file.failure}); free space")
+        told = f"the log {settings.log_file} could not be written ({file.failure}); free space"
+        raise _without_log(job, summary, told)
+
+
+def _without_log(job: Job, summary: Summary, told: str) -> ExportError:
+    """The error of a run that has no log, or not all of it: the metrics tell of it, too."""
+    error = ExportError(told)
+    summary.exit_code, summary.stopped_because = exit_of(error)
+    _metrics(job, summary)
+    return error
 
 
 @contextmanager
@@ -135,6 +146,8 @@ def _locked_run(job: Job, summary: Summary, began: float) -> None:
             summary.seconds = time.monotonic() - began
             with interruption.delivering():
                 _end_run(state, summary, interrupted=bool(interruption.signum))
+                with _only_warned("it is not on record since when what is owed"):
+                    summary.figures = note_debts(state, sync_name(job.settings), time.time())
 
 
 def _open_state(job: Job, stop: Stop) -> State:
@@ -142,6 +155,12 @@ def _open_state(job: Job, stop: Stop) -> State:
     settings = job.settings
     alone = nullcontext if settings.sync_name == DEFAULT_SYNC else lambda: RunLock(lock_path(settings.state_file))
     return State(settings.state_file, alone, lambda: stop.deadline is not None and time.monotonic() > stop.deadline)
+
+
+def _metrics(job: Job, summary: Summary) -> None:
+    """Tell a machine that watches; a run that met a lock leaves that to the one that holds it."""
+    if summary.exit_code != ExitCode.LOCKED:
+        write_metrics(job.settings, summary, time.time(), trial=not job.policy().whole_window)
 
 
 def _end_run(state: State, summary: Summary, *, interrupted: bool) -> None:
@@ -161,7 +180,7 @@ def _take_steps(job: Job, state: State, summary: Summary, stop: Stop, interrupti
     with job.comparing():
         plan = outbox.plan(on_record.put)
     with interruption.delivering():
-        _announce(plan, outbox, job, summary)
+        announce(plan, outbox, job, summary)
         _deliver(job, outbox, plan, summary, stop)
         with _only_warned("the rejected rows are not in a file of their own"):
             _write_rejected(export, outbox, summary)
@@ -225,62 +244,6 @@ def _exported(export: CsvExport, builder: PayloadBuilder, result: Iterable[Row])
     for row in result:
         export.write(row)
         yield builder.build(row)
-
-
-def _announce(plan: Plan, outbox: Outbox, job: Job, summary: Summary) -> None:
-    """Say what the comparison with the state found."""
-    for identity, reason in outbox.new_rejections():
-        logger.warning("Row rejected before any request: %s %s", reason, log_field(identity))
-    logger.info(
-        "Owed: %d users (%d profiles, %d events); unchanged: %d profiles, %d events; leaving the segment: %d",
-        plan.owed_users,
-        plan.owed_profiles,
-        plan.owed_events,
-        plan.users.unchanged,
-        plan.events.unchanged,
-        0 if plan.exit_held_back else plan.leaving,
-    )
-    if plan.segment_renamed_from:
-        logger.warning(
-            "SEGMENT_FIELD changed from %s to %s: the old field stays as it is at Iterable; when it comes back, its "
-            "members are members still",
-            plan.segment_renamed_from,
-            job.mapping().segment_field or "none",
-        )
-    if plan.members_renamed:
-        logger.warning(
-            "Users are named in another way now: %d members of the segment are known by their old name alone, and are "
-            "taken off the record; the field stays as it is at Iterable for who does not come back",
-            plan.members_renamed,
-        )
-    _announce_names(plan, outbox, summary)
-    if plan.merged_rows:
-        summary.merged_rows = plan.merged_rows
-        logger.warning(
-            "Rows that are one event by EVENT_KEY and differ: %d, the first is row %d of the result; the first row "
-            "of an event counts; name one more column in EVENT_KEY if they are events of their own (--new-event-ids)",
-            plan.merged_rows,
-            plan.first_merged_line,
-        )
-    if plan.exit_held_back:
-        summary.held_back = (
-            f"{plan.leaving:,} of the {plan.segment_size:,} users in the segment would leave it at once, so nobody "
-            "leaves; if that is right, run with --allow-mass-exit"
-        )
-        logger.warning("Mass exit held back: %s", summary.held_back)
-
-
-def _announce_names(plan: Plan, outbox: Outbox, summary: Summary) -> None:
-    """Say whose address is not moved, and whose other name is not sent."""
-    for identity, reason in outbox.told_moves():
-        logger.warning("Address changed, and not moved at Iterable: %s %s", reason, log_field(identity))
-    for identity, lacks in outbox.lacking():
-        logger.info("Profile without the other name: %s %s", lacks, log_field(identity))
-    summary.second_name_missing = plan.second_name_missing
-    if plan.second_name_missing:
-        logger.warning(
-            "Users whose other name is missing or unusable: %d; their profiles go without it", plan.second_name_missing
-        )
 
 
 def _deliver(job: Job, outbox: Outbox, plan: Plan, summary: Summary, stop: Stop) -> None:

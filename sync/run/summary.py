@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sync.state.figures import Figures
 from sync.state.owed import Counts
 
 OUTCOMES = ("delivered", "unchanged", "rejected", "failed")
@@ -34,6 +35,7 @@ class Summary:
     stopped_because: str | None = None
     rejected_csv: str | None = None
     held_back: str | None = None
+    figures: Figures | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The object of `--json` and of the state's history."""

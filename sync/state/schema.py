@@ -126,7 +126,16 @@ ALTER TABLE owed_user ADD COLUMN person TEXT;
 """`person` of what is owed: the user id, where addresses may change. `again`: the rejection was over a name that
 another user has, and is tried again in every run."""
 
-STEPS = (FIRST_SCHEMA, KNOWN_FAILERS, SYNCS, NAMES)
+DEBTS = """
+CREATE TABLE debt (                    -- since when a user is owed something: noted at the end of each run
+    sync INTEGER NOT NULL,
+    identity TEXT NOT NULL,
+    since INTEGER NOT NULL,            -- Unix seconds
+    PRIMARY KEY (sync, identity)
+) WITHOUT ROWID;
+"""
+
+STEPS = (FIRST_SCHEMA, KNOWN_FAILERS, SYNCS, NAMES, DEBTS)
 """What makes each version of the schema out of the one before; version 1 comes from an empty file."""
 
 

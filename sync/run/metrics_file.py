@@ -1,0 +1,62 @@
+"""The metrics file: where it is, whose it is, and its replacement in one step."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+_SYNC = re.compile(r'^iterable_sync_\w+\{[^}]*\bsync="([^"]*)"', re.MULTILINE)
+_SUCCESS = re.compile(r"^iterable_sync_last_success_timestamp_seconds\{[^}]*\} (\S+)$", re.MULTILINE)
+
+
+def metrics_path(path: Path, sync: str) -> Path:
+    """The file itself: in a folder, which holds one for each sync, it is named after the sync."""
+    return path / f"iterable_sync_{sync}.prom" if path.is_dir() else path
+
+
+def metrics_problems(path: Path, sync: str) -> Iterator[str]:
+    """Why a run cannot write its metrics there, a sentence each."""
+    if importlib.util.find_spec("prometheus_client") is None:
+        yield "METRICS_FILE needs a package that is not installed: pip install prometheus_client"
+    file = metrics_path(path, sync)
+    if not file.parent.is_dir():
+        yield f"METRICS_FILE: there is no folder {file.parent}"
+    other = next((name for name in _SYNC.findall(_text_of(file)) if name != sync), None)
+    if other is not None:
+        yield (
+            f"METRICS_FILE {file} holds the series of the sync {other}, and this is {sync}: name a folder, in which "
+            "each sync has its own file"
+        )
+
+
+def last_success_in(path: Path) -> float:
+    """The moment of the last success that the file tells of, in Unix seconds; 0 for none."""
+    found = _SUCCESS.search(_text_of(path))
+    return float(found[1]) if found else 0.0
+
+
+def replace_file(path: Path, text: bytes) -> None:
+    """Put this text in place of the file, readable by everybody; raises OSError, and then the old one stays.
+
+    A link leads to the file that is replaced. Until then the text has a name that no collector reads.
+    """
+    path = path.resolve()
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o644)  # whatever the umask of a cron job is
+            file.write(text)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "replace") if path.is_file() else ""
+    except OSError:
+        return ""

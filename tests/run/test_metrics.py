@@ -1,0 +1,300 @@
+"""METRICS_FILE: what a machine that watches is told, at the end of every run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from sync.run import metrics
+from sync.run.exit_codes import ExitCode
+from sync.run.lock import RunLock, lock_path
+from sync.sandbox.faults import page
+from tests.harness import PROJECT, World, people, person
+
+DEPLOY = PROJECT / "deploy"
+
+
+def program(name: str) -> str:
+    """A program of Debian's packages; where it is missing the test is left out, and in CI it fails."""
+    found = shutil.which(name)
+    if found is None:
+        assert not os.environ.get("REQUIRE_PROMETHEUS"), f"{name} is missing"
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Three users, and a folder for metrics."""
+    (tmp_path / "metrics").mkdir()
+    made = World(tmp_path, monkeypatch, METRICS_FILE=str(tmp_path / "metrics" / "sync.prom"))
+    made.rows = people(3)
+    return made
+
+
+def series(world: World) -> dict[str, float]:
+    """Name and own labels -> value; the labels that all have are looked at, and left out."""
+    found = {}
+    for line in (world.folder / "metrics" / "sync.prom").read_text().splitlines():
+        if not line.startswith("#"):
+            name, labels, value = re.fullmatch(r"iterable_sync_(\w+)\{(.*)\} (\S+)", line).groups()  # type: ignore[union-attr]
+            own = {label for label in labels.split(",") if not label.startswith(("sync=", "destination="))}
+            assert 'sync="default"' in labels and 'destination="https://api.iterable.com#' in labels
+            found[" ".join([name, *sorted(own)])] = float(value)
+    return found
+
+
+def test_after_a_good_run(world: World) -> None:
+    """All series, readable by everybody, without anything personal."""
+    before = time.time()
+    world.run()
+    told = series(world)
+
+    assert before <= told.pop("last_run_timestamp_seconds") == told.pop("last_success_timestamp_seconds")
+    assert told.pop("duration_seconds") > 0
+    assert told == {
+        "exit_code": 0,
+        "rows": 3,
+        "requests": 6,
+        "segment_users": 3,
+        "oldest_debt_seconds": 0,
+        'owed kind="profile"': 0,
+        'owed kind="event"': 0,
+        **{
+            f'payloads kind="{kind}" outcome="{outcome}"': 3 if outcome == "delivered" else 0
+            for kind in ("profile", "event")
+            for outcome in ("delivered", "unchanged", "rejected", "failed")
+        },
+    }
+    file = world.folder / "metrics" / "sync.prom"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
+    assert not any(word in file.read_text() for word in ("@example.com", world.environ["ITERABLE_API_KEY"]))
+    assert [path.name for path in file.parent.iterdir()] == ["sync.prom"]
+
+
+def test_after_a_run_that_failed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exit code is told, and the last success stays; what is owed has its age."""
+    monkeypatch.setattr("sync.run.steps.time.time", lambda: 1_000_000.0)
+    world.run()
+    world.rows = [person(1, first_name="New"), *people(3)[1:]]
+    world.iterable.faults = lambda _request: page(503, "down")
+    monkeypatch.setattr("sync.run.steps.time.time", lambda: 1_000_300.0)
+    world.run()
+    assert (series(world)["exit_code"], series(world)["oldest_debt_seconds"]) == (1, 0)
+    monkeypatch.setattr("sync.run.steps.time.time", lambda: 1_000_900.0)
+    world.run()
+    told = series(world)
+
+    assert (told["exit_code"], told["oldest_debt_seconds"], told['owed kind="profile"']) == (3, 600, 1)
+    assert (told["last_run_timestamp_seconds"], told["last_success_timestamp_seconds"]) == (1_000_900, 1_000_000)
+    assert told['retries reason="503"'] == 2
+    world.iterable.faults = None
+    world.run()
+    assert (series(world)["exit_code"], series(world)["oldest_debt_seconds"]) == (0, 0)
+
+
+def test_database_down(world: World) -> None:
+    """It is a run like any other, with the figures of the state."""
+    world.run()
+    world.breaks_after = 1
+    world.run()
+
+    assert (series(world)["exit_code"], series(world)["segment_users"], series(world)["rows"]) == (1, 3, 0)
+
+
+def test_a_log_that_cannot_be_written(world: World) -> None:
+    """The metrics tell of it: nothing else may."""
+    world.run()
+    world.environ["LOG_FILE"] = str(world.folder)
+    world.run()
+
+    assert series(world)["exit_code"] == ExitCode.STOPPED
+
+
+def test_a_run_that_met_a_lock(world: World) -> None:
+    """It leaves the file to the run that holds the lock."""
+    world.run()
+    before = (world.folder / "metrics" / "sync.prom").read_bytes()
+    with RunLock(lock_path(world.settings.state_file)):
+        assert world.run().exit_code == ExitCode.LOCKED
+
+    assert (world.folder / "metrics" / "sync.prom").read_bytes() == before
+
+
+@pytest.mark.parametrize("flags", [("--check",), ("--dry-run",), ("--history",)])
+def test_modes_that_are_no_runs(world: World, flags: tuple[str, ...]) -> None:
+    """They never write it."""
+    world.main(*flags)
+
+    assert list((world.folder / "metrics").iterdir()) == []
+
+
+def test_a_trial_run_is_no_success(world: World) -> None:
+    """A part of the result says nothing of the sync."""
+    world.run(limit=1)
+    assert (series(world)["exit_code"], series(world)["last_success_timestamp_seconds"]) == (0, 0)
+    world.run()
+    success = series(world)["last_success_timestamp_seconds"]
+    world.run(limit=1)
+
+    assert series(world)["last_success_timestamp_seconds"] == success > 0
+
+
+def test_a_folder_gets_a_file_for_each_sync(world: World) -> None:
+    """Each is named after its sync."""
+    world.environ["METRICS_FILE"] = f"{world.folder / 'metrics'}/"
+    world.run()
+    world.environ |= {"SYNC_NAME": "orders", "SEGMENT_FIELD": "orders"}
+    world.run()
+
+    names = {path.name for path in (world.folder / "metrics").iterdir()}
+    assert names == {"iterable_sync_default.prom", "iterable_sync_orders.prom"}
+
+
+def test_the_file_of_another_sync(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two syncs may not take turns in one file: a settings error, with the remedy."""
+    world.run()
+    world.environ |= {"SYNC_NAME": "orders", "SEGMENT_FIELD": "orders"}
+
+    assert world.main() == ExitCode.USAGE
+    assert "holds the series of the sync default, and this is orders: name a folder" in capsys.readouterr().err
+
+
+def test_without_the_package(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A settings error with the command; without the setting nobody misses it."""
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    assert world.main() == ExitCode.USAGE
+    assert "pip install prometheus_client" in capsys.readouterr().err
+    world.environ["METRICS_FILE"] = ""
+
+    assert world.main() == ExitCode.DONE
+
+
+def test_a_folder_that_is_not_there(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is a settings error, before anything is done."""
+    world.environ["METRICS_FILE"] = str(world.folder / "gone" / "x.prom")
+
+    assert world.main() == ExitCode.USAGE
+    assert "there is no folder" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_replaced(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warning, and the run is what it was; the old file stays whole."""
+    world.run()
+    before = (world.folder / "metrics" / "sync.prom").read_bytes()
+
+    def full(_path: Path, _text: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(metrics, "replace_file", full)
+    assert world.run().exit_code == ExitCode.DONE
+    assert "Housekeeping failed, the metrics are those of an earlier run" in world.log()
+    assert (world.folder / "metrics" / "sync.prom").read_bytes() == before
+
+
+def test_a_link_leads_to_the_file(world: World) -> None:
+    """The link stays, and nothing half written has a name that a collector reads."""
+    real = world.folder / "real.prom"
+    (world.folder / "metrics" / "sync.prom").symlink_to(real)
+    world.run()
+
+    assert (world.folder / "metrics" / "sync.prom").is_symlink()
+    assert "iterable_sync_exit_code" in real.read_text()
+
+
+# -- read by the programs that will read it
+
+
+def test_promtool_has_nothing_to_say(world: World) -> None:
+    """`promtool check metrics` takes the file as it is, also with retries in it."""
+    world.iterable.faults = lambda request: page(503, "x") if b"user2" in request.body and not request.status else None
+    world.run()
+    text = (world.folder / "metrics" / "sync.prom").read_bytes()
+    told = subprocess.run([program("promtool"), "check", "metrics"], input=text, capture_output=True, check=False)
+
+    assert (told.returncode, told.stderr.decode(), told.stdout.decode()) == (0, "", "")
+
+
+@pytest.mark.parametrize("what", [("check", "rules", "alerts.yml"), ("test", "rules", "alerts_test.yml")])
+def test_alert_rules(what: tuple[str, str, str]) -> None:
+    """The rules can be loaded, and each fires for the sync that it is about and for no other."""
+    *command, file = what
+    told = subprocess.run(
+        [program("promtool"), *command, str(DEPLOY / file)], capture_output=True, text=True, check=False
+    )
+
+    assert told.returncode == 0, told.stdout + told.stderr
+
+
+def test_alert_rules_name_series_that_there_are(world: World) -> None:
+    """A series with another name would never fire."""
+    world.run()
+    written = (world.folder / "metrics" / "sync.prom").read_text()
+    named = set(re.findall(r"iterable_sync_\w+", (DEPLOY / "alerts.yml").read_text()))
+
+    assert all(f"# TYPE {name} gauge" in written for name in named - {"iterable_sync_"})
+
+
+@contextmanager
+def node_exporter(folder: Path) -> Iterator[str]:
+    """A real one that reads this folder; its URL."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    command = [program("prometheus-node-exporter"), "--collector.disable-defaults", "--collector.textfile"]
+    command += [f"--collector.textfile.directory={folder}", f"--web.listen-address=127.0.0.1:{port}"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as running:
+        try:
+            yield f"http://127.0.0.1:{port}/metrics"
+        finally:
+            running.terminate()
+
+
+def asked(url: str) -> str:
+    """What the exporter says, as soon as it listens."""
+    for _ in range(400):
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return str(answer.read(), "utf-8")
+        except OSError:
+            time.sleep(0.025)
+    raise AssertionError("the exporter does not listen")
+
+
+def test_node_exporter_serves_them(world: World) -> None:
+    """The series of two syncs, as they are in the files."""
+    world.environ["METRICS_FILE"] = str(world.folder / "metrics")
+    world.run()
+    world.environ |= {"SYNC_NAME": "orders", "SEGMENT_FIELD": "orders"}
+    world.iterable.faults = lambda _request: page(503, "down")
+    world.run()
+    with node_exporter(world.folder / "metrics") as url:
+        served = asked(url)
+
+    assert "node_textfile_scrape_error 0" in served
+    codes = dict(re.findall(r'^iterable_sync_exit_code\{.*sync="(\w+)"\} (\d)$', served, re.MULTILINE))
+    assert codes == {"default": "0", "orders": "1"}
+
+
+def test_systemd_units(tmp_path: Path) -> None:
+    """`systemd-analyze verify` has nothing to say, with a program that is there."""
+    analyze = program("systemd-analyze") if shutil.which("systemd-analyze") else pytest.skip("there is no systemd")
+    for name in ("iterable-sync.service", "iterable-sync.timer"):
+        unit = (DEPLOY / name).read_text().replace("/opt/iterable-sync/.venv/bin/python", sys.executable)
+        (tmp_path / name).write_text(unit.replace("User=iterable", "User=root"))
+    units = [str(tmp_path / name) for name in ("iterable-sync.service", "iterable-sync.timer")]
+    told = subprocess.run([analyze, "verify", *units], capture_output=True, text=True, check=False)
+
+    assert (told.returncode, told.stderr) == (0, "")
