@@ -24,6 +24,7 @@ from sync.rows.source import ResultSet, SourceError
 from sync.run.exit_codes import ExitCode
 from sync.run.job import ColumnsError, Job, csv_folder, make_client
 from sync.run.log import LineFormatter, unmasked
+from sync.run.metrics_file import metrics_path
 from sync.state.file import StateError, read_history
 
 REFUSALS = {Verdict.CREDENTIALS_REFUSED, Verdict.FORBIDDEN, Verdict.JWT_REFUSED}
@@ -89,6 +90,9 @@ def _files(job: Job) -> Iterator[Finding]:
     yield _state(job.settings.state_file.resolve())
     yield _writable("log", log, not log.is_dir() and _may_write(log))
     yield _writable("CSV folder", folder, folder.is_dir() and _may_write(folder))
+    if job.settings.metrics_file:
+        metrics = metrics_path(job.settings.metrics_file, job.settings.sync_name)
+        yield _writable("metrics", metrics, os.access(metrics.resolve().parent, os.W_OK))
 
 
 def _writable(what: str, path: Path, writable: bool) -> Finding:

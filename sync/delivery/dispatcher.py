@@ -36,6 +36,9 @@ MOST_CANARIES = 20
 QUOTA_PATIENCE = 600.0
 """Seconds: as long as the API accepted anything within them, a throttled user is queued again."""
 
+MOST_SETTLING = 20_000
+"""Users who wait for their names at once, of a few kilobytes each: more than are moved within three minutes."""
+
 RECORD_GROUP = 100
 RECORD_EVERY = 0.2
 """Users and seconds: outcomes are recorded when either is reached."""
@@ -159,9 +162,9 @@ class Dispatcher:
 
     def _keep_busy(self) -> None:
         """Hand out pieces while there is room; claim more when nobody waits but for the quota, and not too many."""
-        most = self._most_workers * self._sender.batch_size * 3
         while self._workers.have_room and not self._stop.is_set() and not self._watch.suspicious:
-            if self._waiting.only_throttled and len(self._in_flight) < most:
+            most = self._most_workers * self._sender.batch_size * 3 + len(self._settling)
+            if self._waiting.only_throttled and len(self._in_flight) < most and len(self._settling) < MOST_SETTLING:
                 self._claim_more()
             for settled in self._settling.due():
                 self._waiting.add_last(settled)

@@ -25,7 +25,7 @@ from sync.state.owed import Move, Outcome, OwedUser, PayloadResult
 logger = logging.getLogger("delivery")
 
 _UNKNOWN_CODES: Final = frozenset({"UnknownEmailError", "NotFound", "error.users.noUserWithEmailExists"})
-_TAKEN_WORDS: Final = ("already exists", "already in use", "already taken")
+_TAKEN_WORDS: Final = ("already exists", "already in use", "already taken", "belongs to another", "different user")
 
 MOVED: Final = PayloadResult(Outcome.DELIVERED, moved=True)
 NOTHING_TO_MOVE: Final = PayloadResult(Outcome.DELIVERED, "Iterable does not know the old address")
@@ -42,6 +42,8 @@ class Mover:
         """Make the next request of a user who is to be moved."""
         (user,) = piece.users
         old, new = move.sources[move.tried], user.identity
+        if old in move.shared and not self._may_move(piece, user, move, reply):
+            return
         began = self._watch.now()
         result = self._client.send(USERS_UPDATE_EMAIL, Message({"email": old}, move_body(old, new).encode()))
         advice = self._watch.ended(piece, result, began)
@@ -53,12 +55,31 @@ class Mover:
             reply.settle_move(piece, user, MOVED, at_once=False)
         elif _is_unknown(result):
             self._try_next(piece, user, _in_doubt(move, result), reply)
-        elif _is_taken(result):
+        elif _is_taken(result) or (move.in_doubt and _is_refused(result)):
             self._settle_taken(piece, user, _in_doubt(move, result), result, reply)
         else:
             reply.settle_move(piece, user, outcome_of(result), at_once=False)
             if advice is Advice.END_TURN:
                 logger.warning("Address not moved: from %s to %s user_id=%s", old, new, address_of(move.person))
+
+    def _may_move(self, piece: Piece, user: OwedUser, move: Move, reply: Reply) -> bool:
+        """Look whose the old address is now, which another user may have taken; what else follows is in the reply.
+
+        A JWT-enabled key may not look: then it is taken for the other user's.
+        """
+        if self._client.use_jwt:
+            self._try_next(piece, user, move, reply)
+            return False
+        found = self._look_up(move.sources[move.tried], reply)
+        if found.verdict is Verdict.THROTTLED:
+            reply.throttled.append(piece)
+        elif _has_id(found, move):
+            return True
+        elif found.verdict is Verdict.ACCEPTED or found.verdict in REJECTIONS:
+            self._try_next(piece, user, move, reply)
+        else:
+            reply.settle_move(piece, user, outcome_of(found), at_once=False)
+        return False
 
     @staticmethod
     def _try_next(piece: Piece, user: OwedUser, move: Move, reply: Reply) -> None:
@@ -93,10 +114,17 @@ class Mover:
 
     def _is_ours(self, address: str, move: Move, reply: Reply) -> bool:
         """Whether the user of this address has our id. A JWT-enabled key may not read it, and then nobody knows."""
-        answer = self._client.get(USERS_BY_EMAIL, {"email": address}, email=address)
-        reply.calls.append(answer)
-        user = answer[1].get("user") if answer.verdict is Verdict.ACCEPTED else None
-        return isinstance(user, dict) and user.get("userId") == address_of(move.person)
+        return _has_id(self._look_up(address, reply), move)
+
+    def _look_up(self, address: str, reply: Reply) -> ApiResult:
+        found = self._client.get(USERS_BY_EMAIL, {"email": address}, email=address)
+        reply.calls.append(found)
+        return found
+
+
+def _has_id(found: ApiResult, move: Move) -> bool:
+    user = found[1].get("user") if found.verdict is Verdict.ACCEPTED else None
+    return isinstance(user, dict) and user.get("userId") == address_of(move.person)
 
 
 def _in_doubt(move: Move, result: ApiResult) -> Move:
@@ -120,4 +148,9 @@ def _is_unknown(result: ApiResult) -> bool:
 def _is_taken(result: ApiResult) -> bool:
     """Whether another user has the new address."""
     words = any(word in result.reason.lower() for word in _TAKEN_WORDS)
-    return result.code in NAME_CODES or (result.verdict in REJECTIONS and words)
+    return result.code in NAME_CODES or (_is_refused(result) and (result.status == 409 or words))
+
+
+def _is_refused(result: ApiResult) -> bool:
+    """Whether the API itself said no to this request: which code that has is not documented for all of them."""
+    return result.understood and result.status in (400, 409) and result.verdict in {*REJECTIONS, Verdict.UNREADABLE}

@@ -24,8 +24,8 @@ class Settling:
         self._never_free: set[str] = set()
         self._number = count()
 
-    def __bool__(self) -> bool:
-        return bool(self._due or self._for_name)
+    def __len__(self) -> int:
+        return len(self._due) + sum(map(len, self._for_name.values()))
 
     def add(self, piece: Piece) -> None:
         """Keep a user who was just moved."""
@@ -33,10 +33,10 @@ class Settling:
 
     def must_wait(self, piece: Piece) -> bool:
         """Whether this piece waits for a name that is not free yet; then it is kept."""
-        user = piece.users[0]
-        if user.move is None or user.identity not in self._held:
+        name = piece.users[0].identity
+        if name not in self._held:
             return False
-        self._for_name.setdefault(user.identity, []).append(piece)
+        self._for_name.setdefault(name, []).append(piece)
         return True
 
     def move_ended(self, user: OwedUser, result: PayloadResult) -> None:

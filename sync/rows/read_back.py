@@ -41,10 +41,15 @@ def profile_differences(body: str, user: Mapping[str, Any] | None) -> list[Diffe
         *(
             Difference(kind, _text(name), _text(user.get(kind, ABSENT)))
             for kind, name in names.items()
-            if name is not None and str(user.get(kind, "")).lower() != str(name).lower()
+            if name is not None and _name(kind, user.get(kind, "")) != _name(kind, name)
         ),
         *_field_differences(fields, found, ""),
     ]
+
+
+def _name(kind: str, value: Any) -> str:
+    """The case of an address says nothing; that of a user id does."""
+    return str(value).lower() if kind == "email" else str(value)
 
 
 def segment_differences(segment_field: str, user: Mapping[str, Any] | None) -> list[Difference]:

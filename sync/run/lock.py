@@ -22,6 +22,18 @@ def lock_path(state_file: Path, sync: str = "") -> Path:
     return state_file.with_name(f"{state_file.name}.{sync}.lock" if sync else f"{state_file.name}.lock")
 
 
+def is_held(path: Path) -> bool:
+    """Whether the process that last took this lock is alive; without touching the lock, which would stop a run."""
+    try:
+        process = int(path.read_text("utf-8", "replace").split()[1].rstrip(","))
+        os.kill(process, 0)
+    except PermissionError:
+        return True
+    except (OSError, ValueError, IndexError):
+        return False
+    return True
+
+
 class RunLock:
     """An advisory lock on `path`, held from entering to leaving the `with` block.
 

@@ -47,6 +47,9 @@ def series(settings: Settings, summary: Summary, now: float, success: float) -> 
         for outcome in OUTCOMES:
             told = "Payloads of the last run by what became of them."
             gauges.put("payloads", told, getattr(counts, outcome), kind=kind, outcome=outcome)
+    for kind, counts in (("profile", summary.users), ("event", summary.events)):
+        told = "Payloads rejected in the last run, and not before."
+        gauges.put("newly_rejected", told, counts.newly_rejected, kind=kind)
     gauges.put("requests", "Requests that the last run made.", summary.requests)
     gauges.label("retries", "Attempts of the last run that were repeated, by what they met.", "reason")
     for reason, count in summary.retries.items():

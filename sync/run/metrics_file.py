@@ -8,13 +8,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-_SYNC = re.compile(r'^iterable_sync_\w+\{[^}]*\bsync="([^"]*)"', re.MULTILINE)
-_SUCCESS = re.compile(r"^iterable_sync_last_success_timestamp_seconds\{[^}]*\} (\S+)$", re.MULTILINE)
+_VALUE = r'"(?:[^"\\\n]|\\.)*"'
+_SYNC = re.compile(rf'^iterable_sync_\w+\{{(?:\w+={_VALUE},)*?sync="([^"]*)"', re.MULTILINE)
+_SUCCESS = re.compile(rf"^iterable_sync_last_success_timestamp_seconds\{{(?:\w+={_VALUE},?)*\}} (\S+)$", re.MULTILINE)
 
 
 def metrics_path(path: Path, sync: str) -> Path:
     """The file itself: in a folder, which holds one for each sync, it is named after the sync."""
-    return path / f"iterable_sync_{sync}.prom" if path.is_dir() else path
+    return path / f"iterable_sync_{sync}.prom" if os.path.isdir(path) else path  # noqa: PTH112 - it never raises
 
 
 def metrics_problems(path: Path, sync: str) -> Iterator[str]:
@@ -22,8 +23,8 @@ def metrics_problems(path: Path, sync: str) -> Iterator[str]:
     if importlib.util.find_spec("prometheus_client") is None:
         yield "METRICS_FILE needs a package that is not installed: pip install prometheus_client"
     file = metrics_path(path, sync)
-    if not file.parent.is_dir():
-        yield f"METRICS_FILE: there is no folder {file.parent}"
+    if not os.path.isdir(file.parent):  # noqa: PTH112
+        yield f"METRICS_FILE: there is no folder {file.parent} that may be entered"
     other = next((name for name in _SYNC.findall(_text_of(file)) if name != sync), None)
     if other is not None:
         yield (

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from iterable_client import IterableClient
-from sync.api.answers import FAILURES, STOPPING, ApiResult, Verdict
+from sync.api.answers import FAILURES, REJECTIONS, STOPPING, ApiResult, Verdict
 from sync.api.endpoints import EVENTS_BY_EMAIL, EVENTS_BY_ID, USERS_BY_EMAIL, USERS_BY_ID
 from sync.rows.identity import address_of, is_user_id
 from sync.rows.read_back import (
@@ -28,6 +28,10 @@ _NOBODY = frozenset({"error.users.noUserWithIdExists", "UnknownEmailError", "Unk
 
 class NotReadableError(Exception):
     """Iterable cannot be read; one sentence that says why and what to check."""
+
+
+class _RefusedError(Exception):
+    """Iterable refuses to show this one user; the message says why."""
 
 
 class Found(NamedTuple):
@@ -55,6 +59,12 @@ class Reader:
             yield from pool.map(self._compare, users)
 
     def _compare(self, user: DeliveredUser) -> Found:
+        try:
+            return self._compared(user)
+        except _RefusedError as error:
+            return Found(user, [Difference("(user)", "exists", f"(Iterable refuses to show him: {error})")], ())
+
+    def _compared(self, user: DeliveredUser) -> Found:
         if user.left:
             return Found(user, segment_differences(self._segment_field, self._user(user.identity)), ())
         profile = profile_differences(user.body, self._user(user.identity)) if user.body else []
@@ -68,6 +78,8 @@ class Reader:
             result = self._client.get(USERS_BY_EMAIL, {"email": name}, email=name)
         if result.code in _NOBODY:
             return None
+        if result.verdict in REJECTIONS:
+            raise _RefusedError(result.reason)
         user = _read(result).get("user")
         return user if isinstance(user, dict) else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from datetime import UTC, tzinfo
@@ -68,6 +69,14 @@ def seconds(low: float, high: float) -> Callable[[str], float]:
         return number
 
     return parse
+
+
+def path_or_folder(value: str) -> Path | None:
+    """As `path`; a folder is there, and may be named with a slash at its end."""
+    found = path(value)
+    if found and value.endswith("/") and not os.path.isdir(found):  # noqa: PTH112 - it never raises
+        raise ValueError(f"is {value!r}; there is no such folder, or it may not be entered")
+    return found
 
 
 def path(value: str) -> Path | None:

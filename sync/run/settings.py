@@ -80,7 +80,7 @@ class Settings:
     csv_dir: Path | None = _setting("", kind.path)
     csv_keep: int = _setting("100", kind.whole(0, 1_000_000))
     state_file: Path = _setting("iterable_sync.sqlite3", kind.path)
-    metrics_file: Path | None = _setting("", kind.path)
+    metrics_file: Path | None = _setting("", kind.path_or_folder)
     log_level: str = _setting("INFO", kind.level)
     log_file: Path = _setting("iterable_integration.log", kind.path)
     email_column_is_written_out: bool = False

@@ -133,7 +133,7 @@ def _locked_run(job: Job, summary: Summary, began: float) -> None:
     """Everything that only one run of a sync at a time may do."""
     stop = Stop()
     rotate_when_large()
-    with closing(_open_state(job, stop)) as state:
+    with closing(open_state(job, stop)) as state:
         interruption = Interruption(stop)
         state.hear_signals()
         state.begin_run(summary.run_id, f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}", summary.sync)
@@ -147,10 +147,10 @@ def _locked_run(job: Job, summary: Summary, began: float) -> None:
             with interruption.delivering():
                 _end_run(state, summary, interrupted=bool(interruption.signum))
                 with _only_warned("it is not on record since when what is owed"):
-                    summary.figures = note_debts(state, sync_name(job.settings), time.time())
+                    summary.figures = note_debts(state, sync_name(job.settings), time.time(), planned=summary.planned)
 
 
-def _open_state(job: Job, stop: Stop) -> State:
+def open_state(job: Job, stop: Stop) -> State:
     """The state, brought up to date under the lock of the default sync, which version 1.0.0 knows too."""
     settings = job.settings
     alone = nullcontext if settings.sync_name == DEFAULT_SYNC else lambda: RunLock(lock_path(settings.state_file))
@@ -171,7 +171,7 @@ def _end_run(state: State, summary: Summary, *, interrupted: bool) -> None:
 
 
 def _take_steps(job: Job, state: State, summary: Summary, stop: Stop, interruption: Interruption) -> None:
-    """Rows, debts, delivery, and what is left to say."""
+    """Rows, debts, delivery, and what is left to say; the summary is told once it is known who is owed what."""
     settings = job.settings
     on_record = OnRecord(job, state)
     outbox = Outbox(state, on_record.record.id, on_record.policy(), int(time.time() // 86400))
@@ -179,6 +179,7 @@ def _take_steps(job: Job, state: State, summary: Summary, stop: Stop, interrupti
     summary.rows, summary.csv = export.count, str(export.path)
     with job.comparing():
         plan = outbox.plan(on_record.put)
+    summary.planned = True
     with interruption.delivering():
         announce(plan, outbox, job, summary)
         _deliver(job, outbox, plan, summary, stop)

@@ -17,12 +17,12 @@ from sync.rows.identity import address_of
 from sync.rows.read_back import Difference
 from sync.run.env_file import DEFAULT_SYNC
 from sync.run.job import Job, csv_folder, export_stem, make_client
-from sync.run.lock import RunLock, lock_path
+from sync.run.lock import RunLock, is_held, lock_path
 from sync.run.reading import Found, Reader
 from sync.run.record import OnRecord
 from sync.run.settings import SettingsError
-from sync.run.steps import load_rows
-from sync.state.file import State, StateCopy, read_history
+from sync.run.steps import load_rows, open_state
+from sync.state.file import StateCopy, read_history
 from sync.state.outbox import Outbox
 from sync.state.verification import DeliveredUser, Repair, Verification, owe_again
 
@@ -81,7 +81,10 @@ def verify(job: Job, count: int, *, sleep: Callable[[float], object] = time.slee
                     verified.differing += _differing(reader, batch, progress)
             verified.differing = _looked_at_again(job, reader, verified.differing, sleep)
     if verified.differing:
-        verified.csv = _write(job, verified)
+        try:
+            verified.csv = _write(job, verified)
+        except OSError as error:
+            logger.warning("The list of all differences cannot be written: %s; check CSV_DIR", error)
     return verified
 
 
@@ -106,15 +109,30 @@ def _looked_at_again(
 
 
 def _seconds_to_wait(job: Job) -> float:
-    """Until everything that a run of this sync sent may be seen."""
+    """Until everything that a run of this sync sent may be seen; one that was killed ended when it was last alive."""
+    settings = job.settings
     now = datetime.now(UTC).replace(tzinfo=None)
-    ends = [
-        datetime.fromisoformat(run.started) + timedelta(seconds=run.summary["seconds"]) if run.summary else now
-        for run in read_history(job.settings.state_file, 20)
-        if run.sync == job.settings.sync_name
-    ]
-    waits = [VISIBLE_AFTER - (now - end).total_seconds() for end in ends[:1]]
-    return min(VISIBLE_AFTER, max(0.0, *waits, 0.0))
+    if is_held(lock_path(settings.state_file, _lock_name(job))):
+        return VISIBLE_AFTER
+    runs = (run for run in read_history(settings.state_file, 20) if run.sync == settings.sync_name)
+    last = next(runs, None)
+    if last is None:
+        return 0.0
+    seconds = last.summary["seconds"] if last.summary else _since_written(settings.state_file, last.started)
+    end = datetime.fromisoformat(last.started) + timedelta(seconds=seconds)
+    return min(VISIBLE_AFTER, max(0.0, VISIBLE_AFTER - (now - end).total_seconds()))
+
+
+def _since_written(state_file: Path, started: str) -> float:
+    """Seconds from then to the last commit to the state or its log: no request was made long after it."""
+    written = max(
+        path.stat().st_mtime for path in (state_file, state_file.with_name(f"{state_file.name}-wal")) if path.exists()
+    )
+    return max(0.0, written - datetime.fromisoformat(started).replace(tzinfo=UTC).timestamp())
+
+
+def _lock_name(job: Job) -> str:
+    return job.settings.sync_name if job.settings.sync_name != DEFAULT_SYNC else ""
 
 
 def _write(job: Job, verified: Verified) -> Path:
@@ -130,10 +148,9 @@ def _write(job: Job, verified: Verified) -> Path:
 def repair(job: Job, verified: Verified) -> None:
     """Let what differs be owed again, under the sync's lock; the next run sends it. Raises LockedError, StateError."""
     settings = job.settings
-    name = settings.sync_name if settings.sync_name != DEFAULT_SYNC else ""
     repairs = [
         Repair(found.user, bool(found.profile), [event for event, _ in found.events]) for found in verified.differing
     ]
-    with RunLock(lock_path(settings.state_file, name)), closing(State(settings.state_file)) as state:
+    with RunLock(lock_path(settings.state_file, _lock_name(job))), closing(open_state(job, Stop())) as state:
         owe_again(state, OnRecord(job, state).record.id, repairs)
     verified.repaired = len(repairs)

@@ -20,7 +20,10 @@ SELECT t.place, t.failed_before, t.leaves, t.identity, o.digest, o.body,
 FROM temp.turn t LEFT JOIN owed_user o ON o.sync = ? AND o.identity = t.identity AND o.aside = 0
 """
 
-_MAY_BE_DRAWN = "failed_before = ? AND identity NOT IN (SELECT new FROM temp.move WHERE level IS NOT NULL)"
+_MAY_BE_DRAWN = (
+    "failed_before = ? AND identity NOT IN (SELECT new FROM temp.move WHERE level IS NOT NULL "
+    "UNION ALL SELECT old FROM temp.move WHERE level IS NOT NULL)"
+)
 
 START = (UNKNOWN_MOMENT, b"")
 
@@ -78,8 +81,8 @@ class Claims(Part):
         """The addresses that one user gives up in this run and another takes."""
         with self._state.errors_explained():
             found = self._db.execute(
-                "SELECT DISTINCT m.old FROM temp.move m JOIN temp.move other ON other.new = m.old "
-                "AND other.old <> m.old WHERE m.level IS NOT NULL AND other.level IS NOT NULL AND m.old <> m.new"
+                "SELECT DISTINCT m.old FROM temp.move m WHERE m.level IS NOT NULL AND m.old <> m.new "
+                "AND m.old IN (SELECT identity FROM temp.turn)"
             )
             return [row[0] for row in found]
 
@@ -124,7 +127,7 @@ class Claims(Part):
             failed_before=bool(failed_before),
             refused_before=bool(refused_before),
             move=move,
-            apart=move is not None,
+            apart=move is not None or self._is_being_freed(identity),
         )
         if not leaves and (in_result or body is None or not field):
             return user
@@ -141,13 +144,23 @@ class Claims(Part):
         if found is None:
             return None
         person, old, perhaps = found
-        doubtful = [name for name in (perhaps or "").split("\n") if name and not self._is_another_s(name, person)]
-        sources = tuple(name for name in dict.fromkeys((old, *doubtful)) if name != identity)
-        return Move(person, sources, in_doubt=bool(perhaps)) if sources else None
+        names = dict.fromkeys((old, *(perhaps or "").split("\n")))
+        sources = tuple(name for name in names if name not in ("", identity))
+        shared = frozenset(name for name in sources if self._is_another_s(name, person))
+        return Move(person, sources, in_doubt=bool(perhaps), shared=shared) if sources else None
+
+    def _is_being_freed(self, address: str) -> bool:
+        """Whether another user gives this address up in this run."""
+        query = "SELECT EXISTS (SELECT 1 FROM temp.move WHERE old = ? AND new <> old AND level IS NOT NULL)"
+        return self._policy.follows_addresses and bool(self._run.one(query, address))
 
     def _is_another_s(self, address: str, person: str) -> bool:
-        query = "SELECT EXISTS (SELECT 1 FROM name_of_id WHERE sync = ? AND address = ? AND person <> ?)"
-        return bool(self._run.one(query, self._sync, address, person))
+        """Whether another user is known by this address, or may be."""
+        query = (
+            "SELECT EXISTS (SELECT 1 FROM name_of_id WHERE sync = ? AND address = ? AND person <> ?) "
+            "OR EXISTS (SELECT 1 FROM temp.perhaps_of WHERE identity = ? AND person <> ?)"
+        )
+        return bool(self._run.one(query, self._sync, address, person, address, person))
 
     def _rest_of(self, users: Sequence[OwedUser], events: int) -> list[OwedUser]:
         without = [replace(user, profile=None, digest=None, events=()) for user in users]

@@ -118,12 +118,13 @@ class Comparison(Part):
         key = bytes.fromhex(event.id)
         rejected = not isinstance(event, Event)
         mark = self._mark(event.digest, rejected, events.get(key))
-        if mark is Mark.OWED and self._is_delivered_by(known.known, row.identity, event, events.get(key)):
+        moves_along = mark is Mark.OWED and self._is_delivered_by(known.known, row.identity, event, events.get(key))
+        if moves_along:
             mark = Mark.UNCHANGED
         body = event.body if not rejected and mark is Mark.OWED else None
         reason = event.reason if rejected else None
         person = row.person if self._policy.follows_addresses else None
-        kept = self._kept(event, mark)
+        kept = event.body if moves_along else self._kept(event, mark)
         return key, row.identity, person, row.moment, line, mark, event.digest, body, reason, kept
 
     def _kept(self, payload: Any, mark: Mark) -> str | None:

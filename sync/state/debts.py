@@ -12,6 +12,9 @@ from sync.state.segment import Segment
 FORGET_AFTER = 90
 """Days: what was in no result for so long may be forgotten."""
 
+OTHERS = 5
+"""Users to each that is moved: about as users/update may be called more often than users/updateEmail."""
+
 SEEN_EXACT = 7
 """Days: `seen` is only written when it is older, so that a run in which nothing changed writes next to nothing."""
 
@@ -78,14 +81,15 @@ class Debts(Part):
             (here, Mark.KNOWN_REJECTED),
         )
         self._db.execute(
-            "INSERT INTO owed_event (sync, id, identity, moment, digest, body, aside) "
-            "SELECT ?, id, identity, moment, digest, body, CASE mark WHEN ? THEN 0 ELSE 2 END "
+            "INSERT INTO owed_event (sync, id, identity, moment, digest, body, aside, person) "
+            "SELECT ?, id, identity, moment, digest, body, CASE mark WHEN ? THEN 0 ELSE 2 END, person "
             "FROM temp.scan_event WHERE body IS NOT NULL",
             (here, Mark.OWED),
         )
         self._db.execute(
             "UPDATE owed_event SET aside = 0 WHERE sync = ? AND aside > 0 AND aside = 2 AND identity IN "
-            "(SELECT identity FROM temp.scan_user WHERE mark < ?)",
+            "(SELECT identity FROM temp.scan_user WHERE mark < ?) AND (person IS NULL OR EXISTS (SELECT 1 "
+            "FROM temp.scan_person p WHERE p.person = owed_event.person AND p.identity = owed_event.identity))",
             (here, Mark.KNOWN_REJECTED),
         )
         self._db.execute(
@@ -132,14 +136,24 @@ class Debts(Part):
         self._movers_early()
 
     def _movers_early(self) -> None:
-        """Whose address is moved waits a while after that: they go right behind the first user, in their order."""
+        """Whose address is moved waits a while after that: they begin right behind the first user, in their order.
+
+        That first one is nobody who takes an address that is yet to be freed. Then `OTHERS` go to each of them, so
+        that many moves keep nobody from his turn.
+        """
         if not self._run.one("SELECT EXISTS (SELECT 1 FROM temp.move WHERE level IS NOT NULL)"):
             return
-        first = "SELECT MIN(place) FROM temp.turn WHERE identity NOT IN (SELECT new FROM temp.move WHERE level >= 0)"
+        first = (
+            "SELECT MIN(place) FROM temp.turn WHERE identity NOT IN (SELECT new FROM temp.move WHERE level >= 0 "
+            "UNION ALL SELECT old FROM temp.move WHERE level >= 0)"
+        )
         self._db.execute(
-            "CREATE TEMP TABLE in_order AS SELECT t.identity, t.leaves, t.failed_before FROM temp.turn t "
-            "LEFT JOIN temp.move m ON m.new = t.identity AND m.level IS NOT NULL ORDER BY t.failed_before, "
-            f"CASE WHEN t.place = ({first}) THEN 0 WHEN m.level IS NOT NULL THEN 1 ELSE 2 END, m.level, t.place"
+            "CREATE TEMP TABLE in_order AS SELECT identity, leaves, failed_before FROM (SELECT t.*, m.level, "
+            f"t.place IS NOT ({first}) AS later, ROW_NUMBER() OVER (PARTITION BY t.failed_before, m.level IS NULL "
+            f"ORDER BY t.place IS NOT ({first}), m.level, t.place) AS rank FROM temp.turn t "
+            "LEFT JOIN temp.move m ON m.new = t.identity AND m.level IS NOT NULL) "
+            f"ORDER BY failed_before, later, CASE WHEN level IS NULL THEN rank ELSE (rank - 1) * {OTHERS} END, "
+            "level IS NULL"
         )
         self._db.execute("DELETE FROM temp.turn")
         self._db.execute(
@@ -223,12 +237,11 @@ class Debts(Part):
                 f"AND {key} IN (SELECT {key} FROM temp.{scan})",
                 (today, here, today - SEEN_EXACT),
             )
-        if self._policy.follows_addresses:
-            self._db.execute(
-                "UPDATE name_of_id SET seen = ? WHERE sync = ? AND seen < ? "
-                "AND person IN (SELECT person FROM temp.scan_person)",
-                (today, here, today - SEEN_EXACT),
-            )
+        persons = "SELECT person FROM temp.scan_person UNION ALL SELECT identity FROM temp.scan_user"
+        self._db.execute(
+            f"UPDATE name_of_id SET seen = ? WHERE sync = ? AND seen < ? AND person IN ({persons})",
+            (today, here, today - SEEN_EXACT),
+        )
         stale = (here, today - FORGET_AFTER)
         self._db.execute("DELETE FROM name_of_id WHERE sync = ? AND seen < ?", stale)
         self._db.execute("DELETE FROM main.profile WHERE sync = ? AND seen < ? AND in_segment = 0", stale)

@@ -16,6 +16,7 @@ class Doubt(Part):
         super().__init__(run)
         self._prior: dict[str | bytes, tuple[bytes | None, int]] = {}
         self._moves: dict[str, str | None] = {}
+        self._first_names: dict[str, list[str]] = {}
 
     def segment_before(self, identity: str) -> int | None:
         """Whether the user was in the segment before this run marked the profile as in doubt; None: not known."""
@@ -31,6 +32,7 @@ class Doubt(Part):
         events = [event.id for user in users for event in user.events]
         self._remember_prior("profile", "identity", "in_segment", profiles)
         self._remember_prior("event", "id", "0", events)
+        self._mark_names(profiles)
         self._db.executemany(
             "INSERT INTO main.profile (sync, identity, in_segment, seen) VALUES (?, ?, ?, ?) "
             "ON CONFLICT DO UPDATE SET delivered = NULL, "
@@ -41,6 +43,20 @@ class Doubt(Part):
             "UPDATE main.event SET delivered = NULL WHERE sync = ? AND id = ?",
             [(self._sync, event) for event in events],
         )
+
+    def _mark_names(self, identities: Sequence[str]) -> None:
+        """From here on a user whose id was never sent may be known by this address."""
+        if not self._policy.follows_addresses:
+            return
+        for identity in identities:
+            found = self._db.execute(
+                "INSERT INTO name_of_id (sync, person, address, first, seen) SELECT ?, person, identity, identity, ? "
+                "FROM temp.scan_person WHERE identity = ? AND person <> identity ON CONFLICT DO UPDATE SET "
+                "address = excluded.address WHERE address IS NULL AND perhaps IS NULL RETURNING person",
+                (self._sync, self._today, identity),
+            ).fetchall()
+            if found:
+                self._first_names[identity] = [person for (person,) in found]
 
     def _mark_move(self, move: Move, new: str) -> None:
         """From here on the user may be known by the new address, and what Iterable held under the old one may not."""
@@ -94,6 +110,8 @@ class Doubt(Part):
         if value not in self._prior:
             return
         delivered, in_segment = self._prior[value]
+        for person in self._first_names.pop(str(value), ()):
+            self._db.execute("UPDATE name_of_id SET address = NULL WHERE sync = ? AND person = ?", (self._sync, person))
         segment = f", in_segment = {in_segment}" if table == "profile" else ""
         self._db.execute(
             f"UPDATE main.{table} SET delivered = ?{segment} WHERE sync = ? AND {key} = ?",
@@ -103,6 +121,7 @@ class Doubt(Part):
     def stay_in_doubt(self, user: OwedUser) -> None:
         """An attempt was made for this user, and another waits: what Iterable held before is not known any more."""
         self._prior.pop(user.identity, None)
+        self._first_names.pop(user.identity, None)
         if user.move:
             self._moves.pop(user.move.person, None)
         for event in user.events:
@@ -112,5 +131,6 @@ class Doubt(Part):
         """What was in mind for these payloads has served."""
         if outcome.profile is not None:
             self._prior.pop(outcome.user.identity, None)
+            self._first_names.pop(outcome.user.identity, None)
         for event in outcome.user.events:
             self._prior.pop(event.id, None)

@@ -17,10 +17,11 @@ class Figures(NamedTuple):
     oldest_debt: float
 
 
-def note_debts(state: State, sync: SyncName, now: float) -> Figures | None:
+def note_debts(state: State, sync: SyncName, now: float, *, planned: bool) -> Figures | None:
     """Put on record since when users are owed something, and count; None for a sync of which nothing is known.
 
-    `now` is in Unix seconds.
+    `now` is in Unix seconds; `planned` that the run knew who is owed what. Who is to be told that he has left the
+    segment, and was not, is owed that.
     """
     with state.transaction():
         found = state.db.execute(
@@ -29,18 +30,20 @@ def note_debts(state: State, sync: SyncName, now: float) -> Figures | None:
         if found is None:
             return None
         here = {"sync": found[0], "now": int(now)}
-        state.db.execute(
-            "INSERT OR IGNORE INTO debt (sync, identity, since) "
-            "SELECT sync, identity, :now FROM owed_user WHERE sync = :sync AND aside = 0",
-            here,
-        )
-        state.db.execute(
-            "DELETE FROM debt WHERE sync = :sync AND NOT EXISTS (SELECT 1 FROM owed_user o "
-            "WHERE o.sync = debt.sync AND o.identity = debt.identity AND o.aside = 0)",
-            here,
-        )
+        if planned:
+            owing = (
+                "SELECT identity FROM owed_user WHERE sync = :sync AND aside = 0 UNION SELECT l.identity "
+                "FROM temp.leaver l JOIN profile p ON p.sync = :sync AND p.identity = l.identity "
+                "AND p.in_segment IN (1, 2)"
+            )
+            state.db.execute(
+                f"INSERT OR IGNORE INTO debt (sync, identity, since) SELECT :sync, identity, :now FROM ({owing})", here
+            )
+            state.db.execute(f"DELETE FROM debt WHERE sync = :sync AND identity NOT IN ({owing})", here)
         owed_users, owed_events, members, since = state.db.execute(
-            "SELECT (SELECT COUNT(*) FROM owed_user WHERE sync = :sync AND aside = 0 AND body IS NOT NULL), "
+            "SELECT (SELECT COUNT(*) FROM owed_user WHERE sync = :sync AND aside = 0 AND body IS NOT NULL) + "
+            "(SELECT COUNT(*) FROM debt d WHERE sync = :sync AND NOT EXISTS (SELECT 1 FROM owed_user o "
+            "WHERE o.sync = d.sync AND o.identity = d.identity)), "
             "(SELECT COUNT(*) FROM owed_event WHERE sync = :sync AND aside = 0), "
             "(SELECT COUNT(*) FROM profile WHERE sync = :sync AND in_segment IN (1, 2)), "
             "(SELECT MIN(since) FROM debt WHERE sync = :sync)",

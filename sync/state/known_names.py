@@ -32,7 +32,8 @@ class KnownNames(Part):
             (new, self._sync, move.person),
         )
         for old in move.sources:
-            self._take_over(old, new)
+            if old not in move.shared or old == move.sources[move.tried]:
+                self._take_over(old, new)
         self._db.execute(
             "UPDATE main.event SET delivered = (SELECT digest FROM temp.scan_event s WHERE s.id = event.id) "
             "WHERE sync = ? AND delivered IS NOT NULL AND id IN "
@@ -49,13 +50,13 @@ class KnownNames(Part):
             "WHERE sync = ? AND identity = ?",
             (here, old, here, new),
         )
-        for table in ("other_member", "failer"):
+        for table in ("other_member", "failer", "debt"):
             self._db.execute(
                 f"UPDATE OR REPLACE {table} SET identity = ? WHERE sync = ? AND identity = ?", (new, here, old)
             )
         self._db.execute("DELETE FROM main.profile WHERE sync = ? AND identity = ?", (here, old))
         self._db.execute(  # another user takes the name that has become free
-            "INSERT INTO main.profile (sync, identity, in_segment, seen) SELECT ?, new, 2 * ?, ? FROM temp.move "
-            "WHERE new = ? AND level IS NOT NULL",
+            "INSERT INTO main.profile (sync, identity, in_segment, seen) SELECT ?, identity, 2 * ?, ? "
+            "FROM temp.scan_user WHERE identity = ?",
             (here, bool(self._policy.segment_field), self._today, old),
         )

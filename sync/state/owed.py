@@ -30,13 +30,15 @@ class Move(NamedTuple):
     """An address to be changed at Iterable: from the first of `sources` by which the user is known there.
 
     `person` is the user id, as an identity; `in_doubt` that the move was sent before and its answer not recorded;
-    `tried` is how many of the sources Iterable did not know.
+    `tried` is how many of the sources Iterable did not know. By the sources that are `shared` another user may be
+    known as well.
     """
 
     person: str
     sources: tuple[str, ...]
     in_doubt: bool = False
     tried: int = 0
+    shared: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

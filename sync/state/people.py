@@ -18,8 +18,8 @@ from sync.state.scope import GROUP, Part
 _SHARED = "the address {old} is still that of another user id"
 _TAKEN = "the address {new} is that of another user id as well"
 _SWAP = (
-    "{id} has now the address {new}, which another user gives up only for one that is not free either: give one of "
-    "them a third address for one run, and then the right one"
+    "user id {id} has now the address {new}, which another user gives up only for one that is not free either: "
+    "give one of them a third address for one run, and then the right one"
 )
 
 
@@ -76,8 +76,9 @@ class People(Part):
     def _know_unchanged(self) -> None:
         """Whose profile is at Iterable as the row says is known there by the row's address."""
         self._db.execute(
-            "INSERT OR IGNORE INTO name_of_id (sync, person, address, first, seen) SELECT ?, person, identity, "
-            "identity, ? FROM temp.scan_person WHERE mark = ? AND person <> identity",
+            "INSERT INTO name_of_id (sync, person, address, first, seen) SELECT ?, person, identity, "
+            "identity, ? FROM temp.scan_person WHERE mark = ? AND person <> identity "
+            "ON CONFLICT DO UPDATE SET address = excluded.address WHERE address IS NULL AND perhaps IS NULL",
             (self._sync, self._today, Mark.UNCHANGED),
         )
 
@@ -90,6 +91,13 @@ class People(Part):
             f"AND {_usable('p.identity')}",
             (self._sync, Mark.UNCHANGED, Mark.OWED),
         )
+        in_doubt = self._db.execute(
+            "SELECT person, perhaps FROM name_of_id WHERE sync = ? AND perhaps IS NOT NULL", (self._sync,)
+        ).fetchall()
+        self._db.executemany(
+            "INSERT OR IGNORE INTO temp.perhaps_of VALUES (?, ?)",
+            [(name, person) for person, perhaps in in_doubt for name in perhaps.split("\n")],
+        )
         while self._tell_shared() or self._tell_taken():
             pass
         self._db.execute(
@@ -97,16 +105,23 @@ class People(Part):
             "WHERE sync = ? AND name_of_id.person = m.person AND m.told IS NOT NULL",
             (self._sync,),
         )
+        self._db.execute(  # events that would have moved along do not
+            "UPDATE temp.scan_event SET mark = ?, body = kept, kept = NULL WHERE mark = ? AND kept IS NOT NULL "
+            "AND person IN (SELECT person FROM temp.move WHERE told IS NOT NULL) AND digest <> "
+            "(SELECT delivered FROM main.event e WHERE e.sync = ? AND e.id = scan_event.id)",
+            (Mark.OWED, Mark.UNCHANGED, self._sync),
+        )
         self._put_in_order()
 
     def _tell_shared(self) -> int:
-        """The old address stays with another id that has it and does not move, or that moves it first."""
+        """The old address stays with another id of the result that has it and does not move, or that moves it first."""
         return self._db.execute(
             "UPDATE temp.move SET told = ? WHERE told IS NULL AND old <> new AND (EXISTS (SELECT 1 FROM name_of_id n "
-            "WHERE n.sync = ? AND n.address = move.old AND n.person <> move.person AND NOT EXISTS "
+            "WHERE n.sync = ? AND n.address = move.old AND n.person <> move.person "
+            "AND n.person IN (SELECT person FROM temp.scan_person) AND NOT EXISTS "
             "(SELECT 1 FROM temp.move other WHERE other.person = n.person AND other.told IS NULL)) "
             "OR EXISTS (SELECT 1 FROM temp.move other WHERE other.old = move.old AND other.place < move.place "
-            "AND other.told IS NULL))",
+            "AND other.told IS NULL AND other.perhaps IS NULL AND move.perhaps IS NULL))",
             (_SHARED, self._sync),
         ).rowcount
 
@@ -162,7 +177,8 @@ class People(Part):
         while found := self._db.execute(
             "SELECT e.id, e.body, e.identity, p.identity, k.delivered FROM temp.scan_event e "
             "JOIN temp.scan_person p ON p.person = e.person AND p.identity <> e.identity "
-            "LEFT JOIN main.event k ON k.sync = ? AND k.id = e.id WHERE e.id > ? ORDER BY e.id LIMIT ?",
+            f"LEFT JOIN main.event k ON k.sync = ? AND k.id = e.id WHERE e.id > ? AND {_usable('p.identity')} "
+            "ORDER BY e.id LIMIT ?",
             (self._sync, after, GROUP),
         ).fetchall():
             after = found[-1][0]
@@ -170,7 +186,7 @@ class People(Part):
                 "UPDATE temp.scan_event SET identity = ? WHERE id = ?", [(event[3], event[0]) for event in found]
             )
             for event, body, old, new, delivered in found:
-                if body is None or new.startswith("?:"):
+                if body is None:
                     continue
                 payload = to_address(body, old, new)
                 same = payload.digest == delivered and not self._policy.full
@@ -200,14 +216,7 @@ class People(Part):
             "UNION ALL SELECT old, new, 1 FROM temp.move WHERE level IS NOT NULL AND old <> new",
             (self._sync,),
         )
-        here = {"sync": self._sync}
-        events = "FROM temp.stale s JOIN owed_event e ON e.sync = :sync AND e.identity = s.old"
-        for event, body, old, new in self._db.execute(f"SELECT e.id, e.body, s.old, s.new {events}", here).fetchall():
-            payload = to_address(body, old, new)
-            self._db.execute(
-                "UPDATE owed_event SET identity = ?, body = ?, digest = ? WHERE sync = ? AND id = ?",
-                (new, payload.body, payload.digest, self._sync, event),
-            )
+        self._take_events_along()
         for old, new in self._db.execute("SELECT old, new FROM temp.stale WHERE NOT in_result").fetchall():
             (body,) = self._db.execute(
                 "SELECT body FROM owed_user WHERE sync = ? AND identity = ?", (self._sync, old)
@@ -217,14 +226,39 @@ class People(Part):
                 "UPDATE OR IGNORE owed_user SET identity = ?, body = ?, digest = ? WHERE sync = ? AND identity = ?",
                 (new, profile and profile.body, profile and profile.digest, self._sync, old),
             )
+        here = {"sync": self._sync}
         self._db.execute("DELETE FROM owed_user WHERE sync = :sync AND identity IN (SELECT old FROM temp.stale)", here)
+        self._db.execute(  # since when it is owed does not begin anew
+            "UPDATE OR REPLACE debt SET identity = s.new FROM temp.stale s "
+            "WHERE sync = :sync AND debt.identity = s.old",
+            here,
+        )
+
+    def _take_events_along(self) -> None:
+        """Owed events go with their person, or, where that is not known, with the address."""
+        here = {"sync": self._sync}
+        for event, body, old, new in self._db.execute(
+            "SELECT e.id, e.body, s.old, s.new FROM temp.stale s JOIN owed_event e ON e.sync = :sync "
+            "AND e.identity = s.old LEFT JOIN temp.scan_person p ON p.person = e.person "
+            "WHERE e.person IS NULL OR p.identity = s.new UNION "
+            "SELECT e.id, e.body, e.identity, p.identity FROM owed_event e JOIN temp.scan_person p "
+            "ON p.person = e.person AND p.identity <> e.identity WHERE e.sync = :sync "
+            f"AND p.mark < {Mark.KNOWN_REJECTED:d} AND {_usable('p.identity')}",
+            here,
+        ).fetchall():
+            payload = to_address(body, old, new)
+            self._db.execute(
+                "UPDATE owed_event SET identity = ?, body = ?, digest = ? WHERE sync = ? AND id = ?",
+                (new, payload.body, payload.digest, self._sync, event),
+            )
 
     # -- who leaves
 
     def stay(self) -> str:
         """The addresses of whom the result still holds, under another address or with one that is not usable."""
         return (
-            "SELECT old FROM temp.move WHERE told IS NULL UNION ALL SELECT n.address FROM temp.scan_person p "
+            "SELECT old FROM temp.move WHERE told IS NULL UNION ALL SELECT identity FROM temp.perhaps_of "
+            "UNION ALL SELECT n.address FROM temp.scan_person p "
             f"JOIN name_of_id n ON n.sync = {self._sync} AND n.person = p.person "
             f"WHERE n.address IS NOT NULL AND (p.mark >= {Mark.KNOWN_REJECTED:d} OR NOT {_usable('p.identity')})"
         )

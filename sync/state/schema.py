@@ -135,7 +135,12 @@ CREATE TABLE debt (                    -- since when a user is owed something: n
 ) WITHOUT ROWID;
 """
 
-STEPS = (FIRST_SCHEMA, KNOWN_FAILERS, SYNCS, NAMES, DEBTS)
+OWNERS = """
+ALTER TABLE owed_event ADD COLUMN person TEXT;
+"""
+"""Whose event it is, where addresses may change: it goes along with the user id, and to nobody else."""
+
+STEPS = (FIRST_SCHEMA, KNOWN_FAILERS, SYNCS, NAMES, DEBTS, OWNERS)
 """What makes each version of the schema out of the one before; version 1 comes from an empty file."""
 
 

@@ -33,6 +33,7 @@ CREATE TEMP TABLE move (
 CREATE INDEX temp.move_old ON move (old);
 CREATE INDEX temp.move_new ON move (new);
 CREATE TEMP TABLE stale (old TEXT PRIMARY KEY, new TEXT NOT NULL, in_result INTEGER NOT NULL);
+CREATE TEMP TABLE perhaps_of (identity TEXT NOT NULL, person TEXT NOT NULL, PRIMARY KEY (identity, person));
 CREATE TEMP TABLE leaver (place INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE);
 CREATE TEMP TABLE turn (
     place INTEGER PRIMARY KEY, identity TEXT NOT NULL, leaves INTEGER NOT NULL, failed_before INTEGER NOT NULL

@@ -143,6 +143,7 @@ def test_what_the_mapping_leaves_empty_is_said_once(desk: Desk, environ: dict[st
         ("LOG_FILE", ".", "log"),
         ("LOG_FILE", "a file/run.log", "log"),
         ("CSV_DIR", "none", "CSV folder"),
+        ("METRICS_FILE", "/proc/self/metrics.prom", "metrics"),
         ("CSV_DIR", "a file", "CSV folder"),
     ],
 )

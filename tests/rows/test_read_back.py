@@ -87,6 +87,12 @@ def test_names(kind: str) -> None:
     assert [one.field for one in profile_differences(body, {"userId": "1", "dataFields": {}})] == ["email"]
 
 
+def test_the_case_of_a_user_id_tells_two_users_apart() -> None:
+    """Ab1 and aB1 are two."""
+    body = json.dumps({"userId": "Ab1", "dataFields": {}})
+    assert [one.field for one in profile_differences(body, {"userId": "aB1", "dataFields": {}})] == ["userId"]
+
+
 def event(page: str, at: int = JAN) -> dict[str, Any]:
     """An event as it was sent."""
     return {"eventName": "page_view", "createdAt": at, "dataFields": {"page": page}}

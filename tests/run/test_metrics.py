@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import socket
 import stat
-import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,19 +13,9 @@ import pytest
 from sync.run import metrics
 from sync.run.exit_codes import ExitCode
 from sync.run.lock import RunLock, lock_path
+from sync.run.metrics_file import last_success_in
 from sync.sandbox.faults import page
-from tests.harness import PROJECT, World, people, person
-
-DEPLOY = PROJECT / "deploy"
-
-
-def program(name: str) -> str:
-    """A program of Debian's packages; where it is missing the test is left out, and in CI it fails."""
-    found = shutil.which(name)
-    if found is None:
-        assert not os.environ.get("REQUIRE_PROMETHEUS"), f"{name} is missing"
-        pytest.skip(f"{name} is not installed")
-    return found
+from tests.harness import World, people, person
 
 
 @pytest.fixture
@@ -72,6 +55,8 @@ def test_after_a_good_run(world: World) -> None:
         "oldest_debt_seconds": 0,
         'owed kind="profile"': 0,
         'owed kind="event"': 0,
+        'newly_rejected kind="profile"': 0,
+        'newly_rejected kind="event"': 0,
         **{
             f'payloads kind="{kind}" outcome="{outcome}"': 3 if outcome == "delivered" else 0
             for kind in ("profile", "event")
@@ -103,6 +88,47 @@ def test_after_a_run_that_failed(world: World, monkeypatch: pytest.MonkeyPatch) 
     world.iterable.faults = None
     world.run()
     assert (series(world)["exit_code"], series(world)["oldest_debt_seconds"]) == (0, 0)
+
+
+def test_an_exit_that_is_owed_has_its_age(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has left the result and could not be told is owed that."""
+    world.run()
+    world.rows = people(2)
+    world.iterable.faults = lambda request: page(503, "down") if b"user3@" in request.body else None
+    for now in (1_000_000.0, 1_000_300.0):
+        monkeypatch.setattr("sync.run.steps.time.time", lambda now=now: now)
+        world.run()
+    world.breaks_after = 1
+    monkeypatch.setattr("sync.run.steps.time.time", lambda: 1_000_900.0)
+    world.run()
+    assert (series(world)['owed kind="profile"'], series(world)["oldest_debt_seconds"]) == (1, 900)
+    world.iterable.faults, world.breaks_after = None, None
+    world.run()
+    assert (series(world)['owed kind="profile"'], series(world)["oldest_debt_seconds"]) == (0, 0)
+
+
+def test_newly_rejected(world: World) -> None:
+    """A row that cannot be sent is told of once."""
+    world.rows = [person(1, email="no address"), *people(3)[1:]]
+    world.run()
+    assert series(world)['newly_rejected kind="profile"'] == 1
+    world.run()
+    assert series(world)['newly_rejected kind="profile"'] == 0
+
+
+def test_a_destination_with_odd_characters(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last success and the name of the sync are found again, whatever the label before them holds."""
+    world.environ["DESTINATION"] = 'prod{eu}, "sync="'
+    world.run()
+    file = world.folder / "metrics" / "sync.prom"
+    before = last_success_in(file)
+    assert before > 0
+    world.breaks_after = 1
+    world.run()
+    assert last_success_in(file) == before
+    world.environ |= {"SYNC_NAME": "orders", "SEGMENT_FIELD": "orders"}
+    assert world.main() == ExitCode.USAGE
+    assert "holds the series of the sync default" in capsys.readouterr().err
 
 
 def test_database_down(world: World) -> None:
@@ -190,6 +216,13 @@ def test_a_folder_that_is_not_there(world: World, capsys: pytest.CaptureFixture[
     assert "there is no folder" in capsys.readouterr().err
 
 
+def test_a_folder_that_is_named_and_not_there(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """The slash says that it is one: a file of that name would be in its way."""
+    world.environ["METRICS_FILE"] = f"{world.folder}/none/"
+    assert world.main() == ExitCode.USAGE
+    assert "there is no such folder" in capsys.readouterr().err
+
+
 def test_a_file_that_cannot_be_replaced(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A warning, and the run is what it was; the old file stays whole."""
     world.run()
@@ -215,86 +248,3 @@ def test_a_link_leads_to_the_file(world: World) -> None:
 
 
 # -- read by the programs that will read it
-
-
-def test_promtool_has_nothing_to_say(world: World) -> None:
-    """`promtool check metrics` takes the file as it is, also with retries in it."""
-    world.iterable.faults = lambda request: page(503, "x") if b"user2" in request.body and not request.status else None
-    world.run()
-    text = (world.folder / "metrics" / "sync.prom").read_bytes()
-    told = subprocess.run([program("promtool"), "check", "metrics"], input=text, capture_output=True, check=False)
-
-    assert (told.returncode, told.stderr.decode(), told.stdout.decode()) == (0, "", "")
-
-
-@pytest.mark.parametrize("what", [("check", "rules", "alerts.yml"), ("test", "rules", "alerts_test.yml")])
-def test_alert_rules(what: tuple[str, str, str]) -> None:
-    """The rules can be loaded, and each fires for the sync that it is about and for no other."""
-    *command, file = what
-    told = subprocess.run(
-        [program("promtool"), *command, str(DEPLOY / file)], capture_output=True, text=True, check=False
-    )
-
-    assert told.returncode == 0, told.stdout + told.stderr
-
-
-def test_alert_rules_name_series_that_there_are(world: World) -> None:
-    """A series with another name would never fire."""
-    world.run()
-    written = (world.folder / "metrics" / "sync.prom").read_text()
-    named = set(re.findall(r"iterable_sync_\w+", (DEPLOY / "alerts.yml").read_text()))
-
-    assert all(f"# TYPE {name} gauge" in written for name in named - {"iterable_sync_"})
-
-
-@contextmanager
-def node_exporter(folder: Path) -> Iterator[str]:
-    """A real one that reads this folder; its URL."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    command = [program("prometheus-node-exporter"), "--collector.disable-defaults", "--collector.textfile"]
-    command += [f"--collector.textfile.directory={folder}", f"--web.listen-address=127.0.0.1:{port}"]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as running:
-        try:
-            yield f"http://127.0.0.1:{port}/metrics"
-        finally:
-            running.terminate()
-
-
-def asked(url: str) -> str:
-    """What the exporter says, as soon as it listens."""
-    for _ in range(400):
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                return str(answer.read(), "utf-8")
-        except OSError:
-            time.sleep(0.025)
-    raise AssertionError("the exporter does not listen")
-
-
-def test_node_exporter_serves_them(world: World) -> None:
-    """The series of two syncs, as they are in the files."""
-    world.environ["METRICS_FILE"] = str(world.folder / "metrics")
-    world.run()
-    world.environ |= {"SYNC_NAME": "orders", "SEGMENT_FIELD": "orders"}
-    world.iterable.faults = lambda _request: page(503, "down")
-    world.run()
-    with node_exporter(world.folder / "metrics") as url:
-        served = asked(url)
-
-    assert "node_textfile_scrape_error 0" in served
-    codes = dict(re.findall(r'^iterable_sync_exit_code\{.*sync="(\w+)"\} (\d)$', served, re.MULTILINE))
-    assert codes == {"default": "0", "orders": "1"}
-
-
-def test_systemd_units(tmp_path: Path) -> None:
-    """`systemd-analyze verify` has nothing to say, with a program that is there."""
-    analyze = program("systemd-analyze") if shutil.which("systemd-analyze") else pytest.skip("there is no systemd")
-    for name in ("iterable-sync.service", "iterable-sync.timer"):
-        unit = (DEPLOY / name).read_text().replace("/opt/iterable-sync/.venv/bin/python", sys.executable)
-        (tmp_path / name).write_text(unit.replace("User=iterable", "User=root"))
-    units = [str(tmp_path / name) for name in ("iterable-sync.service", "iterable-sync.timer")]
-    told = subprocess.run([analyze, "verify", *units], capture_output=True, text=True, check=False)
-
-    assert (told.returncode, told.stderr) == (0, "")

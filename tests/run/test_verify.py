@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import csv
+import os
+import re
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
 from sync.rows.columns import Column, Kind
 from sync.run import verify as module
 from sync.run.exit_codes import ExitCode
-from sync.sandbox.faults import page, refused
+from sync.run.lock import RunLock, lock_path
+from sync.sandbox.answers import Request
+from sync.sandbox.faults import Fault, page, refused
 from sync.sandbox.names import ProjectType
 from sync.sandbox.rules import ProjectRules
 from sync.sandbox.users import Profile
@@ -211,6 +218,53 @@ def test_a_key_that_is_refused(world: World, capsys: pytest.CaptureFixture[str])
     assert "Iterable cannot be read: 401 BadApiKey" in capsys.readouterr().err
 
 
+def test_a_user_whom_iterable_refuses_to_show(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """He differs, with the reason; the others are compared."""
+    change(world, 2, first_name="x")
+
+    def refuse(request: Request) -> Fault | None:
+        asked = unquote(f"{request.path}?{request.query}")
+        named = request.method == "GET" and re.search(r"user1@|byUserId/1\b|userId=1\b", asked)
+        return refused(400, "ForgottenUserError", "User is forgotten") if named else None
+
+    world.iterable.faults = refuse
+    code, lines = verified(world, capsys)
+
+    assert code == ExitCode.INCOMPLETE
+    assert sum("Iterable refuses to show him" in line for line in lines) == 1
+    assert lines[-1] == "10 of 12 users are at Iterable as in the database"
+
+
+def test_a_run_that_was_killed_long_ago_is_not_waited_for(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it sent may be seen by now."""
+    monkeypatch.setattr(module, "VISIBLE_AFTER", 60.0)
+    state = world.settings.state_file
+    with closing(sqlite3.connect(state)) as db, db:
+        db.execute("UPDATE run SET summary = NULL, started = '2026-01-01 03:00:00'")
+    for path in state.parent.glob(f"{state.name}*"):
+        os.utime(path, (1_767_300_000, 1_767_300_000))
+    lock_path(state).write_text("pid 99999999, started 2026-01-01 03:00:00\n")
+    change(world, 1, first_name="x")
+    waits: list[float] = []
+    monkeypatch.setattr(module.verify, "__kwdefaults__", {"sleep": waits.append})
+
+    assert verified(world, capsys)[0] == ExitCode.INCOMPLETE
+    assert waits == []
+
+
+def test_a_list_that_cannot_be_written_is_still_told(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """The differences are on the screen, whatever becomes of the file."""
+    change(world, 1, first_name="x")
+    world.environ["CSV_DIR"] = "/proc/self"
+    code, lines = verified(world, capsys)
+
+    assert code == ExitCode.INCOMPLETE
+    assert 'first_name: sent "Name 1", found "x"' in lines[0]
+    assert not any("all differences" in line for line in lines)
+
+
 def test_nobody_to_compare(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """Another project, of which the state knows nothing: it is said."""
     world.environ["DESTINATION"] = "another"
@@ -230,8 +284,6 @@ def test_an_api_that_is_down(world: World, capsys: pytest.CaptureFixture[str]) -
 
 def test_repair_needs_the_lock(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """While a run holds it nothing is repaired: exit 4."""
-    from sync.run.lock import RunLock, lock_path
-
     change(world, 1, first_name="x")
     with RunLock(lock_path(world.settings.state_file)):
         assert verified(world, capsys)[0] == ExitCode.INCOMPLETE

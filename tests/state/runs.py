@@ -53,7 +53,17 @@ class Runs:
 
     def begin(self, rows: Sequence[Row], mapping: Mapping = MAPPING, **policy: Any) -> Plan:
         """Rows in; the debts are in the state when this returns."""
-        for table in ("scan_user", "scan_person", "scan_event", "move", "stale", "leaver", "turn", "refused_line"):
+        for table in (
+            "scan_user",
+            "scan_person",
+            "scan_event",
+            "move",
+            "stale",
+            "perhaps_of",
+            "leaver",
+            "turn",
+            "refused_line",
+        ):
             self.state.db.execute(f"DROP TABLE IF EXISTS temp.{table}")  # those of the run before, which is over
         policy.setdefault("segment_field", mapping.segment_field)
         self.outbox = Outbox(self.state, self.sync, Policy(**policy), self.today)
