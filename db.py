@@ -10,7 +10,7 @@ import logging
 import socket
 import ssl
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -37,7 +37,8 @@ from sync.rows.server_errors import (
 )
 from sync.rows.source import ResultSet, Source, SourceError
 from sync.rows.statement import bound_values, parse
-from sync.rows.wire_types import Field, Reader, column_kind, reader
+from sync.rows.wire_rows import row_parser
+from sync.rows.wire_types import Field, column_kind
 
 __all__ = ["MySQLParams", "connect"]
 
@@ -74,11 +75,19 @@ class _Connection(Connection):
             return cursor.fetchall()
 
 
+class _Packet(Protocol):
+    """The bytes of one row, as the driver takes them off the wire."""
+
+    def get_all_data(self) -> bytes:
+        """All of them."""
+
+
 class _Result(Protocol):
     """What the driver keeps of a result while its rows are read."""
 
     fields: Sequence[Field]
-    converters: Sequence[tuple[str | None, Reader | None]]
+    _read_row_from_packet: Callable[[_Packet], tuple[Any, ...]]
+    _read_rowdata_packet_unbuffered: Callable[[], tuple[Any, ...] | None]
     unbuffered_active: bool
     has_next: bool
     warning_count: int
@@ -96,9 +105,15 @@ class _Cursor(SSCursor):
         return [Column(each.name, column_kind(each)) for each in self._fields]
 
     def read_what_comes(self) -> None:
-        """Have the rows read by our rules: the driver's own raise on a type that they do not know."""
+        """Have the rows read by our rules: the driver's own raise on a type that they do not know, and take longer."""
         if self._result is not None:
-            self._result.converters = [(None, reader(each)) for each in self._fields]
+            parse = row_parser(self._fields)
+            self._result._read_row_from_packet = lambda packet: parse(packet.get_all_data())
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """The rows of the result, one at a time."""
+        assert self._result is not None  # noqa: S101 - a result with columns was asked for
+        return iter(self._result._read_rowdata_packet_unbuffered, None)
 
     @property
     def _fields(self) -> Sequence[Field]:
@@ -152,7 +167,7 @@ class _MySQL:
 
     def _rows(self, cursor: _Cursor) -> Iterator[tuple[Any, ...]]:
         with _advice(self._params, IN_THE_QUERY):
-            yield from cursor.fetchall_unbuffered()
+            yield from cursor.rows()
             if _warned_at_the_end(cursor):
                 _hear_warnings(self._connection, self._params.address)
         if cursor.forgotten:  # else a result closed half way would look complete

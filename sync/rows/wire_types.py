@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Protocol
 
 from pymysql.constants import FIELD_TYPE
@@ -69,17 +70,18 @@ def column_kind(field: Field) -> Kind:
 Reader = Callable[[bytes], Any]
 
 
-def reader(field: Field) -> Reader | None:
-    """What makes a value of the bytes on the wire, and never raises; None leaves them as they are.
+def reader(field: Field) -> Reader:
+    """What makes a value of the bytes on the wire, and never raises.
 
     A column that is never mapped must not stop a run, so what cannot be read is handed on as it came: whoever maps
     the column refuses it by name.
     """
     if field.type_code == FIELD_TYPE.BIT:
         return _number_of_bits
-    kind = column_kind(field)
-    if kind is Kind.BINARY:
-        return None
+    if column_kind(field) is Kind.BINARY:
+        return bytes
+    if field.type_code in _MOMENTS:
+        return _moment
     convert = decoders.get(field.type_code)
     return _text if convert in (None, through) else _tolerant(convert)
 
@@ -95,7 +97,18 @@ def _text(data: bytes) -> str | bytes:
         return data
 
 
-def _tolerant(convert: Callable[[str], Any]) -> Reader:
+_MOMENTS = frozenset({FIELD_TYPE.DATETIME, FIELD_TYPE.TIMESTAMP})
+
+
+def _moment(data: bytes) -> datetime | str | bytes:
+    """A server writes every moment in the one form that Python reads, but for those that Python does not have."""
+    try:
+        return datetime.fromisoformat(data.decode("ascii"))
+    except ValueError:  # the zero date, 30 February
+        return _text(data)
+
+
+def _tolerant(convert: Callable[[Any], Any]) -> Reader:
     def read(data: bytes) -> Any:
         try:
             return convert(data.decode("ascii"))

@@ -313,3 +313,14 @@ def test_prune_removes_what_crashed_runs_left(tmp_path: Path) -> None:
     with CsvExport(tmp_path / export(2), ["a"]):
         assert [path.name for path in prune(tmp_path, 0)] == [f".{export(1)}.abc.part"]
     assert names_in(tmp_path) == [".other.part", export(2)]
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_one_formula_among_harmless_values(tmp_path: Path, place: int) -> None:
+    """A row is looked at as a whole, and the one value that is none is found wherever it stands."""
+    row: dict[str, Any] = {"a": "Ann", "b": 7, "c": None, "d": "x"}
+    row["abcd"[place]] = "=1+1"
+    path = tmp_path / "out.csv"
+    export_results_to_csv([row], str(path))
+    with path.open(newline="") as file:
+        assert list(csv.reader(file))[1][place] == "'=1+1"
