@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
 from itertools import islice
@@ -25,7 +25,9 @@ from requests.adapters import BaseAdapter
 import main
 from iterable_client import IterableClient
 from sync.delivery.stop import Stop
-from sync.rows.columns import Column, Kind, Row
+from sync.rows.columns import Column, Kind, Row, Values
+from sync.rows.fingerprint import Reading
+from sync.rows.mapping import Mapping as FieldMapping
 from sync.rows.source import ResultSet, SourceError
 from sync.run import job as job_module
 from sync.run import steps as sync
@@ -72,6 +74,11 @@ def person(number: int, **changes: Any) -> Row:
 def people(count: int) -> list[Row]:
     """Users 1 to *count*."""
     return [person(number) for number in range(1, count + 1)]
+
+
+def to_load(rows: Iterable[Row], mapping: FieldMapping) -> tuple[Iterator[Values], Reading]:
+    """The rows as a run gives them to its outbox."""
+    return (tuple(row[column.name] for column in COLUMNS) for row in rows), Reading(mapping, COLUMNS)
 
 
 def address(number: int) -> str:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 Row = dict[str, Any]
 """One row of the query: column name -> Python value, as the database driver gave it."""
+
+
+Values = Sequence[Any]
+"""One row of the query: its values, in the order of the columns."""
 
 
 class Kind(enum.Enum):

@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import csv
 import fcntl
-import json
 import logging
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import date, datetime, timedelta
-from decimal import Decimal
+from datetime import datetime
 from errno import ENOENT
 from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TextIO
 
+from sync.rows.cells import cell, defused, is_harmless
 from sync.rows.columns import Column
-from sync.rows.values import time_text
 
 logger = logging.getLogger("csv_export")
 
@@ -177,7 +175,7 @@ class CsvExport:
         self._file = open(handle, "w", encoding="utf-8", errors="backslashreplace", newline="")  # noqa: PTH123
         try:
             self._writerow = csv.writer(self._file).writerow
-            self._writerow([_defused(name) for name in self._columns])
+            self._writerow([defused(name) for name in self._columns])
         except BaseException:
             self._discard()
             raise
@@ -205,7 +203,7 @@ class CsvExport:
 
     def write_values(self, values: Sequence[Any]) -> None:
         """Write one row, whose values are in the order of the header."""
-        self._writerow(values if _is_harmless(values) else [_cell(value) for value in values])
+        self._writerow(values if is_harmless(values) else [cell(value) for value in values])
         self.count += 1
 
     def _misfit(self, row: Mapping[str, Any]) -> str:
@@ -290,62 +288,3 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
     finally:
         os.close(handle)
-
-
-# -- cells ---------------------------------------------------------------------------------------------------
-
-# A spreadsheet runs text as a formula when it starts with one of these, also in the full width of East Asian
-# keyboards; it ignores space before them, and some take a leading tab or line break as a way in.
-_FORMULA: Final = re.compile(r"[\t\r\n]|[\s\0\u200b-\u200f\u2060\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
-_SIGNED_NUMBER: Final = re.compile(r"[+-](?:\d+(?:[.,]\d+)*|\.\d+)(?:[eE][+-]?\d+)?%?", re.ASCII)
-_PHONE_NUMBER: Final = re.compile(r"\+\d[\d ().-]*", re.ASCII)
-
-
-def _defused(text: str) -> str:
-    """Return the text with an apostrophe before it if a spreadsheet would run it.
-
-    >>> [_defused(text) for text in ("=1+1", " @SUM(A1)", "-5", "+1 (555) 123-4567", "a=b")]
-    ["'=1+1", "' @SUM(A1)", '-5', '+1 (555) 123-4567', 'a=b']
-    """
-    if text[:1].isalnum() or not _FORMULA.match(text):
-        return text
-    if _SIGNED_NUMBER.fullmatch(text.strip(" ")) or _PHONE_NUMBER.fullmatch(text.strip(" ")):
-        return text
-    return f"'{text}"
-
-
-def _json_text(value: object) -> str:
-    return _defused(json.dumps(value, ensure_ascii=False, default=str))
-
-
-def _other(value: object) -> str:
-    return _defused(str(value))
-
-
-_WRITERS: Final[dict[type, Callable[[Any], object]]] = {
-    bytes: lambda value: f"0x{value.hex()}",
-    bytearray: lambda value: f"0x{value.hex()}",
-    datetime: str,  # 2026-01-13 14:31:22, with a fraction only where there is one
-    timedelta: time_text,
-    dict: _json_text,
-    list: _json_text,
-}
-_PLAIN: Final = frozenset({int, float, bool, Decimal, type(None)})  # written right by the csv module
-_PLAIN_OR_TEXT: Final = _PLAIN | {str, datetime, date}
-
-
-def _is_harmless(values: Sequence[Any]) -> bool:
-    """Whether no value of a row needs `_cell`: for most rows a look at the first characters of its texts is enough."""
-    if not _PLAIN_OR_TEXT.issuperset(map(type, values)):
-        return False
-    firsts = "".join([value[:1] for value in values if type(value) is str])
-    return firsts.isalnum() or not firsts
-
-
-def _cell(value: Any) -> object:
-    kind = type(value)
-    if kind is str:
-        return _defused(value)
-    if kind in _PLAIN:
-        return value
-    return _WRITERS.get(kind, _other)(value)

@@ -44,6 +44,11 @@ _PINNED: Final[tuple[tuple[Any, str, Callable[[Any], str]], ...]] = (
 
 def pinned(value: Any) -> str:
     """Write a raw value so that two values never look the same: type tag, length, text."""
+    if type(value) is str:  # by far the most, and so first
+        return f"s{len(value)}:{value}"
+    if type(value) is datetime:
+        text = value.isoformat(" ", "microseconds")
+        return f"t{len(text)}:{text}"
     for types, tag, write in _PINNED:
         if isinstance(value, types):
             text = write(value)

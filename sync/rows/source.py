@@ -36,9 +36,13 @@ class ResultSet:
 
     def __iter__(self) -> Iterator[Row]:
         names = [column.name for column in self.columns]
+        for row in self.values():
+            yield dict(zip(names, row, strict=True))
+
+    def values(self) -> Iterator[Sequence[Any]]:
+        """The rows as their values, in the order of the columns."""
         try:
-            for row in self._rows:
-                yield dict(zip(names, row, strict=True))
+            yield from self._rows
         finally:
             self.close()
 

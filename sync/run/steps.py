@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime
+from itertools import islice
 
 from iterable_client import IterableClient
 from sync.delivery.dispatcher import Dispatcher
@@ -17,9 +18,9 @@ from sync.delivery.stop import Stop
 from sync.delivery.tally import Tally
 from sync.delivery.watch import Watch
 from sync.delivery.workers import Sender
-from sync.rows.columns import Row
+from sync.rows.columns import Values
 from sync.rows.export import EXPORT_STEM, CsvExport, export_rejected, prune
-from sync.rows.payloads import PayloadBuilder, RowPayloads
+from sync.rows.fingerprint import Reading
 from sync.rows.source import ResultSet
 from sync.run.announcement import announce
 from sync.run.env_file import DEFAULT_SYNC
@@ -183,6 +184,8 @@ def _take_steps(job: Job, state: State, summary: Summary, stop: Stop, interrupti
     with interruption.delivering():
         announce(plan, outbox, job, summary)
         _deliver(job, outbox, plan, summary, stop)
+        if not stop.is_set():
+            outbox.remember()
         with _only_warned("the rejected rows are not in a file of their own"):
             _write_rejected(export, outbox, summary)
         for stem in (export_stem(settings.sync_name), rejected_name(export_stem(settings.sync_name))):
@@ -202,17 +205,17 @@ def _only_warned(what: str) -> Iterator[None]:
 
 def load_rows(job: Job, outbox: Outbox, on_record: OnRecord) -> int:
     """Stream the result into the outbox and close the database; returns the number of rows."""
-    with _result(job, on_record) as (result, builder), job.reading() as read:
-        return outbox.load(builder.build(row) for row in _counted(result, read))
+    with _result(job, on_record) as (result, reading), job.reading() as read:
+        return outbox.load(_counted(result.values(), read), reading)
 
 
 def export_rows(job: Job, outbox: Outbox, on_record: OnRecord) -> CsvExport:
     """As `load_rows`, through the CSV."""
-    with _result(job, on_record) as (result, builder):
+    with _result(job, on_record) as (result, reading):
         export = new_export(job, result.columns)
         try:
             with export, job.reading() as read:
-                outbox.load(_exported(export, builder, _counted(result, read)))
+                outbox.load(_exported(export, _counted(result.values(), read)), reading)
         except OSError as error:
             reason = error.strerror or str(error)
             raise ExportError(
@@ -222,29 +225,26 @@ def export_rows(job: Job, outbox: Outbox, on_record: OnRecord) -> CsvExport:
 
 
 @contextmanager
-def _result(job: Job, on_record: OnRecord) -> Iterator[tuple[ResultSet, PayloadBuilder]]:
-    """The result of the query, and what makes payloads of its rows; the database is closed afterwards."""
+def _result(job: Job, on_record: OnRecord) -> Iterator[tuple[ResultSet, Reading]]:
+    """The result of the query, and what is made of its rows; the database is closed afterwards."""
     with closing(job.connect()) as source:
         logger.info("Connected to %s: %s", source.description, source.server)
         result = job.query(source)
         on_record.check(result.columns)
-        yield result, PayloadBuilder(on_record.mapping, result.columns, address_ids=on_record.address_ids)
+        yield result, Reading(on_record.mapping, result.columns, address_ids=on_record.address_ids)
 
 
-def _counted(result: Iterable[Row], read: Callable[[int], object]) -> Iterator[Row]:
+def _counted(rows: Iterator[Values], read: Callable[[int], object]) -> Iterator[Values]:
     """The rows; `read` is told of a hundred at once."""
-    number = 0
-    for number, row in enumerate(result, start=1):
+    while some := list(islice(rows, 100)):
+        yield from some
+        read(len(some))
+
+
+def _exported(export: CsvExport, rows: Iterable[Values]) -> Iterator[Values]:
+    for row in rows:
+        export.write_values(row)
         yield row
-        if number % 100 == 0:
-            read(100)
-    read(number % 100)
-
-
-def _exported(export: CsvExport, builder: PayloadBuilder, result: Iterable[Row]) -> Iterator[RowPayloads]:
-    for row in result:
-        export.write(row)
-        yield builder.build(row)
 
 
 def _deliver(job: Job, outbox: Outbox, plan: Plan, summary: Summary, stop: Stop) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
+from sync.rows.columns import Values
+from sync.rows.fingerprint import Reading
 from sync.rows.payloads import Event, Payload, RejectedEvent, RowPayloads, to_address, under_id
 from sync.rows.rejection import Rejection
 from sync.state.owed import Mark
-from sync.state.scope import GROUP, Part
+from sync.state.scope import GROUP, Part, RunScope
+from sync.state.unchanged import Collected, Unchanged
 
 _Known = Mapping[Any, tuple[bytes | None, bytes | None, int]]
 """Key -> digests delivered and rejected, and whether the rejection is tried again in every run."""
@@ -24,55 +28,82 @@ class _Addresses(NamedTuple):
 class Comparison(Part):
     """Takes the rows of one result, a group at a time, and marks each payload with what the state says of it."""
 
-    def load(self, rows: Iterable[RowPayloads]) -> int:
+    def __init__(self, run: RunScope, unchanged: Unchanged) -> None:
+        super().__init__(run)
+        self._unchanged = unchanged
+
+    def load(self, rows: Iterable[Values], reading: Reading) -> int:
         """Take all rows of the result and return how many there were; a group at a time is in memory."""
-        group: list[tuple[int, RowPayloads]] = []
-        line = 0
-        for line, row in enumerate(rows, start=1):
-            group.append((line, row))
-            if len(group) == GROUP:
-                self._load_group(group)
-                group.clear()
-        self._load_group(group)
-        return line
+        waiting = iter(rows)
+        count = 0
+        while group := list(islice(waiting, GROUP)):
+            with self._state.snapshot():  # the database holds its result for us meanwhile, and not for long
+                fingerprints = list(map(reading.fingerprint, group))
+                if collected := self._unchanged.sort_out(count + 1, group, fingerprints):
+                    self._collect(collected, reading)
+            count += len(group)
+        return count
 
-    def _load_group(self, group: Sequence[tuple[int, RowPayloads]]) -> None:
-        with self._state.snapshot():  # the database holds its result for us meanwhile, and not for long
-            users = self._known("profile", "identity", "again", [row.identity for _, row in group])
-            addresses = self._addresses([row for _, row in group])
-            ids = {line: _ids(row, addresses.get(row.person, _Addresses())) for line, row in group if row.event}
-            events = self._known("event", "id", "0", [key for keys in ids.values() for key in keys])
-            self._put_users(group, users)
-            self._db.executemany(
-                "INSERT INTO temp.scan_event (id, identity, person, moment, line, mark, digest, body, reason, kept) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET merged = merged + 1, "
-                "merged_line = COALESCE(merged_line, excluded.line) WHERE digest <> excluded.digest",
-                [
-                    self._event_row(
-                        line,
-                        row,
-                        _as_known(row.event, ids[line], events),
-                        events,
-                        addresses.get(row.person, _Addresses()),
-                    )
-                    for line, row in group
-                    if row.event
-                ],
-            )
+    def _collect(self, rows: Sequence[Collected], reading: Reading) -> None:
+        made = {row.line: reading.payloads(row.values) for row in rows if row.delivered is None}
+        users = self._known("profile", "identity", "again", [row.identity for row in made.values()])
+        addresses = self._addresses(made.values())
+        ids = {line: _ids(row, addresses.get(row.person, _Addresses())) for line, row in made.items() if row.event}
+        events = self._known("event", "id", "0", [key for keys in ids.values() for key in keys])
+        user_rows: list[tuple[Any, ...]] = []
+        event_rows: list[tuple[Any, ...]] = []
+        for row in rows:
+            self._take_known(row, user_rows, event_rows)
+            if not (payloads := made.get(row.line)):
+                continue
+            user_rows.append(self._user_row(row, payloads, users))
+            if payloads.event:
+                known = addresses.get(payloads.person, _Addresses())
+                event = _as_known(payloads.event, ids[row.line], events)
+                event_rows.append(self._event_row(row, payloads, event, events, known))
+        self._put_users(user_rows)
+        self._put_events(event_rows)
 
-    def _put_users(self, group: Sequence[tuple[int, RowPayloads]], known: _Known) -> None:
+    def _take_known(self, row: Collected, user_rows: list[tuple[Any, ...]], event_rows: list[tuple[Any, ...]]) -> None:
+        """The entries of payloads that were delivered as their rows say: of this row, and of those before it."""
+        it, before, same = row.fingerprint, row.user_before, row.event_before
+        if it is None:
+            return
+        who = (it.person, it.identity) if self._policy.follows_addresses else (it.identity, None)
+        person = it.person if self._policy.follows_addresses else None
+        if before:
+            payload = (Mark.UNCHANGED, before.delivered, None, None, None, None, before.fingerprint)
+            user_rows.append((*who, before.moment, row.line, *payload))
+        if same:
+            unchanged = (Mark.UNCHANGED, same.delivered, None, None, None, same.fingerprint)
+            event_rows.append((it.event_id, it.identity, person, it.moment, row.line, *unchanged))
+        profile, event = row.delivered or (None, None)
+        if profile:
+            payload = (Mark.UNCHANGED, profile, None, None, None, None, it.profile or b"")
+            user_rows.append((*who, it.moment, row.line, *payload))
+        if event:
+            unchanged = (Mark.UNCHANGED, event, None, None, None, it.event or b"")
+            event_rows.append((it.event_id, it.identity, person, it.moment, row.line, *unchanged))
+
+    def _put_users(self, rows: Sequence[tuple[Any, ...]]) -> None:
         """One entry for each identity, or where addresses may change for each person: that of the newest row."""
-        if self._policy.follows_addresses:
-            table, key, names = "scan_person", "person", ("identity",)
-            rows = [(row.person, row.identity, *self._user_row(line, row, known)) for line, row in group]
-        else:
-            table, key, names = "scan_user", "identity", ("address",)
-            rows = [(row.identity, row.address or None, *self._user_row(line, row, known)) for line, row in group]
-        columns = (*names, "moment", "line", "mark", "digest", "body", "reason", "lacks", "kept")
+        follows = self._policy.follows_addresses
+        table, key, name = ("scan_person", "person", "identity") if follows else ("scan_user", "identity", "address")
+        columns = (name, "moment", "line", "mark", "digest", "body", "reason", "lacks", "kept", "fingerprint")
         self._db.executemany(
             f"INSERT INTO temp.{table} ({key}, {', '.join(columns)}) VALUES (?{', ?' * len(columns)}) ON CONFLICT "
             f"({key}) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in columns)} "
             "WHERE excluded.moment > moment",
+            rows,
+        )
+
+    def _put_events(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """One entry for each event: that of the first row."""
+        self._db.executemany(
+            "INSERT INTO temp.scan_event "
+            "(id, identity, person, moment, line, mark, digest, body, reason, kept, fingerprint) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET merged = merged + 1, "
+            "merged_line = COALESCE(merged_line, excluded.line) WHERE digest <> excluded.digest",
             rows,
         )
 
@@ -82,7 +113,7 @@ class Comparison(Part):
         query = f"SELECT {key}, delivered, rejected, {again} FROM main.{table} WHERE sync = ? AND {key} IN ({marks})"
         return {row[0]: row[1:] for row in self._db.execute(query, (self._sync, *keys))}
 
-    def _addresses(self, rows: Sequence[RowPayloads]) -> Mapping[str, _Addresses]:
+    def _addresses(self, rows: Iterable[RowPayloads]) -> Mapping[str, _Addresses]:
         """The addresses on record of these persons."""
         if not (self._policy.follows_addresses or self._policy.address_ids):
             return {}
@@ -105,16 +136,23 @@ class Comparison(Part):
         for_good = digest == rejected_before and not again and not self._policy.retry_rejected
         return Mark.KNOWN_REJECTED if for_good else Mark.OWED
 
-    def _user_row(self, line: int, row: RowPayloads, users: _Known) -> tuple[Any, ...]:
+    def _user_row(self, collected: Collected, row: RowPayloads, users: _Known) -> tuple[Any, ...]:
         profile = row.profile
+        names = (row.person, row.identity) if self._policy.follows_addresses else (row.identity, row.address or None)
         if profile is None:
-            return row.moment, line, Mark.NONE, None, None, None, None, None
+            return *names, row.moment, collected.line, Mark.NONE, None, None, None, None, None, None
         mark = self._mark(profile.digest, isinstance(profile, Rejection), users.get(row.identity))
         body = profile.body if isinstance(profile, Payload) and mark is Mark.OWED else None
         reason = profile.reason if isinstance(profile, Rejection) else None
-        return row.moment, line, mark, profile.digest, body, reason, row.lacks or None, self._kept(profile, mark)
+        it = collected.fingerprint
+        fingerprint = it.profile if it and not row.lacks else None  # whom a name lacks is told in every run
+        kept = self._kept(profile, mark)
+        payload = (mark, profile.digest, body, reason, row.lacks or None, kept, fingerprint)
+        return *names, row.moment, collected.line, *payload
 
-    def _event_row(self, line: int, row: RowPayloads, event: Any, events: _Known, known: _Addresses) -> tuple[Any, ...]:
+    def _event_row(
+        self, collected: Collected, row: RowPayloads, event: Any, events: _Known, known: _Addresses
+    ) -> tuple[Any, ...]:
         key = bytes.fromhex(event.id)
         rejected = not isinstance(event, Event)
         mark = self._mark(event.digest, rejected, events.get(key))
@@ -125,7 +163,9 @@ class Comparison(Part):
         reason = event.reason if rejected else None
         person = row.person if self._policy.follows_addresses else None
         kept = event.body if moves_along else self._kept(event, mark)
-        return key, row.identity, person, row.moment, line, mark, event.digest, body, reason, kept
+        fingerprint = collected.fingerprint.event if collected.fingerprint else None
+        payload = (mark, event.digest, body, reason, kept, fingerprint)
+        return key, row.identity, person, row.moment, collected.line, *payload
 
     def _kept(self, payload: Any, mark: Mark) -> str | None:
         """The body of what is unchanged, where it is asked for."""

@@ -8,6 +8,7 @@ from sync.state.owed import Counts, Mark, Plan
 from sync.state.people import People
 from sync.state.scope import Part, RunScope
 from sync.state.segment import Segment
+from sync.state.unchanged import SEEN_EXACT, Unchanged
 
 FORGET_AFTER = 90
 """Days: what was in no result for so long may be forgotten."""
@@ -15,15 +16,13 @@ FORGET_AFTER = 90
 OTHERS = 5
 """Users to each that is moved: about as users/update may be called more often than users/updateEmail."""
 
-SEEN_EXACT = 7
-"""Days: `seen` is only written when it is older, so that a run in which nothing changed writes next to nothing."""
-
 
 class Debts(Part):
     """Turns the compared rows into debts, in one commit."""
 
-    def __init__(self, run: RunScope) -> None:
+    def __init__(self, run: RunScope, unchanged: Unchanged) -> None:
         super().__init__(run)
+        self._unchanged = unchanged
         self.people = People(run)
         self._segment = Segment(run, self.people)
 
@@ -164,6 +163,7 @@ class Debts(Part):
 
     def _count(self, plan: Plan) -> None:
         """Everything but what is owed has its outcome now."""
+        plan.users.unchanged, plan.events.unchanged = self._unchanged.users, self._unchanged.events
         kinds: tuple[tuple[str, Counts], ...] = (("scan_user", plan.users), ("scan_event", plan.events))
         for table, counts in kinds:
             for mark, count in self._db.execute(f"SELECT mark, COUNT(*) FROM temp.{table} GROUP BY mark"):

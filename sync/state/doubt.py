@@ -35,12 +35,12 @@ class Doubt(Part):
         self._mark_names(profiles)
         self._db.executemany(
             "INSERT INTO main.profile (sync, identity, in_segment, seen) VALUES (?, ?, ?, ?) "
-            "ON CONFLICT DO UPDATE SET delivered = NULL, "
+            "ON CONFLICT DO UPDATE SET delivered = NULL, fingerprint = NULL, "
             "in_segment = CASE in_segment WHEN 0 THEN excluded.in_segment ELSE in_segment END",
             [(self._sync, identity, perhaps, self._today) for identity in profiles],
         )
         self._db.executemany(
-            "UPDATE main.event SET delivered = NULL WHERE sync = ? AND id = ?",
+            "UPDATE main.event SET delivered = NULL, fingerprint = NULL WHERE sync = ? AND id = ?",
             [(self._sync, event) for event in events],
         )
 

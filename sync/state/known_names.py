@@ -35,7 +35,8 @@ class KnownNames(Part):
             if old not in move.shared or old == move.sources[move.tried]:
                 self._take_over(old, new)
         self._db.execute(
-            "UPDATE main.event SET delivered = (SELECT digest FROM temp.scan_event s WHERE s.id = event.id) "
+            "UPDATE main.event SET fingerprint = NULL, "
+            "delivered = (SELECT digest FROM temp.scan_event s WHERE s.id = event.id) "
             "WHERE sync = ? AND delivered IS NOT NULL AND id IN "
             "(SELECT id FROM temp.scan_event WHERE person = ? AND mark = ?)",
             (self._sync, move.person, Mark.UNCHANGED),

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from sync.rows.payloads import RowPayloads
+from sync.rows.columns import Values
+from sync.rows.fingerprint import Reading
 from sync.state.claims import Claims
 from sync.state.comparison import Comparison
 from sync.state.debts import Debts
@@ -22,6 +23,7 @@ from sync.state.file import State
 from sync.state.outcomes import Outcomes
 from sync.state.owed import OwedUser, Plan, Policy, UserOutcome
 from sync.state.scope import RunScope
+from sync.state.unchanged import Unchanged
 
 
 class Outbox:
@@ -29,12 +31,14 @@ class Outbox:
 
     def __init__(self, state: State, sync: int, policy: Policy, today: int) -> None:
         self.scope = run = RunScope(state, sync, policy, today)
-        self._comparison, self._debts, self._doubt = Comparison(run), Debts(run), Doubt(run)
+        self._unchanged = Unchanged(run)
+        self._comparison, self._debts = Comparison(run, self._unchanged), Debts(run, self._unchanged)
+        self._doubt = Doubt(run)
         self._claims, self._outcomes = Claims(run, self._doubt), Outcomes(run, self._doubt)
 
-    def load(self, rows: Iterable[RowPayloads]) -> int:
+    def load(self, rows: Iterable[Values], reading: Reading) -> int:
         """Take all rows of the result and return how many there were; a group at a time is in memory."""
-        return self._comparison.load(rows)
+        return self._comparison.load(rows, reading)
 
     def plan(self, put_on_record: Callable[[], object] = lambda: None) -> Plan:
         """Turn the collected rows into debts, in one commit with `put_on_record`, and say what they mean."""
@@ -83,6 +87,10 @@ class Outbox:
     def stay_in_doubt(self, user: OwedUser) -> None:
         """An attempt was made for this user, and another waits: what Iterable held before is not known any more."""
         self._doubt.stay_in_doubt(user)
+
+    def remember(self) -> None:
+        """Keep what makes the next run know these rows again; done once all is delivered."""
+        self._unchanged.remember()
 
     def refused_lines(self) -> Iterator[tuple[int, str]]:
         """Which rows of the result were newly rejected and why, in the order of the result, counted from 1."""

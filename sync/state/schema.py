@@ -140,7 +140,18 @@ ALTER TABLE owed_event ADD COLUMN person TEXT;
 """
 """Whose event it is, where addresses may change: it goes along with the user id, and to nobody else."""
 
-STEPS = (FIRST_SCHEMA, KNOWN_FAILERS, SYNCS, NAMES, DEBTS, OWNERS)
+FINGERPRINTS = """
+ALTER TABLE profile ADD COLUMN fingerprint BLOB;
+ALTER TABLE profile ADD COLUMN moment INTEGER;
+ALTER TABLE profile ADD COLUMN number INTEGER;
+ALTER TABLE event ADD COLUMN fingerprint BLOB;
+ALTER TABLE event ADD COLUMN number INTEGER;
+ALTER TABLE sync ADD COLUMN numbers INTEGER NOT NULL DEFAULT 0;
+"""
+"""Of the raw values that what was delivered was made of, and for a profile the moment of that row. `number` is unique
+among the profiles or events of a sync; `numbers` is the last that was given."""
+
+STEPS = (FIRST_SCHEMA, KNOWN_FAILERS, SYNCS, NAMES, DEBTS, OWNERS, FINGERPRINTS)
 """What makes each version of the schema out of the one before; version 1 comes from an empty file."""
 
 

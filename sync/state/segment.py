@@ -29,7 +29,8 @@ class Segment(Part):
         )
         self._db.execute(
             "INSERT INTO temp.leaver (identity) SELECT identity FROM main.profile WHERE sync = ? AND "
-            "in_segment IN (1, 2) AND identity NOT IN (SELECT identity FROM temp.scan_user) "
+            "in_segment IN (1, 2) AND NOT is_unchanged(number) "
+            "AND identity NOT IN (SELECT identity FROM temp.scan_user) "
             f"AND identity NOT IN ({self._people.stay()}) ORDER BY identity",
             (self._sync,),
         )

@@ -22,7 +22,6 @@ from sync.delivery.stop import Stop
 from sync.delivery.tally import Tally
 from sync.delivery.watch import Gate, Piece, Watch
 from sync.delivery.workers import TICK
-from sync.rows.payloads import PayloadBuilder
 from sync.run.exit_codes import ExitCode
 from sync.run.job import Job
 from sync.run.settings import load_settings
@@ -33,7 +32,7 @@ from sync.state.file import State
 from sync.state.outbox import Outbox
 from sync.state.owed import Counts, Policy, UserOutcome
 from tests import faults as catalogue
-from tests.harness import COLUMNS, World, address, counts, identity, people, person, sync_of
+from tests.harness import World, address, counts, identity, people, person, sync_of, to_load
 
 # -- 429 -----------------------------------------------------------------------------------------------------
 
@@ -98,10 +97,9 @@ def deliver(path: Path, count: int, sender: Script | Silent, stop: Stop | None =
     stop = stop or Stop()
     sender.watch = Watch(StopRules(), stop, sender.clock)
     job = Job(load_settings(Path(os.devnull), {"DB_USER": "a", "DB_NAME": "b", "ITERABLE_API_KEY": "c"}))
-    builder = PayloadBuilder(job.mapping(), COLUMNS)
     with closing(State(path / "state.sqlite3")) as state:
         box = Outbox(state, sync_of(state), Policy(segment_field="s"), 20_000)
-        box.load(builder.build(row) for row in people(count))
+        box.load(*to_load(people(count), job.mapping()))
         return Dispatcher(sender, box, stop, sender.watch, workers=1, clock=sender.clock).run(box.plan())
 
 

@@ -9,12 +9,11 @@ from typing import Any
 
 from sync.rows.columns import Row
 from sync.rows.mapping import Mapping, parse_fields
-from sync.rows.payloads import PayloadBuilder
 from sync.run.settings import defaults
 from sync.state.file import State
 from sync.state.outbox import Outbox
 from sync.state.owed import Outcome, OwedUser, PayloadResult, Plan, Policy, UserOutcome
-from tests.harness import COLUMNS, sync_of
+from tests.harness import sync_of, to_load
 
 TODAY = 20_000
 
@@ -67,8 +66,7 @@ class Runs:
             self.state.db.execute(f"DROP TABLE IF EXISTS temp.{table}")  # those of the run before, which is over
         policy.setdefault("segment_field", mapping.segment_field)
         self.outbox = Outbox(self.state, self.sync, Policy(**policy), self.today)
-        builder = PayloadBuilder(mapping, COLUMNS)
-        assert self.outbox.load(builder.build(row) for row in rows) == len(rows)
+        assert self.outbox.load(*to_load(rows, mapping)) == len(rows)
         return self.outbox.plan()
 
     def deliver(self, told: Callable[[OwedUser], PayloadResult] = lambda _: DELIVERED) -> list[OwedUser]:
@@ -84,7 +82,9 @@ class Runs:
     ) -> list[OwedUser]:
         """A whole run; whom it served."""
         self.begin(rows, **policy)
-        return self.deliver(told)
+        served = self.deliver(told)
+        self.outbox.remember()
+        return served
 
 
 def answered(user: OwedUser, told: PayloadResult) -> UserOutcome:

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from sync.rows.payloads import PayloadBuilder
 from sync.state.outbox import Outbox
 from sync.state.owed import Outcome, PayloadResult, Policy, UserOutcome
-from tests.harness import COLUMNS, address, people, person
+from tests.harness import address, people, person, to_load
 from tests.state.runs import (
     DELIVERED,
     MAPPING,
@@ -121,7 +120,6 @@ def test_outcomes_are_recorded_together(runs: Runs) -> None:
 def test_a_signal_while_rows_come_in(runs: Runs, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     """Rows that were interrupted half way leave the state as it was, and usable."""
     box = Outbox(runs.state, runs.sync, Policy(), TODAY)
-    builder = PayloadBuilder(MAPPING, COLUMNS)
 
     def interrupted(*_: Any) -> Any:
         raise Died
@@ -129,7 +127,7 @@ def test_a_signal_while_rows_come_in(runs: Runs, monkeypatch: pytest.MonkeyPatch
     with monkeypatch.context() as patched:
         patched.setattr(box._comparison, step, interrupted)
         with pytest.raises(Died):
-            box.load(builder.build(row) for row in people(3))
+            box.load(*to_load(people(3), MAPPING))
 
     runs.state.begin_run("next", "2026-01-06 12:00:00")
     assert names(runs.run(people(2))) == ["user1", "user2"]

@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from sync.rows.payloads import PayloadBuilder
 from sync.run.exit_codes import ExitCode
 from sync.sandbox.answers import Request
 from sync.state.file import State, StateError
 from sync.state.outbox import Outbox
 from sync.state.owed import Policy
-from tests.harness import COLUMNS, World, identity, people
+from tests.harness import World, identity, people, to_load
 from tests.state.runs import MAPPING, SEGMENT, TODAY, Runs
 
 
@@ -59,10 +58,9 @@ def test_rows_are_taken_in_while_another_sync_writes(path: Path, runs: Runs, mon
     monkeypatch.setattr("sync.state.file.PATIENCE", 0.0)
     with closing(State(path)) as state, closing(sqlite3.connect(path, isolation_level=None)) as writer:
         outbox = Outbox(state, runs.sync, Policy(segment_field=SEGMENT), TODAY)
-        builder = PayloadBuilder(MAPPING, COLUMNS)
 
         writer.execute("BEGIN IMMEDIATE")
-        assert outbox.load(builder.build(row) for row in people(1200)) == 1200
+        assert outbox.load(*to_load(people(1200), MAPPING)) == 1200
         writer.execute("COMMIT")
 
         plan = outbox.plan()

@@ -1,0 +1,249 @@
+"""Rows that are known by their fingerprints: nothing comes out otherwise than if every payload had been made."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sync.rows.columns import Row
+from sync.rows.fingerprint import Reading
+from sync.rows.mapping import Mapping
+from sync.state import comparison, unchanged
+from sync.state.file import State
+from sync.state.number_set import NumberSet
+from sync.state.owed import OwedUser, PayloadResult, Plan
+from tests.harness import T0, people, person
+from tests.state.runs import DELIVERED, FAILED, MAPPING, REJECTED, TODAY, Runs
+
+BOTH_NAMES = replace(MAPPING, user_id_column="id", identify_by="email")
+BY_ID = replace(MAPPING, user_id_column="id", send_address=True)
+NO_EVENTS = replace(MAPPING, event_name="")
+NO_PROFILES = replace(MAPPING, user_fields=(), segment_field="")
+
+
+@contextmanager
+def two_states() -> Iterator[tuple[Runs, Runs]]:
+    """Runs on two states; the second one forgets its fingerprints, and so makes every payload."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(State(Path(folder, "a"))) as first,
+        closing(State(Path(folder, "b"))) as second,
+    ):
+        yield Runs(first), Runs(second)
+
+
+def forget(runs: Runs) -> None:
+    """From here on no row is known."""
+    runs.state.db.execute("UPDATE sync SET numbers = 0")
+
+
+def whole(users: Sequence[OwedUser]) -> list[Any]:
+    """All that was sent; a user's place is that of the first row that had to be looked at, and may differ."""
+    return sorted(
+        (user.identity, user.profile or "", user.leaves, [event.body for event in user.events]) for user in users
+    )
+
+
+def counted(plan: Plan) -> dict[str, Any]:
+    """Everything that a run would say of its result."""
+    return {name: value for name, value in vars(plan).items()}
+
+
+rows = st.builds(
+    lambda number, name, at, browser: person(
+        number, first_name=name, browser=browser, event_time=at and T0 + timedelta(seconds=at)
+    ),
+    st.sampled_from([1, 1, 2]),
+    st.sampled_from(["Ann", "Bob"]),
+    st.sampled_from([1, 2, 3, None]),
+    st.sampled_from(["Firefox", "Firefox", "Lynx"]),
+)
+told = st.sampled_from([DELIVERED, DELIVERED, DELIVERED, FAILED, REJECTED])
+one_run = st.tuples(
+    st.lists(rows, max_size=6),
+    st.booleans(),
+    st.tuples(told, told, told),
+    st.sampled_from([{}, {}, {}, {"full": True}, {"retry_rejected": True}, {"whole_window": False}]),
+    st.sampled_from([0, 1, 9]),
+)
+
+
+@pytest.mark.parametrize("mapping", [MAPPING, BOTH_NAMES, BY_ID, NO_EVENTS, NO_PROFILES], ids=range(5))
+def test_the_same_as_without(mapping: Mapping, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the rows, their order and groups, the outcomes and the days between: the plan, and what is sent."""
+    monkeypatch.setattr(comparison, "GROUP", 2)
+
+    @settings(max_examples=60, deadline=None, derandomize=True, database=None)
+    @given(st.lists(one_run, min_size=2, max_size=5))
+    def hold(runs: list[tuple[list[Row], bool, tuple[PayloadResult, ...], dict[str, Any], int]]) -> None:
+        with two_states() as both:
+            before: list[Row] = []
+            for more, again, outcomes, policy, days in runs:
+                result = [*before, *more] if again else more
+                forget(both[1])
+                policy["follows_addresses"] = mapping is BOTH_NAMES
+                quick, slow = (_run(each, result, mapping, outcomes, policy, days) for each in both)
+                assert quick == slow
+                before = result
+
+    hold()
+
+
+def _run(
+    runs: Runs,
+    result: Sequence[Row],
+    mapping: Mapping,
+    outcomes: Sequence[PayloadResult],
+    policy: dict[str, Any],
+    days: int,
+) -> tuple[dict[str, Any], list[Any]]:
+    """One run, some days after the last: what it says of its result, and what it sends."""
+    runs.today += days
+    plan = runs.begin(result, mapping, **policy)
+    served = runs.deliver(lambda user: outcomes[int(_number(user)) - 1])
+    runs.outbox.remember()
+    return counted(plan), whole(served)
+
+
+def _number(user: OwedUser) -> str:
+    return user.identity.removeprefix("id:").removeprefix("user").split("@")[0]
+
+
+def test_known_rows_are_not_made(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run in which nothing changed makes no payload, and collects no row."""
+    runs.run(people(1200))
+    monkeypatch.setattr(Reading, "payloads", lambda *_: pytest.fail("a payload was made"))
+    plan = runs.begin(people(1200))
+
+    assert (plan.users.unchanged, plan.events.unchanged, plan.owed_users) == (1200, 1200, 0)
+    assert runs.state.db.execute("SELECT COUNT(*) FROM temp.scan_user").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("column", ["first_name", "page", "email", "event_time", "browser"])
+def test_a_mapped_column_that_changes_is_seen(runs: Runs, column: str) -> None:
+    """One row of many, in one of its columns."""
+    runs.run(people(50))
+    changed: dict[str, Any] = {"email": "new@example.com", "event_time": T0 + timedelta(hours=9)}
+    runs.begin([*people(49), person(50, **{column: changed.get(column, "new")})], allow_mass_exit=True)
+
+    assert "50" in {_number(user) if column != "email" else "50" for user in runs.deliver()}
+
+
+def test_a_column_that_is_not_mapped_is_not(runs: Runs) -> None:
+    """It may be the time of the query."""
+    runs.run(people(3))
+    assert runs.begin([person(number, id=number + 100) for number in (1, 2, 3)]).users.unchanged == 3
+
+
+def test_what_changed_and_changed_back_while_nobody_answered(runs: Runs) -> None:
+    """In doubt, owed: the fingerprint of what was delivered before says nothing any more."""
+    runs.run([person(1)])
+    runs.begin([person(1, first_name="New")])
+    runs.outbox.claim(9, 9)  # and the process dies
+
+    assert [user.profile is not None for user in runs.run([person(1)])] == [True]
+
+
+def test_what_was_delivered_and_is_not_remembered(runs: Runs) -> None:
+    """The run died at its end: the fingerprints of what was delivered before went when it was claimed."""
+    runs.run([person(1)])
+    runs.begin([person(1, first_name="New", browser="Lynx")])
+    runs.deliver()  # and the process dies
+    (user,) = runs.run([person(1)])
+
+    assert (user.profile is not None, len(user.events)) == (True, 1)
+
+
+def test_what_is_owed_and_no_longer_so(runs: Runs) -> None:
+    """A row that went back before anything was sent of it: the debt goes."""
+    runs.run([person(1)])
+    runs.begin([person(1, first_name="New", browser="Lynx")])
+
+    assert runs.run([person(1)]) == []
+    assert runs.state.db.execute("SELECT COUNT(*) FROM owed_user").fetchone() == (0,)
+    assert runs.state.db.execute("SELECT COUNT(*) FROM owed_event").fetchone() == (0,)
+
+
+def at(seconds: int, **changes: Any) -> Row:
+    """A row of user 1 at this second."""
+    return person(1, event_time=T0 + timedelta(seconds=seconds), **changes)
+
+
+def test_an_older_row_alone_keeps_its_user(runs: Runs) -> None:
+    """The newest row has left the result; the user has not."""
+    runs.run([at(3), at(1)])
+    plan = runs.begin([at(1)])
+    assert (plan.users.unchanged, plan.events.unchanged, plan.leaving) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_the_newest_row_that_is_there_makes_the_profile(runs: Runs, backwards: bool) -> None:
+    """The newest one that the state knows has left; of the others a changed one is newer than a known one."""
+    runs.run([at(3, first_name="Ann"), at(1, first_name="Ann")])
+    result = [at(1, first_name="Ann"), at(2, first_name="Bob")]
+    (user,) = runs.run(result[::-1] if backwards else result)
+    assert user.profile is not None
+    assert '"Bob"' in user.profile
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_changed_row_that_is_older_makes_no_profile(runs: Runs, backwards: bool) -> None:
+    """A new event from yesterday, in whose row the profile looks otherwise, comes beside the known newest row."""
+    runs.run([at(3, first_name="Ann")])
+    result = [at(3, first_name="Ann"), at(2, first_name="Bob")]
+    (user,) = runs.run(result[::-1] if backwards else result)
+    assert (user.profile, len(user.events)) == (None, 1)
+
+
+def test_two_rows_that_are_one_event(runs: Runs) -> None:
+    """The known one comes first and counts; the other is counted as merged, and nothing is sent."""
+    runs.run([at(1)])
+    plan = runs.begin([at(1), at(1, browser="Lynx")])
+    assert (plan.merged_rows, plan.events.unchanged, plan.owed_events) == (1, 1, 0)
+
+
+def test_a_changed_mapping_knows_no_row(runs: Runs) -> None:
+    """Every payload is made anew, and compared."""
+    runs.run(people(3))
+    runs.begin(people(3), replace(MAPPING, segment_field="other"))
+    assert len(runs.deliver()) == 3
+
+
+def test_numbers_are_kept() -> None:
+    """A user that changes keeps its number: they do not run away from those who never do."""
+    with two_states() as (runs, _):
+        for name in "abcdef":
+            runs.run([person(1, first_name=name), *people(5)[1:]])
+        assert runs.state.db.execute("SELECT MAX(number) FROM profile").fetchone() == (5,)
+
+
+def test_seen_is_written_once_a_week(runs: Runs) -> None:
+    """Who is in every result is never forgotten, whatever is skipped."""
+    runs.run(people(3))
+    for _ in range(20):
+        runs.today += 6
+        runs.run(people(3))
+    assert runs.state.db.execute("SELECT MIN(seen) FROM profile").fetchone()[0] > TODAY + 100
+    assert runs.state.db.execute("SELECT MIN(seen) FROM event").fetchone()[0] > TODAY + 100
+    assert unchanged.SEEN_EXACT < 90
+
+
+@given(st.lists(st.one_of(st.integers(0, 20), st.integers(0, 10**12)), max_size=200))
+def test_a_number_set_is_a_set(numbers: list[int]) -> None:
+    """As Python's, in less memory."""
+    mine, theirs = NumberSet(), set()
+    random.Random(1).shuffle(numbers)
+    for number in numbers:
+        assert mine.add(number) == (number not in theirs)
+        theirs.add(number)
+    assert all((number in mine) == (number in theirs) for number in (*numbers, *range(25)))
