@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 import ssl
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,7 @@ from pymysql.constants import SERVER_STATUS
 from pymysql.cursors import Cursor, SSCursor
 
 from sync.rows.columns import Column
-from sync.rows.server_address import MySQLParams, described
+from sync.rows.server_address import MySQLParams, described, unknown_host
 from sync.rows.server_errors import (
     IN_THE_QUERY,
     WHILE_CONNECTING,
@@ -34,9 +35,8 @@ from sync.rows.server_errors import (
     tls_files_sentence,
     tls_sentence,
 )
-from sync.rows.server_socket import open_socket
 from sync.rows.source import ResultSet, Source, SourceError
-from sync.rows.statement import bound_values, parse
+from sync.rows.statement import bound_values, double_percent, named_placeholder, parse
 from sync.rows.wire_rows import row_parser
 from sync.rows.wire_types import Field, column_kind
 
@@ -75,18 +75,11 @@ class _Connection(Connection):
             return cursor.fetchall()
 
 
-class _Packet(Protocol):
-    """The bytes of one row, as the driver takes them off the wire."""
-
-    def get_all_data(self) -> bytes:
-        """All of them."""
-
-
 class _Result(Protocol):
     """What the driver keeps of a result while its rows are read."""
 
     fields: Sequence[Field]
-    _read_row_from_packet: Callable[[_Packet], tuple[Any, ...]]
+    _read_row_from_packet: Callable[[Any], tuple[Any, ...]]
     _read_rowdata_packet_unbuffered: Callable[[], tuple[Any, ...] | None]
     unbuffered_active: bool
     has_next: bool
@@ -154,7 +147,7 @@ class _MySQL:
         self._cursor = cursor = self._connection.cursor(_Cursor)
         with _advice(self._params, IN_THE_QUERY):
             self._connection.ask("START TRANSACTION READ ONLY")
-            cursor.execute(statement.render(_double_percent, _placeholder), values)
+            cursor.execute(statement.render(double_percent, named_placeholder), values)
             cursor.read_what_comes()
         if not cursor.columns:
             raise SourceError("The query has no result: QUERY_FILE must hold a SELECT.")
@@ -214,14 +207,6 @@ def _hear_warnings(connection: _Connection, at: str) -> None:
         raise SourceError(sentence)
 
 
-def _double_percent(text: str) -> str:
-    return text.replace("%", "%%")  # to the driver a single one begins a placeholder
-
-
-def _placeholder(name: str) -> str:
-    return f"%({name})s"
-
-
 def _backslash_escapes(connection: _Connection) -> bool:
     return not connection.server_status & SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES
 
@@ -260,7 +245,7 @@ def _open(params: MySQLParams) -> _Connection:
         raise SourceError(tls_files_sentence(error.strerror or str(error), params.ssl_ca)) from error
     connection._secure = params.socket is not None
     with _advice(params, WHILE_CONNECTING):
-        connection.connect(open_socket(params))
+        connection.connect(_socket(params))
         connection.wait_for_answers(None)  # a query may take its time; a dead peer is TCP's to find out
         for setting in _SESSION:
             connection.ask(f"SET SESSION {setting}")
@@ -268,6 +253,49 @@ def _open(params: MySQLParams) -> _Connection:
             with contextlib.suppress(pymysql.err.OperationalError):
                 connection.ask(f"SET SESSION {setting}")
     return connection
+
+
+def _socket(params: MySQLParams) -> socket.socket:
+    """A connection to whatever answers there."""
+    try:
+        if params.socket:
+            return _unix_socket(params.socket, params.connect_timeout)
+        connected = socket.create_connection((params.host, params.port), params.connect_timeout)
+    except (socket.gaierror, UnicodeError) as error:
+        unasked = str(error.args[-1]) if error.args[0] == socket.EAI_AGAIN else ""
+        raise SourceError(unknown_host(params.host, unasked)) from error
+    except TimeoutError as error:
+        raise SourceError(
+            f"{params.address} did not answer within {params.connect_timeout:g} s: "
+            f"check {params.where}, and whether a firewall stands between."
+        ) from error
+    except OSError as error:
+        raise SourceError(
+            f"No database answers at {params.address} ({error.strerror or error}): "
+            f"start the server, or check {params.where}."
+        ) from error
+    _keep_alive(connected)
+    return connected
+
+
+def _unix_socket(path: str, timeout: float) -> socket.socket:
+    connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connected.settimeout(timeout)
+        connected.connect(path)
+    except BaseException:
+        connected.close()
+        raise
+    return connected
+
+
+def _keep_alive(connected: socket.socket) -> None:
+    """Have the system find out when the peer is gone, however long a query takes."""
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}.items():
+        if hasattr(socket, option):  # not every system can be told
+            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 def _server(connection: _Connection, params: MySQLParams) -> str:

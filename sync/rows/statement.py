@@ -92,3 +92,13 @@ def bound_values(since: datetime, since_local: datetime) -> dict[str, str]:
         "since": in_utc.isoformat(" ", "seconds"),
         "since_local": since_local.isoformat(" ", "seconds"),
     }
+
+
+def double_percent(text: str) -> str:
+    """Text between placeholders, for a driver to which a single percent sign begins one."""
+    return text.replace("%", "%%")
+
+
+def named_placeholder(name: str) -> str:
+    """A placeholder as such a driver writes it."""
+    return f"%({name})s"

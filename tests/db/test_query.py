@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import db
 from db import MySQLParams
 from sync.rows.source import Source, SourceError
-from sync.rows.statement import bound_values, parse
+from sync.rows.statement import bound_values, double_percent, named_placeholder, parse
 from tests.db.asking import SINCE, SINCE_LOCAL, run
 from tests.mariadb import Server
 
@@ -102,7 +102,7 @@ def test_parameters_are_found_in_code_only(pieces: list[tuple[bool, str]]) -> No
     values = {"since": "'S'", "since_local": "'L'"}
 
     statement = parse(sql)
-    sent = statement.render(db._double_percent, db._placeholder) % values
+    sent = statement.render(double_percent, named_placeholder) % values
 
     assert sent == "SELECT" + "".join(f" {values[text.strip()[1:]]} " if bound else text for bound, text in spaced)
     assert statement.parameters == {text.strip()[1:] for bound, text in spaced if bound}
