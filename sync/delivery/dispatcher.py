@@ -11,7 +11,6 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 
 from sync.api.answers import Verdict
 from sync.delivery.drawing import draw
@@ -267,7 +266,7 @@ class Dispatcher:
         elif any(result.outcome is Outcome.DELIVERED for result in results) and len(self._accepted_of) <= DRAWN:
             self._accepted_of.add(user.identity)
         if user.more:
-            self._continuing.append(replace(user, profile=None, events=user.events[-1:]))
+            self._continuing.append(user._replace(profile=None, events=user.events[-1:]))
         self._unrecorded.append(outcome)
         if outcome.move:
             self._settling.move_ended(user, outcome.move)

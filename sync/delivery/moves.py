@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import replace
 from typing import Final
 
 from iterable_client import IterableClient
@@ -85,7 +84,7 @@ class Mover:
     def _try_next(piece: Piece, user: OwedUser, move: Move, reply: Reply) -> None:
         """Iterable does not know this old address: the next one, or, if there is none, nothing is to be moved."""
         if move.tried + 1 < len(move.sources):
-            following = replace(user, move=move._replace(tried=move.tried + 1))
+            following = user._replace(move=move._replace(tried=move.tried + 1))
             reply.attempted.append(user)
             reply.pieces.append(piece._replace(users=(following,), tried=True))
             return

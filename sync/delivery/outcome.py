@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from sync.api.answers import NAME_CODES, REJECTIONS, STOPPING, ApiResult, Verdict
 from sync.delivery.rules import Advice
@@ -47,29 +47,30 @@ class Reply:
         if result.outcome is not Outcome.DELIVERED:
             self.outcomes.append(with_profile_result(user, result))
             return None
-        self.outcomes.append(UserOutcome(replace(user, events=(), more=False), result, ()))
-        return replace(user, profile=None, digest=None) if user.events else None
+        followed = bool(user.events)
+        self.outcomes.append(UserOutcome(user._replace(events=(), more=False), result, (), followed=followed))
+        return user._replace(profile=None, digest=None) if user.events else None
 
     def settle_move(self, piece: Piece, user: OwedUser, result: PayloadResult, *, at_once: bool) -> None:
         """Give a user's move its result; the profile and the events follow, `at_once` or when the move is settled."""
         if result.outcome is not Outcome.DELIVERED:
             profile = result if result.outcome is Outcome.REJECTED else result._replace(sent=False)
-            self.outcomes.append(replace(with_profile_result(user, profile), move=result))
+            self.outcomes.append(with_profile_result(user, profile)._replace(move=result))
             return
-        self.outcomes.append(UserOutcome(replace(user, profile=None, events=(), more=False), None, (), move=result))
-        rest = piece._replace(users=(replace(user, move=None),), canary=piece.canary and at_once, tried=True)
+        self.outcomes.append(UserOutcome(user._replace(profile=None, events=(), more=False), None, (), move=result))
+        rest = piece._replace(users=(user._replace(move=None),), canary=piece.canary and at_once, tried=True)
         (self.pieces if at_once else self.settling).append(rest)
 
     def settle_events(self, piece: Piece, user: OwedUser, results: Sequence[PayloadResult], advice: Advice) -> None:
         """Give the first events of a lone user their results; the others follow, unless the user's turn is over."""
         left = user.events[len(results) :]
         if advice is Advice.END_TURN:
-            self.outcomes.append(UserOutcome(replace(user, more=False), None, (*results, *[TURN_OVER] * len(left))))
+            self.outcomes.append(UserOutcome(user._replace(more=False), None, (*results, *[TURN_OVER] * len(left))))
             return
-        done = replace(user, events=user.events[: len(results)], more=user.more and not left)
+        done = user._replace(events=user.events[: len(results)], more=user.more and not left)
         self.outcomes.append(UserOutcome(done, None, tuple(results)))
         if left:
-            self.pieces.append(piece._replace(users=(replace(user, events=left),), tried=True))
+            self.pieces.append(piece._replace(users=(user._replace(events=left),), tried=True))
 
 
 def outcome_of(result: ApiResult, *, alone: bool = True) -> PayloadResult:
@@ -89,4 +90,4 @@ def with_profile_result(user: OwedUser, result: PayloadResult) -> UserOutcome:
     """A user whose profile was not accepted: the events have its outcome, and no further ones are sent."""
     profile = result if user.profile is not None else None
     move = result if user.move is not None else None
-    return UserOutcome(replace(user, more=False), profile, (result,) * len(user.events), derived=True, move=move)
+    return UserOutcome(user._replace(more=False), profile, (result,) * len(user.events), derived=True, move=move)

@@ -42,8 +42,9 @@ class Tally:
     def add(self, outcome: UserOutcome) -> None:
         """Count the payloads of one user."""
         profile, user = outcome.profile, outcome.user
-        self.moved += bool(outcome.move and outcome.move.moved)
-        self.accepted |= bool(outcome.move and outcome.move.moved)
+        if outcome.move:
+            self.moved += outcome.move.moved
+            self.accepted |= outcome.move.moved
         if profile and user.leaves and profile.outcome is Outcome.DELIVERED:
             self.left_segment += 1
             self.accepted = True
@@ -51,16 +52,23 @@ class Tally:
             self._add_one(self.users, profile, known=user.refused_before)
         for event in outcome.events:
             self._add_one(self.events, event, known=user.refused_before)
+        if not user.failed_before:
+            self._look_for_failure(outcome)
+
+    def _look_for_failure(self, outcome: UserOutcome) -> None:
         failure = next((one for one in outcome.results if one.failed), None)
-        if failure and not user.failed_before:
+        if failure:
             self.newly_failed += 1
             self.failure = failure.reason
 
     def _add_one(self, counts: Counts, result: PayloadResult, *, known: bool) -> None:
         """`known`: a rejection over a name, which is tried again every run, is news only once."""
+        if result.outcome is Outcome.DELIVERED:
+            counts.delivered += 1
+            self.accepted = True
+            return
         counts.add(result.outcome)
         counts.newly_rejected += result.outcome is Outcome.REJECTED and not (known and result.over_a_name)
-        self.accepted |= result.outcome is Outcome.DELIVERED
 
     def add_further_events(self, outcome: Outcome, count: int) -> None:
         """Count events that are not in memory: they have the outcome of what went before."""

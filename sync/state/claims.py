@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import takewhile
 from typing import Any
 
@@ -132,7 +131,7 @@ class Claims(Part):
         if not leaves and (in_result or body is None or not field):
             return user
         exit_ = with_segment_false(body, field) if body else leave_body(identity, field)
-        return replace(user, profile=exit_.body, digest=None, leaves=bool(leaves), in_result=False)
+        return user._replace(profile=exit_.body, digest=None, leaves=bool(leaves), in_result=False)
 
     def _move_of(self, identity: str) -> Move | None:
         """How the user comes to this address: from the one on record, or from those that may have been reached."""
@@ -163,7 +162,7 @@ class Claims(Part):
         return bool(self._run.one(query, self._sync, address, person, address, person))
 
     def _rest_of(self, users: Sequence[OwedUser], events: int) -> list[OwedUser]:
-        without = [replace(user, profile=None, digest=None, events=()) for user in users]
+        without = [user._replace(profile=None, digest=None, events=()) for user in users]
         return self._with_events(without, events, [_last_of(user) for user in users])
 
     def _with_events(
@@ -171,9 +170,29 @@ class Claims(Part):
     ) -> list[OwedUser]:
         """These users with their oldest owed events, of those `after` a moment and id; `events` for all of them."""
         each = max(1, events // max(1, len(users)))
+        if not after:
+            return self._with_first_events(users, each)
+        return [self._with_some_events(user, each, place) for user, place in zip(users, after, strict=True)]
+
+    def _with_first_events(self, users: Sequence[OwedUser], each: int) -> list[OwedUser]:
+        """These users with `each` of their oldest events at most; those who have few are asked for all at once."""
+        marks = f"({','.join('?' * len(users))})"
+        owed = f"FROM owed_event WHERE sync = ? AND identity IN {marks} AND aside = 0"
+        names = (self._sync, *(user.identity for user in users))
+        counts = dict(self._db.execute(f"SELECT identity, COUNT(*) {owed} GROUP BY identity", names))
+        few = [identity for identity, count in counts.items() if count <= each]
+        found: dict[str, list[OwedEvent]] = {user.identity: [] for user in users}
+        for identity, *event in self._db.execute(
+            f"SELECT identity, id, digest, body, moment FROM owed_event WHERE sync = ? AND aside = 0 "
+            f"AND identity IN ({','.join('?' * len(few))}) ORDER BY identity, moment, id",
+            (self._sync, *few),
+        ):
+            found[identity].append(OwedEvent(*event))
         return [
-            self._with_some_events(user, each, place)
-            for user, place in zip(users, after or [START] * len(users), strict=True)
+            user._replace(events=tuple(found[user.identity]))
+            if counts.get(user.identity, 0) <= each
+            else self._with_some_events(user, each, START)
+            for user in users
         ]
 
     def _with_some_events(self, user: OwedUser, count: int, after: tuple[int, bytes]) -> OwedUser:
@@ -182,7 +201,7 @@ class Claims(Part):
             "AND moment >= ? AND (moment, id) > (?, ?) ORDER BY moment, id LIMIT ?",
             (self._sync, user.identity, after[0], *after, count + 1),
         ).fetchall()
-        return replace(user, events=tuple(OwedEvent(*event) for event in found[:count]), more=len(found) > count)
+        return user._replace(events=tuple(OwedEvent(*event) for event in found[:count]), more=len(found) > count)
 
 
 def _last_of(user: OwedUser) -> tuple[int, bytes]:

@@ -102,6 +102,7 @@ class State:
             f"cache_size=-{CACHE_KIB}",
             "temp_store=FILE",
             "journal_size_limit=16000000",
+            "wal_autocheckpoint=4000",  # pages: those that change again and again are copied once
             f"busy_timeout={BUSY_SECONDS * 1000:.0f}",
         ):
             self._patiently(f"PRAGMA {pragma}")

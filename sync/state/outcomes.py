@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 from sync.state.doubt import Doubt
 from sync.state.known_names import KnownNames
 from sync.state.owed import Outcome, UserOutcome
 from sync.state.scope import Part, RunScope
+
+_PROFILE_DELIVERED = (
+    "UPDATE main.profile SET delivered = ?, rejected = NULL, reason = NULL, again = 0, in_segment = ?, seen = ? "
+    "WHERE sync = ? AND identity = ?"
+)
+_PROFILE_PAID = "UPDATE owed_user SET body = NULL, digest = NULL WHERE sync = ? AND identity = ?"
+_EVENT_ANSWERED = (
+    "INSERT INTO main.event (sync, id, delivered, rejected, reason, seen) VALUES (?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT DO UPDATE SET delivered = excluded.delivered, rejected = excluded.rejected, "
+    "reason = excluded.reason, seen = excluded.seen"
+)
+_EVENT_PAID = "DELETE FROM owed_event WHERE sync = ? AND id = ?"
+_FAILS_NO_MORE = "DELETE FROM failer WHERE sync = ? AND identity = ?"
+
+
+def _is_delivered(outcome: UserOutcome) -> bool:
+    """Whether all that this is about was delivered, and there was nothing else to it."""
+    results = (outcome.profile, *outcome.events)
+    return (
+        not outcome.derived
+        and outcome.user.move is None
+        and len(outcome.events) == len(outcome.user.events)
+        and all(result is None or result.outcome is Outcome.DELIVERED for result in results)
+    )
 
 
 class Outcomes(Part):
@@ -18,21 +43,48 @@ class Outcomes(Part):
         super().__init__(run)
         self._doubt = doubt
         self._names = KnownNames(run, doubt)
+        self._has_failers = bool(run.one("SELECT EXISTS (SELECT 1 FROM failer WHERE sync = ?)", run.sync))
 
     def record(self, outcomes: Sequence[UserOutcome]) -> None:
         """Put these outcomes on record in one commit; what failed stays owed."""
         with self._state.transaction():
-            for outcome in outcomes:
-                self._record_move(outcome)
-                self._record_profile(outcome)
-                self._record_events(outcome)
-                self._record_failer(outcome)
-                self._doubt.forget(outcome)
+            for delivered, some in groupby(outcomes, _is_delivered):
+                if delivered:
+                    self._record_delivered(list(some))
+                    continue
+                for outcome in some:
+                    self._record_move(outcome)
+                    self._record_profile(outcome)
+                    self._record_events(outcome)
+                    self._record_failer(outcome)
+                    self._doubt.forget(outcome)
             self._db.executemany(
                 "DELETE FROM owed_user WHERE sync = :sync AND identity = :identity AND body IS NULL "
                 "AND NOT EXISTS (SELECT 1 FROM owed_event WHERE sync = :sync AND identity = :identity AND aside = 0)",
-                [{"sync": self._sync, "identity": outcome.user.identity} for outcome in outcomes],
+                [
+                    {"sync": self._sync, "identity": outcome.user.identity}
+                    for outcome in outcomes
+                    if not outcome.followed
+                ],
             )
+
+    def _record_delivered(self, outcomes: Sequence[UserOutcome]) -> None:
+        """What most outcomes are, a statement for all of them at once."""
+        here, today, inside = self._sync, self._today, bool(self._policy.segment_field)
+        users = [outcome.user for outcome in outcomes if outcome.profile]
+        self._db.executemany(
+            _PROFILE_DELIVERED, [(user.digest, inside and user.in_result, today, here, user.identity) for user in users]
+        )
+        self._db.executemany(_PROFILE_PAID, [(here, user.identity) for user in users])
+        for user in users:
+            self._names.delivered(user.identity)
+        events = [event for outcome in outcomes for event in outcome.user.events]
+        self._db.executemany(_EVENT_ANSWERED, [(here, event.id, event.digest, None, None, today) for event in events])
+        self._db.executemany(_EVENT_PAID, [(here, event.id) for event in events])
+        if self._has_failers:
+            self._db.executemany(_FAILS_NO_MORE, [(here, outcome.user.identity) for outcome in outcomes])
+        for outcome in outcomes:
+            self._doubt.forget(outcome)
 
     def _record_move(self, outcome: UserOutcome) -> None:
         result, move = outcome.move, outcome.user.move
@@ -53,12 +105,8 @@ class Outcomes(Part):
             return
         key = (self._sync, user.identity)
         if result.outcome is Outcome.DELIVERED:
-            inside = int(bool(self._policy.segment_field) and user.in_result)
-            self._db.execute(
-                "UPDATE main.profile SET delivered = ?, rejected = NULL, reason = NULL, again = 0, in_segment = ?, "
-                "seen = ? WHERE sync = ? AND identity = ?",
-                (user.digest, inside, self._today, *key),
-            )
+            inside = bool(self._policy.segment_field) and user.in_result
+            self._db.execute(_PROFILE_DELIVERED, (user.digest, inside, self._today, *key))
             self._names.delivered(user.identity)
         else:
             before = 3 if user.leaves else self._doubt.segment_before(user.identity)
@@ -72,7 +120,7 @@ class Outcomes(Part):
             if not user.refused_before:
                 self._refuse("scan_user", "identity", user.identity, result.reason)
             return
-        self._db.execute("UPDATE owed_user SET body = NULL, digest = NULL WHERE sync = ? AND identity = ?", key)
+        self._db.execute(_PROFILE_PAID, key)
 
     def _record_events(self, outcome: UserOutcome) -> None:
         for event, result in zip(outcome.user.events, outcome.events, strict=True):
@@ -81,17 +129,13 @@ class Outcomes(Part):
             if result.outcome is Outcome.FAILED or outcome.derived:
                 continue
             delivered, rejected = (event.digest, None) if result.outcome is Outcome.DELIVERED else (None, event.digest)
-            self._db.execute(
-                "INSERT INTO main.event (sync, id, delivered, rejected, reason, seen) VALUES (?, ?, ?, ?, ?, ?) "
-                "ON CONFLICT DO UPDATE SET delivered = excluded.delivered, rejected = excluded.rejected, "
-                "reason = excluded.reason, seen = excluded.seen",
-                (self._sync, event.id, delivered, rejected, result.reason or None, self._today),
-            )
+            answered = (self._sync, event.id, delivered, rejected, result.reason or None, self._today)
+            self._db.execute(_EVENT_ANSWERED, answered)
             if rejected:
                 self._db.execute("UPDATE owed_event SET aside = 1 WHERE sync = ? AND id = ?", (self._sync, event.id))
                 self._refuse("scan_event", "id", event.id, result.reason)
             else:
-                self._db.execute("DELETE FROM owed_event WHERE sync = ? AND id = ?", (self._sync, event.id))
+                self._db.execute(_EVENT_PAID, (self._sync, event.id))
 
     def _record_failer(self, outcome: UserOutcome) -> None:
         """Whose call failed is a known failer, until something of theirs is delivered: the later of the two counts."""
@@ -103,9 +147,10 @@ class Outcomes(Part):
                 failer = True
         key = (self._sync, outcome.user.identity)
         if failer:
+            self._has_failers = True
             self._db.execute("INSERT OR REPLACE INTO failer VALUES (?, ?, ?)", (*key, self._today))
         elif failer is False:
-            self._db.execute("DELETE FROM failer WHERE sync = ? AND identity = ?", key)
+            self._db.execute(_FAILS_NO_MORE, key)
 
     def stops_in_a_row(self) -> int:
         """How many runs in a row, the last ones, the stop rule for failing calls has stopped."""

@@ -41,8 +41,7 @@ class Move(NamedTuple):
     shared: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class OwedUser:
+class OwedUser(NamedTuple):
     """A user with what is owed: the profile, if any, then the events, oldest first.
 
     `more` says that further events wait until these are recorded; `leaves` that the profile is there to take the user
@@ -95,12 +94,11 @@ class PayloadResult(NamedTuple):
         return self.outcome is Outcome.FAILED and self.sent and self.alone
 
 
-@dataclass(frozen=True, slots=True)
-class UserOutcome:
+class UserOutcome(NamedTuple):
     """What became of one owed user: None for a profile that was not owed; events in the user's order.
 
     `derived` events were not sent: they have the profile's outcome. `move` is what became of the user's move; None
-    where there was none, or it had its outcome before.
+    where there was none, or it had its outcome before. `followed`: events of the user are still to have theirs.
     """
 
     user: OwedUser
@@ -108,6 +106,7 @@ class UserOutcome:
     events: tuple[PayloadResult, ...]
     derived: bool = False
     move: PayloadResult | None = None
+    followed: bool = False
 
     @property
     def results(self) -> tuple[PayloadResult, ...]:

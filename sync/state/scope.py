@@ -22,10 +22,10 @@ CREATE TEMP TABLE scan_person (
 );
 CREATE INDEX temp.scan_person_identity ON scan_person (identity);
 CREATE TEMP TABLE scan_event (
-    id BLOB PRIMARY KEY, identity TEXT NOT NULL, moment INTEGER NOT NULL, line INTEGER NOT NULL,
-    mark INTEGER NOT NULL, digest BLOB NOT NULL, body TEXT, reason TEXT,
+    position INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, identity TEXT NOT NULL, moment INTEGER NOT NULL,
+    line INTEGER NOT NULL, mark INTEGER NOT NULL, digest BLOB NOT NULL, body TEXT, reason TEXT,
     merged INTEGER NOT NULL DEFAULT 0, merged_line INTEGER, person TEXT, kept TEXT, fingerprint BLOB
-) WITHOUT ROWID;
+);
 CREATE INDEX temp.scan_event_person ON scan_event (person) WHERE person IS NOT NULL;
 CREATE TEMP TABLE move (
     place INTEGER PRIMARY KEY, person TEXT NOT NULL UNIQUE, old TEXT NOT NULL, new TEXT NOT NULL, perhaps TEXT,
