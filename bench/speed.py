@@ -213,7 +213,7 @@ def crowded(bench: Bench, count: int) -> str:
     share = 100 * refused / ours.told["requests"]
     assert standing.stats["profiles"] == standing.stats["events"] == count
     return (
-        f"429 to everything above 100 users/s: {count:,} users, all delivered in {ours.seconds:.0f} s, "
+        f"429 to everything above 100 users/s: {count:,} users, all delivered in {ours.seconds:.1f} s, "
         f"{refused} of {ours.told['requests']:,} requests ({share:.1f} %) were answered 429"
     )
 

@@ -3,9 +3,11 @@
 A bucket plans start times and admits what starts, both by the generic cell rate algorithm: one number, the time at
 which the bucket is full again, stands for all tokens. Nobody knows how Iterable counts, so no second may have more
 starts than the ceiling, wherever it begins. The arithmetic: one second's quota takes 1 / HEADROOM seconds at the steady
-pace; what that is longer than a second is all that a burst, or starts that come late and close together, may gain. A
-429 pauses its endpoint for everybody and halves the rate; accepted requests raise it again, up to the ceiling, because
-other programs share the quota.
+pace; what that is longer than a second is all that a burst, or starts that come late and close together, may gain.
+
+Other programs share the quota. A 429 pauses its endpoint for everybody, and says how much there is for us: what was
+accepted in the second before. The rate falls a little below that, comes back quickly to where it is safe, feels its way
+past it slowly, and goes on quickly once there is evidently more.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -40,19 +43,29 @@ SLACK = 1 - HEADROOM
 BURST = 0.5
 """Part of the slack for unused quota that is used at once; the rest is for those who wake late."""
 
-DECREASE = 0.5
-INCREASE_PER_SECOND = 1.05
+BELOW = 0.9
+"""Part of what was accepted that the rate falls to after a 429."""
+
+LARGEST_DECREASE = 0.2
+"""The rate falls to this part of itself at most: a second that has only begun says little."""
+
 RETURN_PER_SECOND = 1.2
-RETURN_TO = 0.9
-"""After a 429 the rate returns quickly to this part of the one that was refused, and only from there on slowly: a stray
-429 at full speed then costs seconds, and a quota that is really smaller is felt for with care."""
+RETURN_TO = 0.95
+FEEL_PER_SECOND = 1.01
+FEEL_TO = 1.05
+INCREASE_PER_SECOND = 1.1
+"""How the rate grows: quickly up to 0.95 of what was accepted, slowly up to 1.05 of it, and then quickly again. A stray
+429 at full speed then costs seconds, and a quota that is really smaller is met seldom."""
 
 FLOOR = 0.01
 LONGEST_RAISE = 60.0
 """Seconds without an accepted request that count, at most, when the rate is raised."""
 
+SHORT_PAUSE = 0.5
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
+SUSTAINED = 2.0
+"""Seconds for which an endpoint was open before a 429 that needs the short pause only."""
 
 
 class Ticket(NamedTuple):
@@ -83,7 +96,8 @@ class TokenBucket:
         self._opens_at = 0.0
         self._generation = 0
         self._pause = FIRST_PAUSE
-        self._quick_until = 0.0
+        self._capacity = self.ceiling
+        self._accepted_at: deque[float] = deque(maxlen=math.ceil(ceiling))
         self._raised_at = clock()
 
     def reserve(self) -> Ticket:
@@ -122,13 +136,25 @@ class TokenBucket:
         with self._lock:
             pause = retry_after
             if ticket.generation == self._generation:
-                self._quick_until = self.rate * RETURN_TO
-                self.rate = max(self.rate * DECREASE, self.ceiling * FLOOR)
-                pause = max(retry_after, self._pause)
-                self._pause = min(self._pause * 2, LONGEST_PAUSE)
+                pause = max(retry_after, self._next_pause())
+                self._capacity = min(self.rate, max(self._accepted_lately(), self.rate * LARGEST_DECREASE))
+                self.rate = max(self._capacity * BELOW, self.ceiling * FLOOR)
             now = self._clock()
             if ticket.generation == self._generation or now + pause > self._opens_at:
                 self._close(max(now + pause, self._opens_at))
+
+    def _next_pause(self) -> float:
+        """How long to pause; twice as long each time while nothing is accepted between."""
+        if self._pause == FIRST_PAUSE and self._clock() - self._opens_at > SUSTAINED and self._opens_at:
+            return SHORT_PAUSE
+        pause = self._pause
+        self._pause = min(pause * 2, LONGEST_PAUSE)
+        return pause
+
+    def _accepted_lately(self) -> int:
+        """How many requests were accepted in the last second."""
+        since = self._clock() - 1
+        return sum(at > since for at in self._accepted_at)
 
     def _close(self, opens_at: float) -> None:
         """Begin a generation: tickets that were not used yet are void, and the bucket is empty when it opens."""
@@ -138,6 +164,7 @@ class TokenBucket:
 
     def accepted(self, ticket: Ticket) -> None:
         """A request of this `ticket` was accepted: the endpoint is open, its rate may grow."""
+        self._accepted_at.append(self._clock())
         if self.rate >= self.ceiling or ticket.generation != self._generation:
             return
         with self._lock:
@@ -146,8 +173,13 @@ class TokenBucket:
             elapsed = min(now - self._raised_at, LONGEST_RAISE)
             if elapsed > 0:
                 self._raised_at = now
-                factor = RETURN_PER_SECOND if self.rate < self._quick_until else INCREASE_PER_SECOND
-                self.rate = min(self.ceiling, self.rate * factor**elapsed)
+                self.rate = min(self.ceiling, self.rate * self._growth() ** elapsed)
+
+    def _growth(self) -> float:
+        """How many times as large the rate becomes in a second."""
+        if self.rate < self._capacity * RETURN_TO:
+            return RETURN_PER_SECOND
+        return FEEL_PER_SECOND if self.rate < self._capacity * FEEL_TO else INCREASE_PER_SECOND
 
 
 class Pacer:

@@ -1,4 +1,4 @@
-"""A 429 is everybody's business: it pauses the endpoint and halves its rate."""
+"""A 429 is everybody's business: it pauses the endpoint and lowers its rate to what was accepted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,18 @@ import itertools
 
 import pytest
 
-from sync.api.pacing import DOCUMENTED_CEILINGS, FLOOR, HEADROOM, LONGEST_PAUSE, Pacer, TokenBucket
+from sync.api.pacing import (
+    BELOW,
+    DOCUMENTED_CEILINGS,
+    FLOOR,
+    HEADROOM,
+    LARGEST_DECREASE,
+    LONGEST_PAUSE,
+    SHORT_PAUSE,
+    SUSTAINED,
+    Pacer,
+    TokenBucket,
+)
 from tests.api.pacing.clock import UPDATE, Clock, drain
 
 
@@ -38,7 +49,7 @@ def test_take_draws_anew_when_a_pause_comes_while_it_waits(clock: Clock) -> None
 
 
 @pytest.mark.parametrize("retry_after", [0.0, 5.0])
-def test_rate_is_halved_once_for_the_requests_in_flight(clock: Clock, retry_after: float) -> None:
+def test_rate_falls_once_for_the_requests_in_flight(clock: Clock, retry_after: float) -> None:
     """All that was under way when the quota ended is answered 429; that is one event."""
     bucket = TokenBucket(500, clock)
     in_flight = [bucket.reserve() for _ in range(40)]
@@ -47,16 +58,62 @@ def test_rate_is_halved_once_for_the_requests_in_flight(clock: Clock, retry_afte
         clock.now += 0.001
         bucket.throttled(ticket, retry_after)
 
-    assert bucket.rate == pytest.approx(bucket.ceiling / 2)
+    assert bucket.rate == pytest.approx(bucket.ceiling * LARGEST_DECREASE * BELOW)
 
 
-def test_rate_is_halved_again_for_the_next_era(clock: Clock) -> None:
+@pytest.mark.parametrize(("accepted", "rate"), [(200, 200 * BELOW), (10, 475 * LARGEST_DECREASE * BELOW)])
+def test_rate_falls_below_what_was_accepted_in_the_last_second(clock: Clock, accepted: int, rate: float) -> None:
+    """It says what there is for us; but a second that has only begun is not taken at its word."""
+    bucket = TokenBucket(500, clock)
+    ticket = bucket.reserve()
+    for _ in range(accepted):
+        clock.now += 0.002
+        bucket.accepted(ticket)
+    bucket.throttled(ticket)
+
+    assert bucket.rate == pytest.approx(rate)
+
+
+def test_an_endpoint_that_was_open_for_a_while_pauses_shortly(clock: Clock) -> None:
+    """The quota was met by a hair: half a second is enough."""
+    bucket = TokenBucket(500, clock)
+    bucket.throttled(bucket.reserve())
+    ticket = bucket.reserve()
+    clock.now = ticket.start + SUSTAINED
+    bucket.accepted(ticket)
+    bucket.throttled(ticket)
+    assert bucket._opens_at - clock.now == pytest.approx(SHORT_PAUSE)
+
+
+@pytest.mark.parametrize("quota", [20, 100, 300])
+def test_a_quota_that_others_share_is_nearly_used(clock: Clock, quota: int) -> None:
+    """Two minutes at an endpoint that takes `quota` requests in any second: most of it, and few answers of 429."""
+    bucket = TokenBucket(500, clock)
+    began, refused = clock.now, 0
+    taken: list[float] = []
+    while clock.now < began + 120:
+        ticket = bucket.reserve()
+        clock.now = max(clock.now, ticket.start)
+        if not bucket.admits(ticket):
+            clock.now += 0.001
+        elif len(taken) >= quota and taken[-quota] > clock.now - 1:
+            refused += 1
+            bucket.throttled(ticket)
+        else:
+            taken.append(clock.now)
+            bucket.accepted(ticket)
+
+    assert len(taken) > 0.85 * quota * 120
+    assert refused < 0.05 * len(taken)
+
+
+def test_rate_falls_again_for_the_next_era(clock: Clock) -> None:
     """A 429 to a request that began after the pause is news."""
     bucket = TokenBucket(500, clock)
     for _ in range(2):
         bucket.throttled(bucket.reserve())
 
-    assert bucket.rate == pytest.approx(bucket.ceiling / 4)
+    assert bucket.rate == pytest.approx(bucket.ceiling * (LARGEST_DECREASE * BELOW) ** 2)
 
 
 @pytest.mark.parametrize("retry_after", [7.0, 120.0])
@@ -157,7 +214,7 @@ def test_pause_concerns_its_endpoint_only(clock: Clock) -> None:
 
     assert pacer.acquire("events/track") and clock.slept == []
     assert pacer.rate("events/track") == pytest.approx(2000 * HEADROOM)
-    assert pacer.rate(UPDATE) == pytest.approx(500 * HEADROOM / 2)
+    assert pacer.rate(UPDATE) == pytest.approx(500 * HEADROOM * LARGEST_DECREASE * BELOW)
 
 
 @pytest.mark.parametrize("waits", [0, 1, 2])

@@ -15,17 +15,23 @@ def accept_for(bucket: TokenBucket, clock: Clock, seconds: float) -> None:
         bucket.accepted(ticket)
 
 
-def test_rate_returns_quickly_then_grows_slowly_and_not_beyond_the_ceiling(clock: Clock) -> None:
-    """A lowered rate returns to 90 % of the refused one by 20 % a second, then grows by 5 %, up to the ceiling."""
-    bucket = TokenBucket(50, clock)
-    bucket.throttled(bucket.reserve())
-    halved = bucket.rate
-    accept_for(bucket, clock, 2)
-    assert halved * 1.1 < bucket.rate < halved * 1.21
+def test_rate_returns_quickly_feels_its_way_and_then_grows_up_to_the_ceiling(clock: Clock) -> None:
+    """To 95 % of what was accepted by 20 % a second, past it by 1 %, from 105 % on by 10 %, up to the ceiling."""
+    bucket = TokenBucket(100, clock)
     accept_for(bucket, clock, 3)
-    nearly = bucket.rate
+    bucket._capacity, bucket.rate, bucket._raised_at = 40.0, 30.0, clock.now
     accept_for(bucket, clock, 1)
-    assert nearly < bucket.rate < nearly * 1.06
+    assert 34 < bucket.rate < 36.1
+    accept_for(bucket, clock, 0.6)
+    assert 37.9 < bucket.rate < 39
+    before = bucket.rate
+    accept_for(bucket, clock, 5)
+    assert before * 1.04 < bucket.rate < before * 1.06
+    accept_for(bucket, clock, 6)
+    before = bucket.rate
+    assert before > 42
+    accept_for(bucket, clock, 2)
+    assert before * 1.15 < bucket.rate < before * 1.22
 
     accept_for(bucket, clock, 25)
 
