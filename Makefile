@@ -38,6 +38,7 @@ soak: $(VENV)/dev  ## kill 200 runs at random moments, end 200 more, and show th
 	@$(BIN)/python -m bench.soak --signal TERM
 
 bench: $(VENV)/dev  ## measure speed and memory against a stand-in on this machine
+	@$(BIN)/python -m bench.ratios
 	@$(BIN)/python -m bench.speed
 	@$(BIN)/python -m bench.turns
 

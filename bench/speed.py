@@ -246,6 +246,13 @@ def start_up(bench: Bench) -> str:
     return f"--help {best:.2f} s; a run over an empty result {empty:.2f} s"
 
 
+def machine() -> str:
+    """What the figures were measured on: the processor's name, the cores, the Python."""
+    named = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    processor = named[0].partition(": ")[2] if named else platform.machine()
+    return f"{processor}, {os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
+
+
 def _seconds(command: Sequence[str]) -> float:
     began = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -260,7 +267,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     small = 10 if options.quick else 1
     resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-    print(f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()} {platform.machine()}\n")
+    print(f"{machine()}\n")
     with Server() as server, tempfile.TemporaryDirectory(prefix="bench-") as folder:
         bench = Bench(server, Path(folder))
         parts: dict[str, Callable[[], str]] = {

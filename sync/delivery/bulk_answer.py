@@ -43,6 +43,9 @@ def read_bulk_answer(endpoint: str, items: Sequence[Item], data: Mapping[str, An
     """The result of each item of an accepted batch, in their order."""
     named = _named(data)
     disallowed = _disallowed(items, data)
+    if not named and not any(disallowed) and not _misfit(items, data, 0, 0):
+        _warn_of_dropped_fields(endpoint, data)
+        return [ItemResult(DELIVERED)] * len(items)
     parts = Counter(item.user.identity for item in items)
     named_parts = sum(count for identity, count in parts.items() if identity in named)
     names = sum(max(named[identity].times, count) for identity, count in parts.items() if identity in named)

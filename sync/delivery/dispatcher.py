@@ -247,12 +247,12 @@ class Dispatcher:
         for throttled in reply.throttled:
             self._wait_for_quota(throttled)
         follows = [reply.follows] if reply.follows else []
-        waiting = {
+        waiting = self._throttled | {
             user.identity
             for part in (*reply.halves, *reply.pieces, *reply.held, *reply.settling, *follows)
             for user in part.users
         }
-        self._finish(user for user in piece.users if user.identity not in waiting | self._throttled)
+        self._finish(user for user in piece.users if user.identity not in waiting)
 
     def _settle(self, piece: Piece, outcome: UserOutcome) -> None:
         """Take note of the outcome of some of a user's payloads."""

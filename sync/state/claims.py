@@ -12,17 +12,20 @@ from sync.state.owed import Move, OwedEvent, OwedUser
 from sync.state.scope import Part, RunScope
 
 _TURNS = """
-SELECT t.place, t.failed_before, t.leaves, t.identity, o.digest, o.body,
-    EXISTS (SELECT 1 FROM temp.scan_user s WHERE s.identity = t.identity),
+SELECT t.place, t.failed_before, t.leaves, t.identity, o.digest, o.body, s.identity IS NOT NULL,
     EXISTS (SELECT 1 FROM main.profile p WHERE p.sync = o.sync AND p.identity = t.identity AND p.again
-        AND p.rejected = o.digest)
+        AND p.rejected = o.digest),
+    CASE s.digest WHEN o.digest THEN s.fingerprint END, s.moment
 FROM temp.turn t LEFT JOIN owed_user o ON o.sync = ? AND o.identity = t.identity AND o.aside = 0
+LEFT JOIN temp.scan_user s ON s.identity = t.identity
 """
 
 _MAY_BE_DRAWN = (
     "failed_before = ? AND identity NOT IN (SELECT new FROM temp.move WHERE level IS NOT NULL "
     "UNION ALL SELECT old FROM temp.move WHERE level IS NOT NULL)"
 )
+
+_OF_THE_ROW = "LEFT JOIN temp.scan_event s ON s.id = o.id AND s.digest = o.digest"
 
 START = (UNKNOWN_MOMENT, b"")
 
@@ -114,6 +117,8 @@ class Claims(Part):
         body: str | None,
         in_result: int,
         refused_before: int,
+        fingerprint: bytes | None,
+        moment: int | None,
     ) -> OwedUser:
         """Who has left the result gets what is owed with the segment false, and a leaver at least that."""
         field = self._policy.segment_field
@@ -127,11 +132,13 @@ class Claims(Part):
             refused_before=bool(refused_before),
             move=move,
             apart=move is not None or self._is_being_freed(identity),
+            fingerprint=fingerprint,
+            moment=moment,
         )
         if not leaves and (in_result or body is None or not field):
             return user
         exit_ = with_segment_false(body, field) if body else leave_body(identity, field)
-        return user._replace(profile=exit_.body, digest=None, leaves=bool(leaves), in_result=False)
+        return user._replace(profile=exit_.body, digest=None, leaves=bool(leaves), in_result=False, fingerprint=None)
 
     def _move_of(self, identity: str) -> Move | None:
         """How the user comes to this address: from the one on record, or from those that may have been reached."""
@@ -183,8 +190,9 @@ class Claims(Part):
         few = [identity for identity, count in counts.items() if count <= each]
         found: dict[str, list[OwedEvent]] = {user.identity: [] for user in users}
         for identity, *event in self._db.execute(
-            f"SELECT identity, id, digest, body, moment FROM owed_event WHERE sync = ? AND aside = 0 "
-            f"AND identity IN ({','.join('?' * len(few))}) ORDER BY identity, moment, id",
+            f"SELECT o.identity, o.id, o.digest, o.body, o.moment, s.fingerprint FROM owed_event o {_OF_THE_ROW} "
+            f"WHERE o.sync = ? AND o.aside = 0 AND o.identity IN ({','.join('?' * len(few))}) "
+            "ORDER BY o.identity, o.moment, o.id",
             (self._sync, *few),
         ):
             found[identity].append(OwedEvent(*event))
@@ -197,8 +205,9 @@ class Claims(Part):
 
     def _with_some_events(self, user: OwedUser, count: int, after: tuple[int, bytes]) -> OwedUser:
         found: list[Any] = self._db.execute(
-            "SELECT id, digest, body, moment FROM owed_event WHERE sync = ? AND identity = ? AND aside = 0 "
-            "AND moment >= ? AND (moment, id) > (?, ?) ORDER BY moment, id LIMIT ?",
+            f"SELECT o.id, o.digest, o.body, o.moment, s.fingerprint FROM owed_event o {_OF_THE_ROW} "
+            "WHERE o.sync = ? AND o.identity = ? AND o.aside = 0 AND o.moment >= ? AND (o.moment, o.id) > (?, ?) "
+            "ORDER BY o.moment, o.id LIMIT ?",
             (self._sync, user.identity, after[0], *after, count + 1),
         ).fetchall()
         return user._replace(events=tuple(OwedEvent(*event) for event in found[:count]), more=len(found) > count)

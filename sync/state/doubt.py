@@ -14,13 +14,17 @@ class Doubt(Part):
 
     def __init__(self, run: RunScope) -> None:
         super().__init__(run)
-        self._prior: dict[str | bytes, tuple[bytes | None, int]] = {}
+        self._prior: dict[str | bytes, tuple[bytes | None, int, int]] = {}
         self._moves: dict[str, str | None] = {}
         self._first_names: dict[str, list[str]] = {}
 
     def segment_before(self, identity: str) -> int | None:
         """Whether the user was in the segment before this run marked the profile as in doubt; None: not known."""
         return self._prior.get(identity, (None, None))[1]
+
+    def has_number(self, key: str | bytes) -> bool | None:
+        """Whether the profile or event had a number when it was marked; None: this run does not know any more."""
+        return bool(self._prior[key][2]) if key in self._prior else None
 
     def mark(self, users: Sequence[OwedUser]) -> None:
         """Forget what Iterable held: from here to its answer, nobody knows. This run alone keeps it in mind."""
@@ -91,16 +95,17 @@ class Doubt(Part):
         """The user who was known as `old` is known as `new`: so is the membership."""
         in_segment = self._prior.pop(old, (None, 0))[1]
         if in_segment:
-            self._prior[new] = (None, in_segment)
+            self._prior[new] = (None, in_segment, 0)
 
     def _remember_prior(self, table: str, key: str, segment: str, keys: Sequence[Any]) -> None:
         """Keep in mind what is about to be forgotten, for those to whom no request is made after all."""
-        self._prior.update(dict.fromkeys(keys, (None, 0)))
+        self._prior.update(dict.fromkeys(keys, (None, 0, 0)))
         for start in range(0, len(keys), GROUP):
             some = keys[start : start + GROUP]
             marks = ",".join("?" * len(some))
             for row in self._db.execute(
-                f"SELECT {key}, delivered, {segment} FROM main.{table} WHERE sync = ? AND {key} IN ({marks})",
+                f"SELECT {key}, delivered, {segment}, number IS NOT NULL FROM main.{table} "
+                f"WHERE sync = ? AND {key} IN ({marks})",
                 (self._sync, *some),
             ):
                 self._prior[row[0]] = row[1:]
@@ -109,7 +114,7 @@ class Doubt(Part):
         """Nothing was sent: Iterable holds what it held, if this run still has it in mind."""
         if value not in self._prior:
             return
-        delivered, in_segment = self._prior[value]
+        delivered, in_segment, _ = self._prior[value]
         for person in self._first_names.pop(str(value), ()):
             self._db.execute("UPDATE name_of_id SET address = NULL WHERE sync = ? AND person = ?", (self._sync, person))
         segment = f", in_segment = {in_segment}" if table == "profile" else ""

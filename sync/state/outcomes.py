@@ -12,17 +12,36 @@ from sync.state.owed import Outcome, UserOutcome
 from sync.state.scope import Part, RunScope
 
 _PROFILE_DELIVERED = (
-    "UPDATE main.profile SET delivered = ?, rejected = NULL, reason = NULL, again = 0, in_segment = ?, seen = ? "
-    "WHERE sync = ? AND identity = ?"
+    "UPDATE main.profile SET delivered = ?, rejected = NULL, reason = NULL, again = 0, in_segment = ?, seen = ?, "
+    "fingerprint = ?, moment = ?, number = COALESCE(number, ?) WHERE sync = ? AND identity = ?"
 )
 _PROFILE_PAID = "UPDATE owed_user SET body = NULL, digest = NULL WHERE sync = ? AND identity = ?"
 _EVENT_ANSWERED = (
-    "INSERT INTO main.event (sync, id, delivered, rejected, reason, seen) VALUES (?, ?, ?, ?, ?, ?) "
-    "ON CONFLICT DO UPDATE SET delivered = excluded.delivered, rejected = excluded.rejected, "
-    "reason = excluded.reason, seen = excluded.seen"
+    "INSERT INTO main.event (sync, id, delivered, rejected, reason, seen, fingerprint, number) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET delivered = excluded.delivered, "
+    "rejected = excluded.rejected, reason = excluded.reason, seen = excluded.seen, "
+    "fingerprint = excluded.fingerprint, number = COALESCE(number, excluded.number)"
 )
 _EVENT_PAID = "DELETE FROM owed_event WHERE sync = ? AND id = ?"
 _FAILS_NO_MORE = "DELETE FROM failer WHERE sync = ? AND identity = ?"
+
+
+class _Numbers:
+    """Gives a number to each profile and event that has a fingerprint now, and had no number yet."""
+
+    def __init__(self, given: int, doubt: Doubt) -> None:
+        self.given, self._doubt = given, doubt
+
+    def of(self, fingerprint: bytes | None, key: str | bytes, *more: Any) -> tuple[Any, ...]:
+        """What goes on record with a delivery: the fingerprint, what belongs to it, and the number if it is a new one.
+
+        Without a number there is no fingerprint either: the next run makes the payload, and then gives both.
+        """
+        known = self._doubt.has_number(key)
+        if not fingerprint or known is None:
+            return (None, *(None for _ in more), None)
+        self.given += not known
+        return (fingerprint, *more, None if known else self.given)
 
 
 def _is_delivered(outcome: UserOutcome) -> bool:
@@ -72,14 +91,33 @@ class Outcomes(Part):
         """What most outcomes are, a statement for all of them at once."""
         here, today, inside = self._sync, self._today, bool(self._policy.segment_field)
         users = [outcome.user for outcome in outcomes if outcome.profile]
+        numbers = _Numbers(self._run.one("SELECT numbers FROM sync WHERE id = ?", here), self._doubt)
         self._db.executemany(
-            _PROFILE_DELIVERED, [(user.digest, inside and user.in_result, today, here, user.identity) for user in users]
+            _PROFILE_DELIVERED,
+            [
+                (
+                    *(user.digest, inside and user.in_result, today),
+                    *numbers.of(user.fingerprint, user.identity, user.moment),
+                    *(here, user.identity),
+                )
+                for user in users
+            ],
         )
         self._db.executemany(_PROFILE_PAID, [(here, user.identity) for user in users])
         for user in users:
             self._names.delivered(user.identity)
         events = [event for outcome in outcomes for event in outcome.user.events]
-        self._db.executemany(_EVENT_ANSWERED, [(here, event.id, event.digest, None, None, today) for event in events])
+        self._db.executemany(
+            _EVENT_ANSWERED,
+            [
+                (
+                    *(here, event.id, event.digest, None, None, today),
+                    *numbers.of(event.fingerprint, event.id),
+                )
+                for event in events
+            ],
+        )
+        self._db.execute("UPDATE sync SET numbers = ? WHERE id = ?", (numbers.given, here))
         self._db.executemany(_EVENT_PAID, [(here, event.id) for event in events])
         if self._has_failers:
             self._db.executemany(_FAILS_NO_MORE, [(here, outcome.user.identity) for outcome in outcomes])
@@ -106,7 +144,7 @@ class Outcomes(Part):
         key = (self._sync, user.identity)
         if result.outcome is Outcome.DELIVERED:
             inside = bool(self._policy.segment_field) and user.in_result
-            self._db.execute(_PROFILE_DELIVERED, (user.digest, inside, self._today, *key))
+            self._db.execute(_PROFILE_DELIVERED, (user.digest, inside, self._today, None, None, None, *key))
             self._names.delivered(user.identity)
         else:
             before = 3 if user.leaves else self._doubt.segment_before(user.identity)
@@ -129,7 +167,7 @@ class Outcomes(Part):
             if result.outcome is Outcome.FAILED or outcome.derived:
                 continue
             delivered, rejected = (event.digest, None) if result.outcome is Outcome.DELIVERED else (None, event.digest)
-            answered = (self._sync, event.id, delivered, rejected, result.reason or None, self._today)
+            answered = (self._sync, event.id, delivered, rejected, result.reason or None, self._today, None, None)
             self._db.execute(_EVENT_ANSWERED, answered)
             if rejected:
                 self._db.execute("UPDATE owed_event SET aside = 1 WHERE sync = ? AND id = ?", (self._sync, event.id))

@@ -18,12 +18,13 @@ class Mark(enum.IntEnum):
 
 
 class OwedEvent(NamedTuple):
-    """An event that Iterable does not have."""
+    """An event that Iterable does not have; `fingerprint` is that of its row, where this run has it."""
 
     id: bytes
     digest: bytes
     body: str
     moment: int = 0
+    fingerprint: bytes | None = None
 
 
 class Move(NamedTuple):
@@ -48,7 +49,8 @@ class OwedUser(NamedTuple):
     out of the segment; `in_result` is False for every profile that carries the segment field as false;
     `failed_before` that the user is a known failer: a call failed in an earlier run, and nothing was delivered since;
     `refused_before` that this profile was rejected before, over a name that another user has. `move` goes ahead of all
-    else of the user, who is then served `apart`, and not in a batch.
+    else of the user, who is then served `apart`, and not in a batch. `fingerprint` and `moment` are those of the row
+    that the profile is of, where this run has it.
     """
 
     identity: str
@@ -62,6 +64,8 @@ class OwedUser(NamedTuple):
     refused_before: bool = False
     move: Move | None = None
     apart: bool = False
+    fingerprint: bytes | None = None
+    moment: int | None = None
 
 
 class Outcome(enum.Enum):

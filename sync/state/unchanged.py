@@ -162,9 +162,10 @@ class Unchanged(Part):
         return found
 
     def remember(self) -> None:
-        """Keep the fingerprints of all collected rows that Iterable has, for the next run.
+        """Keep the fingerprints of all rows that were made, and found to be at Iterable as they are.
 
-        It is done once all is delivered: a run that ends before does not lose anything but the next one's time.
+        It is done last: a run that ends before does not lose anything but the next one's time. Those of what this run
+        delivered are on record with its outcome.
         """
         with self._state.transaction():
             (given,) = self._db.execute("SELECT numbers FROM sync WHERE id = ?", (self._sync,)).fetchone()
@@ -181,7 +182,7 @@ class Unchanged(Part):
             f"{', '.join(f'scan.{column}' for column in columns)}, ROW_NUMBER() OVER () AS rank "
             f"FROM temp.scan_{'user' if table == 'profile' else table} scan CROSS JOIN main.{table} known "
             f"ON known.sync = ? AND known.{key} = scan.{key} AND known.delivered = scan.digest "
-            f"WHERE scan.fingerprint <> x'' AND scan.mark <= ? AND ({changed})) s "
+            f"WHERE scan.fingerprint <> x'' AND scan.mark = ? AND ({changed})) s "
             f"WHERE {table}.sync = ? AND {table}.{key} = s.{key}",
-            (given, self._sync, Mark.OWED, self._sync),
+            (given, self._sync, Mark.UNCHANGED, self._sync),
         ).rowcount
