@@ -242,7 +242,7 @@ class IterableClient:
         except (requests.RequestException, HTTPError, OSError, UnicodeError) as error:
             return no_answer(error, self._transport.surroundings), 0.0
         answer = self._read(reply.status, reply.body, endpoint_name, method)
-        asked = retry_after(reply.retry_after, http_date(reply.date))
+        asked = retry_after(reply.retry_after, http_date(reply.date)) if reply.retry_after else 0.0
         if self._pacer and ticket:
             self._tell_pacer(self._pacer, endpoint_name, ticket, answer, asked)
         if answer.verdict in SPENT and asked > MAX_RETRY_AFTER:

@@ -18,6 +18,8 @@ def is_deeper(document: Any, levels: int) -> bool:
     """
     level = {id(document): document} if _holds_others(document) else {}
     for _ in range(levels):
+        if not level:
+            return False
         children = (node.values() if isinstance(node, Mapping) else node for node in level.values())
         level = {id(node): node for nodes in children for node in nodes if _holds_others(node)}
     return bool(level)

@@ -7,6 +7,8 @@ import logging
 import os
 import re
 import sys
+import threading
+from collections import deque
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from logging.handlers import RotatingFileHandler
@@ -63,12 +65,21 @@ class LineFormatter(logging.Formatter):
     def __init__(self, run_id: str, secrets: Iterable[str] = ()) -> None:
         super().__init__(FORMAT, datefmt="%Y-%m-%d %H:%M:%S")
         self._suffix = f" run={run_id}" if run_id else ""
+        self._second: tuple[int, str] = (-1, "")
         known = {text for secret in secrets if is_maskable(secret) for text in (secret, repr(secret)[1:-1])}
         self._secrets = sorted(known, key=len, reverse=True)  # one may hold another
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's line."""
         return self.clean(super().format(record)) + self._suffix
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
+        """The time of a record; all records of one second share it."""
+        known, text = self._second
+        if known != int(record.created):
+            text = super().formatTime(record, datefmt)
+            self._second = (int(record.created), text)
+        return text
 
     def clean(self, text: str) -> str:
         """The text on one line and without secrets."""
@@ -92,6 +103,8 @@ class PrivateFile(RotatingFileHandler):
         self._is_ours = not _is_device(place)
         super().__init__(place, maxBytes=0, backupCount=KEEP, encoding="utf-8")
         self.failure = ""
+        self._lines: deque[str] = deque()
+        self._writing = threading.Lock()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Keep the first reason why a line was lost; the run says so at its end."""
@@ -104,6 +117,32 @@ class PrivateFile(RotatingFileHandler):
             super().close()
         except OSError as error:
             self.failure = self.failure or f"{type(error).__name__}: {error}, at its end"
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Write the line of a record, and with it those that other threads have meanwhile.
+
+        Whoever finds another thread writing leaves the line to that one: 32 workers do not wait for each other's disk.
+        """
+        passed = self.filter(record)
+        if passed:
+            try:
+                self._lines.append(f"{self.format(record)}\n")
+                self._write_lines(record)
+            except Exception:
+                self.handleError(record)
+        return bool(passed)
+
+    def _write_lines(self, record: logging.LogRecord) -> None:
+        while self._lines and self._writing.acquire(blocking=False):
+            try:
+                file = self.stream or self._open()
+                self.stream = file  # type: ignore[assignment]
+                file.write("".join(self._lines.popleft() for _ in range(len(self._lines))))
+                file.flush()
+            except Exception:
+                self.handleError(record)
+            finally:
+                self._writing.release()
 
     def _open(self) -> IO[str]:  # type: ignore[override]
         descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
