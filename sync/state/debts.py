@@ -74,28 +74,17 @@ class Debts(Part):
         What is rejected as before stays set aside as it is: the result holds no body for it.
         """
         here = self._sync
-        self._db.execute(
-            "DELETE FROM owed_event WHERE sync = ? AND id IN (SELECT id FROM temp.scan_event WHERE mark <> ? "
-            "OR body IS NOT NULL)",
-            (here, Mark.KNOWN_REJECTED),
-        )
+        owed_before = self._owes("owed_user", "owed_event")
+        if owed_before:
+            self._forget_replaced()
         self._db.execute(
             "INSERT INTO owed_event (sync, id, identity, moment, digest, body, aside, person) "
             "SELECT ?, id, identity, moment, digest, body, CASE mark WHEN ? THEN 0 ELSE 2 END, person "
             "FROM temp.scan_event WHERE body IS NOT NULL",
             (here, Mark.OWED),
         )
-        self._db.execute(
-            "UPDATE owed_event SET aside = 0 WHERE sync = ? AND aside > 0 AND aside = 2 AND identity IN "
-            "(SELECT identity FROM temp.scan_user WHERE mark < ?) AND (person IS NULL OR EXISTS (SELECT 1 "
-            "FROM temp.scan_person p WHERE p.person = owed_event.person AND p.identity = owed_event.identity))",
-            (here, Mark.KNOWN_REJECTED),
-        )
-        self._db.execute(
-            "DELETE FROM owed_user WHERE sync = ? AND identity IN "
-            "(SELECT identity FROM temp.scan_user WHERE mark <> ?)",
-            (here, Mark.KNOWN_REJECTED),
-        )
+        if owed_before:
+            self._bring_back()
         place = "SELECT (SELECT COALESCE(MAX(place), 0) FROM owed_user)"
         self._db.execute(
             "INSERT INTO owed_user (place, sync, identity, digest, body, person) "
@@ -110,6 +99,34 @@ class Debts(Part):
             "(SELECT 1 FROM owed_user u WHERE u.sync = o.sync AND u.identity = o.identity) "
             "AND identity NOT IN (SELECT identity FROM temp.scan_user))",
             (here, here),
+        )
+
+    def _owes(self, *tables: str) -> bool:
+        """Whether anything was owed or set aside before this run; asked for what a first run need not do."""
+        return any(self._run.one(f"SELECT EXISTS (SELECT 1 FROM {name} WHERE sync = ?)", self._sync) for name in tables)
+
+    def _forget_replaced(self) -> None:
+        """What was owed to the users of the result, and is owed otherwise now or no longer."""
+        here = self._sync
+        self._db.execute(
+            "DELETE FROM owed_event WHERE sync = ? AND id IN (SELECT id FROM temp.scan_event WHERE mark <> ? "
+            "OR body IS NOT NULL)",
+            (here, Mark.KNOWN_REJECTED),
+        )
+        self._db.execute(
+            "DELETE FROM owed_user WHERE sync = ? AND identity IN "
+            "(SELECT identity FROM temp.scan_user WHERE mark <> ?)",
+            (here, Mark.KNOWN_REJECTED),
+        )
+
+    def _bring_back(self) -> None:
+        """Events that were set aside with a profile come back with it."""
+        here = self._sync
+        self._db.execute(
+            "UPDATE owed_event SET aside = 0 WHERE sync = ? AND aside > 0 AND aside = 2 AND identity IN "
+            "(SELECT identity FROM temp.scan_user WHERE mark < ?) AND (person IS NULL OR EXISTS (SELECT 1 "
+            "FROM temp.scan_person p WHERE p.person = owed_event.person AND p.identity = owed_event.identity))",
+            (here, Mark.KNOWN_REJECTED),
         )
 
     def _person(self) -> str:
