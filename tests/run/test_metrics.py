@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import stat
 import sys
 import time
@@ -129,6 +130,20 @@ def test_a_destination_with_odd_characters(world: World, capsys: pytest.CaptureF
     world.environ |= {"SYNC_NAME": "orders", "SEGMENT_FIELD": "orders"}
     assert world.main() == ExitCode.USAGE
     assert "holds the series of the sync default" in capsys.readouterr().err
+
+
+def test_after_a_run_that_was_stopped(world: World) -> None:
+    """A signal in the middle of the delivery: its exit code, what is owed, and the last success as it was."""
+    world.run()
+    success = series(world)["last_success_timestamp_seconds"]
+    world.rows = [person(n, first_name="New") for n in (1, 2, 3)]
+    world.environ["WORKERS"] = "1"
+    world.iterable.faults = lambda _request: signal.raise_signal(signal.SIGTERM)
+    assert world.run().exit_code == 128 + signal.SIGTERM
+    told = series(world)
+
+    assert (told["exit_code"], told["last_success_timestamp_seconds"]) == (143, success)
+    assert told['owed kind="profile"'] >= 1
 
 
 def test_database_down(world: World) -> None:
