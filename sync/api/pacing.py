@@ -154,7 +154,7 @@ class TokenBucket:
     def _accepted_lately(self) -> int:
         """How many requests were accepted in the last second."""
         since = self._clock() - 1
-        return sum(at > since for at in self._accepted_at)
+        return sum(at > since for at in tuple(self._accepted_at))  # at once: others append meanwhile
 
     def _close(self, opens_at: float) -> None:
         """Begin a generation: tickets that were not used yet are void, and the bucket is empty when it opens."""

@@ -25,6 +25,12 @@ KEEP = 5
 LONGEST_CHAIN = 40
 """Symbolic links one after the other; Linux follows no more either."""
 
+MOST_LINES = 1_000
+"""Lines that wait for the thread that writes, before others wait for it too."""
+
+LONGEST_WRITE = 5.0
+"""Seconds that the end of a run waits for a thread that still writes."""
+
 LAST_LINE = "Run finished: %s"
 OURS = "iterable-sync"
 TOKEN = re.compile(r"eyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*")
@@ -104,7 +110,7 @@ class PrivateFile(RotatingFileHandler):
         super().__init__(place, maxBytes=0, backupCount=KEEP, encoding="utf-8")
         self.failure = ""
         self._lines: deque[str] = deque()
-        self._writing = threading.Lock()
+        self._writing = threading.RLock()  # a signal may raise right after it was taken: its thread goes on writing
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Keep the first reason why a line was lost; the run says so at its end."""
@@ -112,16 +118,24 @@ class PrivateFile(RotatingFileHandler):
         self.failure = self.failure or f"{type(error).__name__}: {error}, at {record.name}"
 
     def close(self) -> None:
-        """Close the file; what a full disk kept from it is told by `failure`, not raised."""
+        """Write what is left, and close the file; what a full disk kept from it is told by `failure`, not raised."""
+        if not self._writing.acquire(timeout=LONGEST_WRITE):
+            self.failure = self.failure or f"a line is still being written after {LONGEST_WRITE:.0f} s, at its end"
+            return
         try:
+            if self._lines and self.stream is not None:
+                self.stream.write(self._waiting_lines())
             super().close()
         except OSError as error:
             self.failure = self.failure or f"{type(error).__name__}: {error}, at its end"
+        finally:
+            self._writing.release()
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Write the line of a record, and with it those that other threads have meanwhile.
 
-        Whoever finds another thread writing leaves the line to that one: 32 workers do not wait for each other's disk.
+        Whoever finds another thread writing leaves the line to that one: 32 workers do not wait for each other's disk,
+        unless many lines wait already.
         """
         passed = self.filter(record)
         if passed:
@@ -133,16 +147,19 @@ class PrivateFile(RotatingFileHandler):
         return bool(passed)
 
     def _write_lines(self, record: logging.LogRecord) -> None:
-        while self._lines and self._writing.acquire(blocking=False):
+        while self._lines and self._writing.acquire(blocking=len(self._lines) > MOST_LINES):
             try:
                 file = self.stream or self._open()
                 self.stream = file  # type: ignore[assignment]
-                file.write("".join(self._lines.popleft() for _ in range(len(self._lines))))
+                file.write(self._waiting_lines())
                 file.flush()
             except Exception:
                 self.handleError(record)
             finally:
                 self._writing.release()
+
+    def _waiting_lines(self) -> str:
+        return "".join(self._lines.popleft() for _ in range(len(self._lines)))
 
     def _open(self) -> IO[str]:  # type: ignore[override]
         descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)

@@ -81,6 +81,8 @@ class Comparison(Part):
         if profile:
             payload = (Mark.UNCHANGED, profile, None, None, None, None, it.profile or b"")
             user_rows.append((*who, it.moment, row.line, *payload))
+        elif row.delivered and self._policy.follows_addresses:  # the newest row of a person names the address
+            user_rows.append((*who, it.moment, row.line, Mark.NONE, None, None, None, None, None, None))
         if event:
             unchanged = (Mark.UNCHANGED, event, None, None, None, it.event or b"")
             event_rows.append((it.event_id, it.identity, person, it.moment, row.line, *unchanged))

@@ -260,7 +260,7 @@ class Debts(Part):
             (today, here, today - SEEN_EXACT),
         )
         stale = (here, today - FORGET_AFTER)
-        self._db.execute("DELETE FROM name_of_id WHERE sync = ? AND seen < ?", stale)
+        self._db.execute("DELETE FROM name_of_id WHERE sync = ? AND seen < ? AND perhaps IS NULL", stale)
         self._db.execute("DELETE FROM main.profile WHERE sync = ? AND seen < ? AND in_segment = 0", stale)
         self._db.execute("DELETE FROM main.event WHERE sync = ? AND seen < ?", stale)
         self._db.execute("DELETE FROM failer WHERE sync = ? AND seen < ?", stale)

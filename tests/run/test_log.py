@@ -7,7 +7,6 @@ import os
 import re
 import stat
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -229,31 +228,6 @@ def test_five_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         file.rotate_when_large()
     told = {path.name: path.read_text().split()[-1] for path in sorted(tmp_path.glob("log.*"))}
     assert told == {"log.1": "7", "log.2": "6", "log.3": "5", "log.4": "4", "log.5": "3"}
-
-
-def test_many_threads_lose_and_break_no_line(tmp_path: Path) -> None:
-    """Each line is there once and whole, in the order of its thread, and what is logged last stands last."""
-    path = tmp_path / "run.log"
-    start_logging(path, "INFO", LineFormatter("r1"))
-
-    def work(name: int) -> None:
-        for number in range(200):
-            logging.getLogger("worker").info("thread %d line %d", name, number)
-
-    threads = [threading.Thread(target=work, args=(name,)) for name in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    logging.getLogger("main").info("Run finished")
-    stop_logging()
-
-    lines = path.read_text().splitlines()
-    assert lines[-1].endswith("main - INFO - Run finished run=r1")
-    found = [re.fullmatch(r".* worker - INFO - thread (\d+) line (\d+) run=r1", line) for line in lines[:-1]]
-    told = [(int(match[1]), int(match[2])) for match in found if match]
-    assert sorted(told) == [(name, number) for name in range(16) for number in range(200)]
-    assert [number for name, number in told if name == 7] == list(range(200))
 
 
 def test_times_of_a_second(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,12 @@ from sync.state import comparison, unchanged
 from sync.state.file import State
 from sync.state.number_set import NumberSet
 from sync.state.owed import OwedUser, PayloadResult, Plan
-from tests.harness import T0, people, person
+from tests.harness import COLUMNS, T0, people, person
 from tests.state.runs import DELIVERED, FAILED, MAPPING, REJECTED, TODAY, Runs
 
 BOTH_NAMES = replace(MAPPING, user_id_column="id", identify_by="email")
 BY_ID = replace(MAPPING, user_id_column="id", send_address=True)
+EVENTS_OF_BOTH_NAMES = replace(BOTH_NAMES, user_fields=(), segment_field="")
 NO_EVENTS = replace(MAPPING, event_name="")
 NO_PROFILES = replace(MAPPING, user_fields=(), segment_field="")
 
@@ -78,7 +79,9 @@ one_run = st.tuples(
 )
 
 
-@pytest.mark.parametrize("mapping", [MAPPING, BOTH_NAMES, BY_ID, NO_EVENTS, NO_PROFILES], ids=range(5))
+@pytest.mark.parametrize(
+    "mapping", [MAPPING, BOTH_NAMES, BY_ID, NO_EVENTS, NO_PROFILES, EVENTS_OF_BOTH_NAMES], ids=range(6)
+)
 def test_the_same_as_without(mapping: Mapping, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the rows, their order and groups, the outcomes and the days between: the plan, and what is sent."""
     monkeypatch.setattr(comparison, "GROUP", 2)
@@ -91,7 +94,7 @@ def test_the_same_as_without(mapping: Mapping, monkeypatch: pytest.MonkeyPatch) 
             for more, again, outcomes, policy, days in runs:
                 result = [*before, *more] if again else more
                 forget(both[1])
-                policy["follows_addresses"] = mapping is BOTH_NAMES
+                policy["follows_addresses"] = mapping in (BOTH_NAMES, EVENTS_OF_BOTH_NAMES)
                 quick, slow = (_run(each, result, mapping, outcomes, policy, days) for each in both)
                 assert quick == slow
                 before = result
@@ -210,6 +213,42 @@ def test_two_rows_that_are_one_event(runs: Runs) -> None:
     runs.run([at(1)])
     plan = runs.begin([at(1), at(1, browser="Lynx")])
     assert (plan.merged_rows, plan.events.unchanged, plan.owed_events) == (1, 1, 0)
+
+
+def test_new_rules_of_a_time_zone_know_no_row() -> None:
+    """The same wall clock is another moment then; the zone's name is as before."""
+
+    class Zone(tzinfo):
+        def __init__(self, hours: int) -> None:
+            self.hours = hours
+
+        def utcoffset(self, _moment: datetime | None) -> timedelta:
+            return timedelta(hours=self.hours)
+
+        def dst(self, _moment: datetime | None) -> timedelta:
+            return timedelta()
+
+        def tzname(self, _moment: datetime | None) -> str:
+            return "Zone"
+
+        def __repr__(self) -> str:
+            return "Zone"
+
+    row = tuple(person(1)[column.name] for column in COLUMNS)
+    old, again, new = (Reading(replace(MAPPING, timezone=zone), COLUMNS) for zone in (Zone(1), Zone(1), Zone(2)))
+    assert old.fingerprint(row) == again.fingerprint(row)
+    assert old.fingerprint(row) != new.fingerprint(row)
+
+
+def test_a_move_in_doubt_of_whom_nobody_has_seen_for_long(runs: Runs) -> None:
+    """The run died before its answer; 91 days later the user is not in the result: the exit goes out."""
+    runs.begin([person(1)], BOTH_NAMES, follows_addresses=True)
+    runs.deliver()
+    runs.begin([person(1, email="moved@example.com")], BOTH_NAMES, follows_addresses=True)
+    runs.outbox.claim(9, 9)
+    runs.today += 91
+    assert runs.begin([person(2)], BOTH_NAMES, follows_addresses=True).leavers == 1
+    assert [user.leaves for user in runs.deliver()].count(True) == 1
 
 
 def test_a_changed_mapping_knows_no_row(runs: Runs) -> None:
