@@ -35,9 +35,6 @@ MOST_CANARIES = 20
 QUOTA_PATIENCE = 600.0
 """Seconds: as long as the API accepted anything within them, a throttled user is queued again."""
 
-MOST_SETTLING = 20_000
-"""Users who wait for their names at once, of a few kilobytes each: more than are moved within three minutes."""
-
 RECORD_GROUP = 100
 RECORD_EVERY = 0.2
 """Users and seconds: outcomes are recorded when either is reached."""
@@ -157,13 +154,15 @@ class Dispatcher:
                 if self._stop.is_set() or not self._settling:
                     return
                 self._wait_to_settle()
+            elif self._settling.is_full:
+                self._stop.wait(min(TICK, self._settling.seconds_left()))
         self._give_up_on_hanging()
 
     def _keep_busy(self) -> None:
         """Hand out pieces while there is room; claim more when nobody waits but for the quota, and not too many."""
         while self._workers.have_room and not self._stop.is_set() and not self._watch.suspicious:
             most = self._most_workers * self._sender.batch_size * 3 + len(self._settling)
-            if self._waiting.only_throttled and len(self._in_flight) < most and len(self._settling) < MOST_SETTLING:
+            if self._waiting.only_throttled and len(self._in_flight) < most and not self._settling.is_full:
                 self._claim_more()
             for settled in self._settling.due():
                 self._waiting.add_last(settled)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.delivery.dispatcher import Dispatcher
+from sync.delivery.dispatcher import MOST_CANARIES, Dispatcher
 from sync.delivery.moves import MOVED, NOT_FREE, NOTHING_TO_MOVE
 from sync.delivery.settling import Settling
 from sync.delivery.stop import Stop
@@ -105,6 +105,31 @@ def test_the_others_go_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert [at for _, at in times][:3] == [0, 0, 0]
     assert 60 <= times[3][1] < 61
     assert (summary.exit_code, summary.moved, names(world)) == (0, 1, {DAN: "1", BOB: "2", CAT: "3"})
+
+
+def test_no_more_users_wait_than_there_is_memory_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    """The others wait for them then, and all are served in the end."""
+    monkeypatch.setattr("sync.delivery.settling.MOST_SETTLING", 2)
+    world = moving_world(tmp_path, monkeypatch, MOVE_SETTLE_SECONDS="60", WORKERS="1")
+    world.rows = rows_of(*(f"old{n}@example.com" for n in range(40)))
+    world.run()
+    world.rows = rows_of(*(f"new{n}@example.com" for n in range(40)))
+    most: list[int] = []
+    keep = Settling.add
+
+    def add(settling: Settling, piece: Piece) -> None:
+        keep(settling, piece)
+        most.append(len(settling))
+
+    monkeypatch.setattr(Settling, "add", add)
+    monkeypatch.setattr(steps, "Dispatcher", partial(Dispatcher, clock=clock))
+    monkeypatch.setattr(Stop, "wait", lambda _stop, seconds: setattr(clock, "now", clock.now + seconds + 0.01))
+    summary = world.run()
+
+    assert (summary.exit_code, summary.moved) == (0, 40)
+    assert max(most) == MOST_CANARIES  # who goes alone is claimed before
 
 
 def test_a_stop_ends_the_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
