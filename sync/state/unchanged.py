@@ -169,12 +169,16 @@ class Unchanged(Part):
         """
         with self._state.transaction():
             (given,) = self._db.execute("SELECT numbers FROM sync WHERE id = ?", (self._sync,)).fetchone()
-            given += self._remember("profile", "identity", ("fingerprint", "moment"), given)
-            given += self._remember("event", "id", ("fingerprint",), given)
+            for table, key, columns in (
+                ("profile", "identity", ("fingerprint", "moment")),
+                ("event", "id", ("fingerprint",)),
+            ):
+                self._remember(table, key, columns, "IS NOT NULL", given)
+                given += self._remember(table, key, columns, "IS NULL", given)
             self._db.execute("UPDATE sync SET numbers = ? WHERE id = ?", (given, self._sync))
 
-    def _remember(self, table: str, key: str, columns: Sequence[str], given: int) -> int:
-        """Those of one table; returns how many numbers there may have been given."""
+    def _remember(self, table: str, key: str, columns: Sequence[str], numbered: str, given: int) -> int:
+        """Those of one table that have a number, or that are given one now: without gaps, which would cost memory."""
         changed = " OR ".join(f"known.{column} IS NOT scan.{column}" for column in columns)
         return self._db.execute(
             f"UPDATE main.{table} SET number = COALESCE(number, ? + s.rank), "
@@ -182,6 +186,7 @@ class Unchanged(Part):
             f"{', '.join(f'scan.{column}' for column in columns)}, ROW_NUMBER() OVER () AS rank "
             f"FROM temp.scan_{'user' if table == 'profile' else table} scan CROSS JOIN main.{table} known "
             f"ON known.sync = ? AND known.{key} = scan.{key} AND known.delivered = scan.digest "
+            f"AND known.number {numbered} "
             f"WHERE scan.fingerprint <> x'' AND scan.mark = ? AND ({changed})) s "
             f"WHERE {table}.sync = ? AND {table}.{key} = s.{key}",
             (given, self._sync, Mark.UNCHANGED, self._sync),

@@ -266,6 +266,16 @@ def test_numbers_are_kept(runs: Runs) -> None:
     assert [number for (number,) in runs.state.db.execute(numbers)] == list(range(1, 11))
 
 
+def test_numbers_have_no_gaps(runs: Runs) -> None:
+    """Users who see a page in every run use up none of them: a gap costs memory for ever."""
+    for run in range(6):
+        runs.run([at(run + 1), *people(3)[1:], *[person(n) for n in range(10, 10 + run)]])
+    (highest, count) = runs.state.db.execute(
+        "SELECT MAX(number), COUNT(*) FROM (SELECT number FROM profile UNION ALL SELECT number FROM event)"
+    ).fetchone()
+    assert highest == count
+
+
 def test_seen_is_written_once_a_week(runs: Runs) -> None:
     """Who is in every result is never forgotten, whatever is skipped."""
     runs.run(people(3))
