@@ -28,7 +28,7 @@ LONGEST_CHAIN = 40
 MOST_LINES = 1_000
 """Lines that wait for the thread that writes, before others wait for it too."""
 
-LONGEST_WRITE = 5.0
+LONGEST_WRITE = 1.0
 """Seconds that the end of a run waits for a thread that still writes."""
 
 LAST_LINE = "Run finished: %s"
@@ -120,7 +120,7 @@ class PrivateFile(RotatingFileHandler):
     def close(self) -> None:
         """Write what is left, and close the file; what a full disk kept from it is told by `failure`, not raised."""
         if not self._writing.acquire(timeout=LONGEST_WRITE):
-            self.failure = self.failure or f"a line is still being written after {LONGEST_WRITE:.0f} s, at its end"
+            self.failure = self.failure or f"a line is still being written after {LONGEST_WRITE:g} s, at its end"
             return
         try:
             if self._lines and self.stream is not None:
