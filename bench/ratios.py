@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from bench.speed import KEY, Bench, machine, stand_in
-from sync.run.setting_values import HOME
+from bench.speed import KEY, Bench, machine, metered, stand_in
 from tests.mariadb import Server
 
 TURNS = 3
@@ -97,19 +94,9 @@ def _fetch(environment: Environment, count: int) -> float:
 
 def _cpu(*arguments: str, told: int, environment: Environment | None = None) -> float:
     """CPU seconds of a bare process, which must tell this count."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bench.bare", *arguments],
-        cwd=HOME,
-        env=environment or {**os.environ, "ITERABLE_API_KEY": KEY},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout
-    output = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode or int(output) != told:
-        raise RuntimeError(f"exit code {process.returncode}: {output}")
+    output, usage = metered(["-m", "bench.bare", *arguments], environment or {**os.environ, "ITERABLE_API_KEY": KEY})
+    if int(output) != told:
+        raise RuntimeError(f"{output.strip()} instead of {told}")
     return usage.ru_utime + usage.ru_stime
 
 

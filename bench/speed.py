@@ -113,20 +113,22 @@ class Bench:
     def run(environment: dict[str, str], *arguments: str, expect: int = 0) -> Measured:
         """Run the command; its CPU time and peak memory are the process's own."""
         began = time.perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, str(HOME / "main.py"), "--json", "--env-file", os.devnull, *arguments],
-            env=environment,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout
-        output = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        command = [str(HOME / "main.py"), "--json", "--env-file", os.devnull, *arguments]
+        output, usage = metered(command, environment, expect)
         seconds = time.perf_counter() - began
-        if process.returncode != expect:
-            raise RuntimeError(f"exit code {process.returncode}: {output}")
         return Measured(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, json.loads(output))
+
+
+def metered(command: Sequence[str], environment: dict[str, str], expect: int = 0) -> tuple[str, resource.struct_rusage]:
+    """Run a Python command to its end: what it printed, and what it used."""
+    process = subprocess.Popen([sys.executable, *command], cwd=HOME, env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != expect:
+        raise RuntimeError(f"exit code {process.returncode}: {output}")
+    return output, usage
 
 
 def naive(url: str, count: int) -> float:

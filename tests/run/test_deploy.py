@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from sync.sandbox.faults import page
-from tests.harness import PROJECT, World, people
+from tests.harness import PROJECT, World
+from tests.run.watched import watched_world
 
 DEPLOY = PROJECT / "deploy"
 
@@ -34,10 +35,7 @@ def program(name: str) -> str:
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """Three users, and a folder for metrics."""
-    (tmp_path / "metrics").mkdir()
-    made = World(tmp_path, monkeypatch, METRICS_FILE=str(tmp_path / "metrics" / "sync.prom"))
-    made.rows = people(3)
-    return made
+    return watched_world(tmp_path, monkeypatch)
 
 
 def test_promtool_has_nothing_to_say(world: World) -> None:

@@ -17,15 +17,13 @@ from sync.run.lock import RunLock, lock_path
 from sync.run.metrics_file import last_success_in
 from sync.sandbox.faults import page
 from tests.harness import World, people, person
+from tests.run.watched import watched_world
 
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """Three users, and a folder for metrics."""
-    (tmp_path / "metrics").mkdir()
-    made = World(tmp_path, monkeypatch, METRICS_FILE=str(tmp_path / "metrics" / "sync.prom"))
-    made.rows = people(3)
-    return made
+    return watched_world(tmp_path, monkeypatch)
 
 
 def series(world: World) -> dict[str, float]:
