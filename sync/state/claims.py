@@ -15,7 +15,7 @@ _TURNS = """
 SELECT t.place, t.failed_before, t.leaves, t.identity, o.digest, o.body, s.identity IS NOT NULL,
     EXISTS (SELECT 1 FROM main.profile p WHERE p.sync = o.sync AND p.identity = t.identity AND p.again
         AND p.rejected = o.digest),
-    CASE s.digest WHEN o.digest THEN s.fingerprint END, s.moment
+    o.fingerprint, o.moment
 FROM temp.turn t LEFT JOIN owed_user o ON o.sync = ? AND o.identity = t.identity AND o.aside = 0
 LEFT JOIN temp.scan_user s ON s.identity = t.identity
 """
@@ -25,9 +25,9 @@ _MAY_BE_DRAWN = (
     "UNION ALL SELECT old FROM temp.move WHERE level IS NOT NULL)"
 )
 
-_OF_THE_ROW = "LEFT JOIN temp.scan_event s ON s.id = o.id AND s.digest = o.digest"
+_EVENT = "id, digest, body, moment, place, fingerprint"
 
-START = (UNKNOWN_MOMENT, b"")
+START = (UNKNOWN_MOMENT, 0)
 
 
 class Claims(Part):
@@ -68,7 +68,7 @@ class Claims(Part):
                 for rank in ranks
             ]
             self._db.executemany("DELETE FROM temp.turn WHERE place = ?", [turn[:1] for turn in turns])
-            users = self._with_events([self._user(*turn[1:]) for turn in turns], events)
+            users = self._users(turns, events)
             self._doubt.mark(users)
         return users
 
@@ -93,7 +93,7 @@ class Claims(Part):
         with self._state.errors_explained():
             return self._run.one(
                 "SELECT COUNT(*) FROM owed_event WHERE sync = ? AND identity = ? AND aside = 0 "
-                "AND (moment, id) > (?, ?)",
+                "AND (moment, place) > (?, ?)",
                 self._sync,
                 user.identity,
                 *_last_of(user),
@@ -106,10 +106,17 @@ class Claims(Part):
         turns = list(takewhile(lambda turn: turn[1] == turns[0][1], turns))
         if turns:
             self._after = turns[-1][0]
-        return self._with_events([self._user(*turn[1:]) for turn in turns], events)
+        return self._users(turns, events)
+
+    def _users(self, turns: Sequence[tuple[Any, ...]], events: int) -> list[OwedUser]:
+        """Whose turns these are, with their oldest owed events; `events` for all of them."""
+        each = max(1, events // max(1, len(turns)))
+        owed = self._first_events([turn[3] for turn in turns], each)
+        return [self._user(owed[turn[3]], *turn[1:]) for turn in turns]
 
     def _user(
         self,
+        owed: tuple[tuple[OwedEvent, ...], bool],
         failed_before: int,
         leaves: int,
         identity: str,
@@ -122,43 +129,46 @@ class Claims(Part):
     ) -> OwedUser:
         """Who has left the result gets what is owed with the segment false, and a leaver at least that."""
         field = self._policy.segment_field
-        move = self._move_of(identity)
-        user = OwedUser(
+        exits = bool(leaves or not (in_result or body is None)) and bool(field)
+        if exits:
+            exit_ = with_segment_false(body, field) if body else leave_body(identity, field)
+            body, digest, fingerprint = exit_.body, None, None
+        events, more = owed
+        move, apart = self._move_of(identity) if self._policy.follows_addresses else (None, False)
+        return OwedUser(
             identity,
             body,
             digest,
-            (),
+            events,
+            leaves=exits and bool(leaves),
+            more=more,
+            in_result=not exits,
             failed_before=bool(failed_before),
             refused_before=bool(refused_before),
             move=move,
-            apart=move is not None or self._is_being_freed(identity),
+            apart=apart,
             fingerprint=fingerprint,
             moment=moment,
         )
-        if not leaves and (in_result or body is None or not field):
-            return user
-        exit_ = with_segment_false(body, field) if body else leave_body(identity, field)
-        return user._replace(profile=exit_.body, digest=None, leaves=bool(leaves), in_result=False, fingerprint=None)
 
-    def _move_of(self, identity: str) -> Move | None:
-        """How the user comes to this address: from the one on record, or from those that may have been reached."""
-        if not self._policy.follows_addresses:
-            return None
+    def _move_of(self, identity: str) -> tuple[Move | None, bool]:
+        """How the user comes to this address, if by a move, and whether the user is served apart for it."""
         found = self._db.execute(
             "SELECT person, old, perhaps FROM temp.move WHERE new = ? AND level IS NOT NULL", (identity,)
         ).fetchone()
-        if found is None:
-            return None
-        person, old, perhaps = found
-        names = dict.fromkeys((old, *(perhaps or "").split("\n")))
-        sources = tuple(name for name in names if name not in ("", identity))
-        shared = frozenset(name for name in sources if self._is_another_s(name, person))
-        return Move(person, sources, in_doubt=bool(perhaps), shared=shared) if sources else None
+        if found:
+            person, old, perhaps = found
+            names = dict.fromkeys((old, *(perhaps or "").split("\n")))  # the one on record, those perhaps reached
+            sources = tuple(name for name in names if name not in ("", identity))
+            if sources:
+                shared = frozenset(name for name in sources if self._is_another_s(name, person))
+                return Move(person, sources, in_doubt=bool(perhaps), shared=shared), True
+        return None, self._is_being_freed(identity)
 
     def _is_being_freed(self, address: str) -> bool:
         """Whether another user gives this address up in this run."""
         query = "SELECT EXISTS (SELECT 1 FROM temp.move WHERE old = ? AND new <> old AND level IS NOT NULL)"
-        return self._policy.follows_addresses and bool(self._run.one(query, address))
+        return bool(self._run.one(query, address))
 
     def _is_another_s(self, address: str, person: str) -> bool:
         """Whether another user is known by this address, or may be."""
@@ -169,49 +179,45 @@ class Claims(Part):
         return bool(self._run.one(query, self._sync, address, person, address, person))
 
     def _rest_of(self, users: Sequence[OwedUser], events: int) -> list[OwedUser]:
-        without = [user._replace(profile=None, digest=None, events=()) for user in users]
-        return self._with_events(without, events, [_last_of(user) for user in users])
-
-    def _with_events(
-        self, users: Sequence[OwedUser], events: int, after: Sequence[tuple[int, bytes]] = ()
-    ) -> list[OwedUser]:
-        """These users with their oldest owed events, of those `after` a moment and id; `events` for all of them."""
         each = max(1, events // max(1, len(users)))
-        if not after:
-            return self._with_first_events(users, each)
-        return [self._with_some_events(user, each, place) for user, place in zip(users, after, strict=True)]
+        rest = []
+        for user in users:
+            found, more = self._some_events(user.identity, each, _last_of(user))
+            rest.append(user._replace(profile=None, digest=None, events=found, more=more))
+        return rest
 
-    def _with_first_events(self, users: Sequence[OwedUser], each: int) -> list[OwedUser]:
-        """These users with `each` of their oldest events at most; those who have few are asked for all at once."""
-        marks = f"({','.join('?' * len(users))})"
-        owed = f"FROM owed_event WHERE sync = ? AND identity IN {marks} AND aside = 0"
-        names = (self._sync, *(user.identity for user in users))
-        counts = dict(self._db.execute(f"SELECT identity, COUNT(*) {owed} GROUP BY identity", names))
-        few = [identity for identity, count in counts.items() if count <= each]
-        found: dict[str, list[OwedEvent]] = {user.identity: [] for user in users}
-        for identity, *event in self._db.execute(
-            f"SELECT o.identity, o.id, o.digest, o.body, o.moment, s.fingerprint FROM owed_event o {_OF_THE_ROW} "
-            f"WHERE o.sync = ? AND o.aside = 0 AND o.identity IN ({','.join('?' * len(few))}) "
-            "ORDER BY o.identity, o.moment, o.id",
-            (self._sync, *few),
+    def _first_events(self, identities: Sequence[str], each: int) -> dict[str, tuple[tuple[OwedEvent, ...], bool]]:
+        """`each` of the oldest events of these users at most, and whether there are more, by identity.
+
+        All are asked for at once; who comes behind users with many events is asked for alone.
+        """
+        most = each * len(identities)
+        found: dict[str, list[OwedEvent]] = {identity: [] for identity in identities}
+        read, last = 0, ""
+        for last, *event in self._db.execute(
+            f"SELECT identity, {_EVENT} FROM owed_event WHERE sync = ? AND aside = 0 "
+            f"AND identity IN ({','.join('?' * len(identities))}) ORDER BY identity, moment, place LIMIT ?",
+            (self._sync, *identities, most + 1),
         ):
-            found[identity].append(OwedEvent(*event))
-        return [
-            user._replace(events=tuple(found[user.identity]))
-            if counts.get(user.identity, 0) <= each
-            else self._with_some_events(user, each, START)
-            for user in users
-        ]
+            found[last].append(OwedEvent(*event))
+            read += 1
+        all_read = read <= most
+        return {
+            identity: (tuple(events[:each]), len(events) > each)
+            if all_read or identity.encode() < last.encode()  # as SQLite orders them
+            else self._some_events(identity, each, START)
+            for identity, events in found.items()
+        }
 
-    def _with_some_events(self, user: OwedUser, count: int, after: tuple[int, bytes]) -> OwedUser:
+    def _some_events(self, identity: str, count: int, after: tuple[int, int]) -> tuple[tuple[OwedEvent, ...], bool]:
+        """The oldest events of one user `after` a moment and place, and whether there are more than these."""
         found: list[Any] = self._db.execute(
-            f"SELECT o.id, o.digest, o.body, o.moment, s.fingerprint FROM owed_event o {_OF_THE_ROW} "
-            "WHERE o.sync = ? AND o.identity = ? AND o.aside = 0 AND o.moment >= ? AND (o.moment, o.id) > (?, ?) "
-            "ORDER BY o.moment, o.id LIMIT ?",
-            (self._sync, user.identity, after[0], *after, count + 1),
+            f"SELECT {_EVENT} FROM owed_event WHERE sync = ? AND identity = ? AND aside = 0 AND moment >= ? "
+            "AND (moment, place) > (?, ?) ORDER BY moment, place LIMIT ?",
+            (self._sync, identity, after[0], *after, count + 1),
         ).fetchall()
-        return user._replace(events=tuple(OwedEvent(*event) for event in found[:count]), more=len(found) > count)
+        return tuple(OwedEvent(*event) for event in found[:count]), len(found) > count
 
 
-def _last_of(user: OwedUser) -> tuple[int, bytes]:
-    return (user.events[-1].moment, user.events[-1].id) if user.events else START
+def _last_of(user: OwedUser) -> tuple[int, int]:
+    return (user.events[-1].moment, user.events[-1].place) if user.events else START

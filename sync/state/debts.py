@@ -78,18 +78,18 @@ class Debts(Part):
         if owed_before:
             self._forget_replaced()
         self._db.execute(
-            "INSERT INTO owed_event (sync, id, identity, moment, digest, body, aside, person) "
-            "SELECT ?, id, identity, moment, digest, body, CASE mark WHEN ? THEN 0 ELSE 2 END, person "
-            "FROM temp.scan_event WHERE body IS NOT NULL",
+            "INSERT INTO owed_event (sync, id, identity, moment, digest, body, aside, person, fingerprint) "
+            "SELECT ?, id, identity, moment, digest, body, CASE mark WHEN ? THEN 0 ELSE 2 END, person, fingerprint "
+            "FROM temp.scan_event WHERE body IS NOT NULL ORDER BY position",
             (here, Mark.OWED),
         )
         if owed_before:
             self._bring_back()
         place = "SELECT (SELECT COALESCE(MAX(place), 0) FROM owed_user)"
         self._db.execute(
-            "INSERT INTO owed_user (place, sync, identity, digest, body, person) "
-            f"{place} + position, ?, identity, digest, body, {self._person()} FROM temp.scan_user u "
-            "WHERE mark = ? OR (mark < ? AND EXISTS (SELECT 1 FROM owed_event e "
+            "INSERT INTO owed_user (place, sync, identity, digest, body, person, fingerprint, moment) "
+            f"{place} + position, ?, identity, digest, body, {self._person()}, fingerprint, moment "
+            "FROM temp.scan_user u WHERE mark = ? OR (mark < ? AND EXISTS (SELECT 1 FROM owed_event e "
             "WHERE e.sync = ? AND e.identity = u.identity AND e.aside = 0)) ORDER BY position",
             (here, Mark.OWED, Mark.KNOWN_REJECTED, here),
         )

@@ -22,7 +22,7 @@ _EVENT_ANSWERED = (
     "rejected = excluded.rejected, reason = excluded.reason, seen = excluded.seen, "
     "fingerprint = excluded.fingerprint, number = COALESCE(number, excluded.number)"
 )
-_EVENT_PAID = "DELETE FROM owed_event WHERE sync = ? AND id = ?"
+_EVENT_PAID = "DELETE FROM owed_event WHERE place = ? AND id = ?"
 _FAILS_NO_MORE = "DELETE FROM failer WHERE sync = ? AND identity = ?"
 
 
@@ -118,7 +118,7 @@ class Outcomes(Part):
             ],
         )
         self._db.execute("UPDATE sync SET numbers = ? WHERE id = ?", (numbers.given, here))
-        self._db.executemany(_EVENT_PAID, [(here, event.id) for event in events])
+        self._db.executemany(_EVENT_PAID, [(event.place, event.id) for event in events])
         if self._has_failers:
             self._db.executemany(_FAILS_NO_MORE, [(here, outcome.user.identity) for outcome in outcomes])
         for outcome in outcomes:
@@ -170,10 +170,10 @@ class Outcomes(Part):
             answered = (self._sync, event.id, delivered, rejected, result.reason or None, self._today, None, None)
             self._db.execute(_EVENT_ANSWERED, answered)
             if rejected:
-                self._db.execute("UPDATE owed_event SET aside = 1 WHERE sync = ? AND id = ?", (self._sync, event.id))
+                self._db.execute("UPDATE owed_event SET aside = 1 WHERE place = ? AND id = ?", (event.place, event.id))
                 self._refuse("scan_event", "id", event.id, result.reason)
             else:
-                self._db.execute(_EVENT_PAID, (self._sync, event.id))
+                self._db.execute(_EVENT_PAID, (event.place, event.id))
 
     def _record_failer(self, outcome: UserOutcome) -> None:
         """Whose call failed is a known failer, until something of theirs is delivered: the later of the two counts."""

@@ -18,12 +18,13 @@ class Mark(enum.IntEnum):
 
 
 class OwedEvent(NamedTuple):
-    """An event that Iterable does not have; `fingerprint` is that of its row, where this run has it."""
+    """An event that Iterable does not have, at its place in the spool; `fingerprint` is that of its row, if known."""
 
     id: bytes
     digest: bytes
     body: str
     moment: int = 0
+    place: int = 0
     fingerprint: bytes | None = None
 
 

@@ -223,7 +223,8 @@ class People(Part):
             ).fetchone()
             profile = to_address(body, old, new) if body else None
             self._db.execute(
-                "UPDATE OR IGNORE owed_user SET identity = ?, body = ?, digest = ? WHERE sync = ? AND identity = ?",
+                "UPDATE OR IGNORE owed_user SET identity = ?, body = ?, digest = ?, fingerprint = NULL "
+                "WHERE sync = ? AND identity = ?",
                 (new, profile and profile.body, profile and profile.digest, self._sync, old),
             )
         here = {"sync": self._sync}
@@ -237,19 +238,19 @@ class People(Part):
     def _take_events_along(self) -> None:
         """Owed events go with their person, or, where that is not known, with the address."""
         here = {"sync": self._sync}
-        for event, body, old, new in self._db.execute(
-            "SELECT e.id, e.body, s.old, s.new FROM temp.stale s JOIN owed_event e ON e.sync = :sync "
+        for place, body, old, new in self._db.execute(
+            "SELECT e.place, e.body, s.old, s.new FROM temp.stale s JOIN owed_event e ON e.sync = :sync "
             "AND e.identity = s.old LEFT JOIN temp.scan_person p ON p.person = e.person "
             "WHERE e.person IS NULL OR p.identity = s.new UNION "
-            "SELECT e.id, e.body, e.identity, p.identity FROM owed_event e JOIN temp.scan_person p "
+            "SELECT e.place, e.body, e.identity, p.identity FROM owed_event e JOIN temp.scan_person p "
             "ON p.person = e.person AND p.identity <> e.identity WHERE e.sync = :sync "
             f"AND p.mark < {Mark.KNOWN_REJECTED:d} AND {_usable('p.identity')}",
             here,
         ).fetchall():
             payload = to_address(body, old, new)
             self._db.execute(
-                "UPDATE owed_event SET identity = ?, body = ?, digest = ? WHERE sync = ? AND id = ?",
-                (new, payload.body, payload.digest, self._sync, event),
+                "UPDATE owed_event SET identity = ?, body = ?, digest = ?, fingerprint = NULL WHERE place = ?",
+                (new, payload.body, payload.digest, place),
             )
 
     # -- who leaves

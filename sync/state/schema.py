@@ -151,7 +151,33 @@ ALTER TABLE sync ADD COLUMN numbers INTEGER NOT NULL DEFAULT 0;
 """Of the raw values that what was delivered was made of, and for a profile the moment of that row. `number` is unique
 among the profiles or events of a sync; `numbers` is the last that was given."""
 
-STEPS = (FIRST_SCHEMA, KNOWN_FAILERS, SYNCS, NAMES, DEBTS, OWNERS, FINGERPRINTS)
+SPOOL = """
+CREATE TABLE owed_event_in_order (
+    place INTEGER PRIMARY KEY,
+    sync INTEGER NOT NULL,
+    id BLOB NOT NULL,
+    identity TEXT NOT NULL,
+    moment INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    body TEXT NOT NULL,
+    aside INTEGER NOT NULL DEFAULT 0,
+    person TEXT,
+    fingerprint BLOB
+);
+INSERT INTO owed_event_in_order (sync, id, identity, moment, digest, body, aside, person)
+    SELECT sync, id, identity, moment, digest, body, aside, person FROM owed_event ORDER BY rowid;
+DROP TABLE owed_event;
+ALTER TABLE owed_event_in_order RENAME TO owed_event;
+CREATE INDEX owed_event_of_user ON owed_event (sync, identity, moment);
+CREATE INDEX owed_event_aside ON owed_event (sync) WHERE aside > 0;
+ALTER TABLE owed_user ADD COLUMN fingerprint BLOB;
+ALTER TABLE owed_user ADD COLUMN moment INTEGER;
+"""
+"""Owed events lie in the order of delivery, and no index is kept of their ids, which are as good as random: it took
+more than the events themselves. Each id is there once all the same, because what is owed to the users of a result
+replaces what was. `fingerprint` and `moment` are those of the row that what is owed was made of."""
+
+STEPS = (FIRST_SCHEMA, KNOWN_FAILERS, SYNCS, NAMES, DEBTS, OWNERS, FINGERPRINTS, SPOOL)
 """What makes each version of the schema out of the one before; version 1 comes from an empty file."""
 
 

@@ -48,7 +48,8 @@ class Segment(Part):
         here = self._sync
         if old:
             self._db.execute(
-                "UPDATE owed_user SET body = json_remove(body, ?) WHERE sync = ? AND body IS NOT NULL",
+                "UPDATE owed_user SET body = json_remove(body, ?), fingerprint = NULL "
+                "WHERE sync = ? AND body IS NOT NULL",
                 (f'$.dataFields."{old}"', here),
             )
             self._db.execute(

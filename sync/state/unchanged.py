@@ -96,7 +96,7 @@ class Unchanged(Part):
             known = (
                 (it.profile is None or (profile is not None and profile[1] == it.profile))
                 and (it.event is None or (event is not None and event[1] == it.event))
-                and not (owed and (it.identity in owed or it.event_id in owed))
+                and it.identity not in owed
             )
             if not (known and self._is_settled(it.moment, profile, event)):
                 collected.append(self._collect(line, row, it, known, profile, event))
@@ -147,18 +147,13 @@ class Unchanged(Part):
         )
         return {row[0]: row for row in rows}
 
-    def _owed(self, prints: Sequence[Fingerprint]) -> set[Any]:
-        """The users and events of these rows of whom anything is owed or set aside."""
-        found: set[Any] = set()
-        for table, key, keys in (
-            ("owed_user", "identity", {it.identity for it in prints}),
-            ("owed_event", "identity", {it.identity for it in prints}),
-            ("owed_event", "id", {it.event_id for it in prints}),
-        ):
-            if table in self._owes:
-                marks = ",".join("?" * len(keys))
-                query = f"SELECT {key} FROM {table} WHERE sync = ? AND {key} IN ({marks})"
-                found.update(row[0] for row in self._db.execute(query, (self._sync, *keys)))
+    def _owed(self, prints: Sequence[Fingerprint]) -> set[str]:
+        """The users of these rows to whom anything is owed or set aside, under the names that the rows have."""
+        found: set[str] = set()
+        keys = {it.identity for it in prints}
+        for table in self._owes:
+            query = f"SELECT identity FROM {table} WHERE sync = ? AND identity IN ({','.join('?' * len(keys))})"
+            found.update(row[0] for row in self._db.execute(query, (self._sync, *keys)))
         return found
 
     def remember(self) -> None:

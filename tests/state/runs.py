@@ -67,7 +67,10 @@ class Runs:
         policy.setdefault("segment_field", mapping.segment_field)
         self.outbox = Outbox(self.state, self.sync, Policy(**policy), self.today)
         assert self.outbox.load(*to_load(rows, mapping)) == len(rows)
-        return self.outbox.plan()
+        plan = self.outbox.plan()
+        twice = "SELECT sync, id FROM owed_event GROUP BY sync, id HAVING COUNT(*) > 1"
+        assert self.state.db.execute(twice).fetchall() == [], "an event is owed twice"
+        return plan
 
     def deliver(self, told: Callable[[OwedUser], PayloadResult] = lambda _: DELIVERED) -> list[OwedUser]:
         """Serve everybody; `told` says what Iterable says of the profile, or of the events where there is none."""

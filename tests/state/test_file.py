@@ -216,7 +216,8 @@ def test_space_of_delivered_debts_is_given_back(path: Path) -> None:
         state.begin_run("large", "2026-01-06 12:00:00")
         with state.transaction():
             state.db.executemany(
-                "INSERT INTO owed_event VALUES (1, ?, 'ann@example.com', 0, x'', ?, 0, NULL)",
+                "INSERT INTO owed_event (sync, id, identity, moment, digest, body) "
+                "VALUES (1, ?, 'ann@example.com', 0, x'', ?)",
                 ((number.to_bytes(4, "big"), "x" * 2000) for number in range(4000)),
             )
         before = state.db.execute("PRAGMA page_count").fetchone()[0]
