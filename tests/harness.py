@@ -26,8 +26,8 @@ import main
 from iterable_client import IterableClient
 from sync.delivery.stop import Stop
 from sync.rows.columns import Column, Kind, Row, Values
-from sync.rows.fingerprint import Reading
 from sync.rows.mapping import Mapping as FieldMapping
+from sync.rows.reading import Reading
 from sync.rows.source import ResultSet, SourceError
 from sync.run import job as job_module
 from sync.run import steps as sync

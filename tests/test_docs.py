@@ -303,7 +303,7 @@ def test_example_of_another_schema(tmp_path: Path) -> None:
         database.execute("INSERT INTO orders VALUES (7, 'A-1', 12.5, '2026-01-06 10:00:00')")
         cursor = database.execute(sql, {"since": "2026", "since_local": "2026"})
         names = [column[0] for column in cursor.description]
-        row = dict(zip(names, cursor.fetchone(), strict=True))
+        row = cursor.fetchone()
     kinds = {"buyer_id": Kind.INTEGER, "total": Kind.NUMBER, "placed_at": Kind.DATETIME}
     columns = [Column(name, kinds.get(name, Kind.TEXT)) for name in names]
     assert mapping_problems(mapping, columns) == []

@@ -154,8 +154,8 @@ def _query(job: Job, source: Any, sample: Sample) -> Iterator[Finding]:
 def _rows(job: Job, result: ResultSet, sample: Sample) -> Iterator[Finding]:
     builder = PayloadBuilder(job.mapping(), result.columns)
     rows = rejected = lacking = 0
-    for rows, row in enumerate(result, start=1):
-        payloads = builder.build(row)
+    for rows, values in enumerate(result.values(), start=1):
+        payloads = builder.build(values)
         lacking += bool(payloads.lacks)
         if reason := _refusal(payloads):
             rejected += 1

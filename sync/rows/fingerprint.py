@@ -18,8 +18,7 @@ from sync.rows.columns import Column, Kind, Values
 from sync.rows.identity import USER_ID_PREFIX
 from sync.rows.ids import digest_of, pinned
 from sync.rows.mapping import Mapping
-from sync.rows.payloads import UNKNOWN_MOMENT, PayloadBuilder, RowPayloads
-from sync.rows.values import TIME_KINDS, UnfitError, microseconds, utc_instant
+from sync.rows.values import TIME_KINDS, UNKNOWN_MOMENT, UnfitError, microseconds, utc_instant
 
 _FORM: Final = 1
 """To be raised when the same values give another payload than before."""
@@ -47,27 +46,11 @@ class Fingerprint(NamedTuple):
     event: bytes | None
 
 
-class Reading:
-    """What is made of the rows of one query: fingerprints, and payloads where they are asked for.
+def fingerprinter(mapping: Mapping, columns: Sequence[Column]) -> Callable[[Values], Fingerprint | None]:
+    """What makes the fingerprints of all rows; None for a row that names nobody in a usable way.
 
-    `fingerprint` gives None for a row that names nobody in a usable way. For `address_ids` see `PayloadBuilder`: then
-    no row has a fingerprint.
+    A closure, because it is called for each of them.
     """
-
-    def __init__(self, mapping: Mapping, columns: Sequence[Column], *, address_ids: bool = False) -> None:
-        self._builder = PayloadBuilder(mapping, columns, address_ids=address_ids)
-        self._names = [column.name for column in columns]
-        self.fingerprint: Callable[[Values], Fingerprint | None] = (
-            (lambda _values: None) if address_ids else _fingerprinter(mapping, columns)
-        )
-
-    def payloads(self, values: Values) -> RowPayloads:
-        """All that a row says."""
-        return self._builder.build(dict(zip(self._names, values, strict=True)))
-
-
-def _fingerprinter(mapping: Mapping, columns: Sequence[Column]) -> Callable[[Values], Fingerprint | None]:
-    """What makes the fingerprints of all rows; a closure, because it is called for each of them."""
     kinds = dict(columns)
     place = {column.name: number for number, column in enumerate(columns)}
     who = [name for name in (mapping.identity_column, mapping.other_name_column) if name]
@@ -166,4 +149,6 @@ def _address(value: Any) -> str:
 def _user_id(value: Any) -> str:
     if isinstance(value, str):
         return f"{USER_ID_PREFIX}{value}" if value and not value.isspace() else ""
-    return f"{USER_ID_PREFIX}{value}" if type(value) is int else ""
+    if type(value) is int and value.bit_length() < 1000:  # more digits than Python writes, and than an id may have
+        return f"{USER_ID_PREFIX}{value}"
+    return ""

@@ -7,11 +7,12 @@ without a usable identity is rejected; one without a usable other name goes with
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sync.rows.columns import Row
-from sync.rows.identity import address_identity, address_of, unusable_identity, user_id_identity
+from sync.rows.columns import Column, Values
+from sync.rows.identity import address_identity, unusable_identity, user_id_identity
 from sync.rows.ids import digest_of, pinned
 from sync.rows.mapping import Mapping
 from sync.rows.rejection import Rejection, rejection, shown
@@ -36,33 +37,31 @@ class Names(NamedTuple):
 class Naming:
     """Reads the names in every row of one query."""
 
-    def __init__(self, mapping: Mapping) -> None:
-        self._column = mapping.identity_column
-        self._other_column = mapping.other_name_column
+    def __init__(self, mapping: Mapping, columns: Sequence[Column]) -> None:
+        self._names = [column.name for column in columns]
+        self._column, self._other_column = mapping.identity_column, mapping.other_name_column
+        self._at = self._names.index(self._column)
+        self._other_at = self._names.index(self._other_column) if self._other_column else None
         by_id = mapping.by_user_id
         self._identify: Callable[[Any], str] = user_id_identity if by_id else address_identity
         self._identify_other: Callable[[Any], str] = address_identity if by_id else user_id_identity
         self._id_is_other = not by_id
         self.other_field = "email" if by_id else "userId"
 
-    def names(self, row: Row) -> Names:
+    def names(self, values: Values) -> Names:
         """Whom this row is about."""
-        identity, refused = self._identity(row)
-        if not self._other_column:
+        identity, refused = self._identity(values)
+        if self._other_at is None:
             return Names(identity, identity, refused)
-        other, lacks = self._other(row[self._other_column])
+        other, lacks = self._other(values[self._other_at])
         person = other if other and self._id_is_other else identity
         return Names(identity, person, refused, other, lacks)
 
-    def other_value(self, names: Names) -> str:
-        """The other name as the profile field holds it."""
-        return address_of(names.other)
-
-    def _identity(self, row: Row) -> tuple[str, Rejection | None]:
-        value = row[self._column]
+    def _identity(self, values: Values) -> tuple[str, Rejection | None]:
+        value = values[self._at]
         try:
             if _is_empty(value):
-                return self._no_identity(row)
+                return self._no_identity(values)
             return self._identify(value), None
         except UnfitError as exc:
             written = shown(value)
@@ -70,11 +69,12 @@ class Naming:
             stand_in = value if whole else f"{written} {digest_of(pinned(value)).hex()}"
             return unusable_identity(stand_in), rejection(self._column, value, exc)
 
-    def _no_identity(self, row: Row) -> tuple[str, Rejection]:
+    def _no_identity(self, values: Values) -> tuple[str, Rejection]:
         """Rows that name nobody are not one user: each stands for itself, told apart by all its values."""
-        whole_row = "".join(f"{pinned(name)}{pinned(row[name])}" for name in sorted(row))
+        by_name = sorted(zip(self._names, values, strict=True), key=itemgetter(0))
+        whole_row = "".join(f"{pinned(name)}{pinned(value)}" for name, value in by_name)
         fault = "the row names no user; fill the column in, or leave such rows out of the query"
-        return unusable_identity(f"row-{digest_of(whole_row).hex()}"), rejection(self._column, row[self._column], fault)
+        return unusable_identity(f"row-{digest_of(whole_row).hex()}"), rejection(self._column, values[self._at], fault)
 
     def _other(self, value: Any) -> tuple[str, str]:
         if _is_empty(value):

@@ -15,16 +15,15 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
-from sync.rows.columns import Column, Kind, Row
-from sync.rows.identity import address_identity, identity_fields, is_user_id
+from sync.rows.columns import Column, Kind, Values
+from sync.rows.fingerprint import Fingerprint
+from sync.rows.identity import address_identity, address_of, identity_fields, is_user_id
 from sync.rows.ids import digest_of, pinned
 from sync.rows.mapping import Field, Mapping
 from sync.rows.names import Names, Naming
 from sync.rows.rejection import Rejection, rejection
-from sync.rows.values import TIME_KINDS, Converter, UnfitError, converter, encode, microseconds, utc_instant
-
-UNKNOWN_MOMENT: Final = -(2**63)
-"""The moment of a row whose event time is not known: older than every other row."""
+from sync.rows.template import Member, Template, quoted
+from sync.rows.values import TIME_KINDS, UNKNOWN_MOMENT, UnfitError, converter, encode, microseconds, utc_instant
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
@@ -74,35 +73,30 @@ class RowPayloads(NamedTuple):
 # -- rows ----------------------------------------------------------------------------------------------------
 
 
-class _Step(NamedTuple):
-    column: str
-    parents: tuple[str, ...]
-    leaf: str
-    convert: Converter
-
-
 class PayloadBuilder:
     """Builds the payloads of every row of one query; the work that all rows share is done once, here.
 
-    The mapping has no problems, and each row holds the columns given here, in any order. `address_ids`: events also
-    get the ids that they had while the address named their user.
+    The mapping has no problems, and each row holds the values of the columns given here, in their order.
+    `address_ids`: events also get the ids that they had while the address named their user.
     """
 
     def __init__(self, mapping: Mapping, columns: Sequence[Column], *, address_ids: bool = False) -> None:
         self._kinds = dict(columns)
+        self._places = {column.name: place for place, column in enumerate(columns)}
         self._zone = None if str(mapping.timezone) == "UTC" else mapping.timezone
-        self._naming = Naming(mapping)
-        self._user_steps = self._steps(mapping.user_fields)
+        self._naming = Naming(mapping, columns)
+        self._name_field = '"userId"' if mapping.by_user_id else '"email"'
+        self._user_fields = self._template(mapping.user_fields) if mapping.user_fields else None
         # By default Iterable replaces an object as a whole; fields that we do not know would go. It merges one
         # level only: of a.b.c, what stands beside c in b is still replaced.
-        self._options = {"preferUserId": True} if mapping.by_user_id else {}
-        if any(len(field.path) > 1 for field in mapping.user_fields):
-            self._options["mergeNestedObjects"] = True
-        self._segment_field = mapping.segment_field
-        self._event_name = mapping.event_name
-        self._event_steps = self._steps(mapping.event_fields) if mapping.event_name else ()
-        self._event_key = mapping.event_key
-        self._address_column = mapping.email_column if address_ids else None
+        merges = any(len(field.path) > 1 for field in mapping.user_fields)
+        options = {"preferUserId": mapping.by_user_id, "mergeNestedObjects": merges}
+        self._options = "".join(f'"{name}":true,' for name, wanted in options.items() if wanted)
+        self._segment = f",{quoted(mapping.segment_field)}:true" if mapping.segment_field else ""
+        self._event_fields = self._template(mapping.event_fields) if mapping.event_name else None
+        self._event_name = quoted(mapping.event_name)
+        self._event_key = tuple(self._places[name] for name in mapping.event_key) if mapping.event_name else ()
+        self._address_at = self._places[mapping.email_column or ""] if address_ids else None
         self._id_prefix = pinned(mapping.event_name)
         time_column = mapping.event_time_column
         self._time_column = time_column if self._kinds.get(time_column) in TIME_KINDS else None
@@ -112,36 +106,42 @@ class PayloadBuilder:
         in_utc = self._kinds.get(column) in (Kind.TIMESTAMP, Kind.DATE)  # the one given so, the other never shifted
         return None if in_utc else self._zone
 
-    def _steps(self, fields: Sequence[Field]) -> tuple[_Step, ...]:
-        return tuple(
-            _Step(
-                field.column,
-                field.path[:-1],
-                field.path[-1],
-                converter(self._kinds[field.column], field.type, self._zone_of(field.column)),
-            )
-            for field in fields
+    def _template(self, fields: Sequence[Field]) -> Template:
+        return Template([self._member(field) for field in fields])
+
+    def _member(self, field: Field) -> Member:
+        kind = self._kinds[field.column]
+        convert = converter(kind, field.type, self._zone_of(field.column))
+        is_text = kind is Kind.TEXT and field.type in (None, "string")
+        return Member(field.path, field.column, self._places[field.column], convert, is_text)
+
+    def build(self, values: Values, fingerprint: Fingerprint | None = None) -> RowPayloads:
+        """Return what this row says of its user and of its event; what its `fingerprint` tells is not asked again."""
+        names = self._naming.names(values)
+        moment, timeless = fingerprint.moment if fingerprint else UNKNOWN_MOMENT, None
+        if moment == UNKNOWN_MOMENT:
+            moment, timeless = self._moment(values)
+        user = f"{{{self._name_field}:{quoted(address_of(names.identity))},"
+        profile = event = None
+        if self._user_fields:
+            profile = names.refused or self._profile(self._user_fields, user, names, values)
+        if self._event_fields:
+            known = fingerprint is not None and fingerprint.person == names.person
+            event_id = fingerprint.event_id.hex() if fingerprint and known else self._event_id(values, names.person)
+            data = names.refused or timeless or self._event_fields.members(values)
+            event = self._event(user, event_id, moment // 1_000_000, data)
+        row_payloads = RowPayloads(names.identity, moment, profile, event, names.person, names.other, names.lacks)
+        if self._address_at is None:
+            return row_payloads
+        return row_payloads._replace(
+            address=self._address(values[self._address_at]), event_id_of=partial(self._event_id, values)
         )
 
-    def build(self, row: Row) -> RowPayloads:
-        """Return what this row says of its user and of its event."""
-        names = self._naming.names(row)
-        moment, timeless = self._moment(row)
-        profile = event = None
-        if self._user_steps:
-            profile = names.refused or self._profile(names, row)
-        if self._event_name:
-            event = self._event(names, moment, row, names.refused or timeless)
-        row_payloads = RowPayloads(names.identity, moment, profile, event, names.person, names.other, names.lacks)
-        if self._address_column is None:
-            return row_payloads
-        return row_payloads._replace(address=self._address(row), event_id_of=partial(self._event_id, row))
-
-    def _moment(self, row: Row) -> tuple[int, Rejection | None]:
+    def _moment(self, values: Values) -> tuple[int, Rejection | None]:
         column = self._time_column
         if column is None:
             return UNKNOWN_MOMENT, None
-        value = row[column]
+        value = values[self._places[column]]
         try:
             instant = None if value is None else utc_instant(value, self._time_zone)
         except UnfitError as exc:
@@ -151,74 +151,48 @@ class PayloadBuilder:
             return UNKNOWN_MOMENT, rejection(column, value, fault)
         return microseconds(instant), None
 
-    def _profile(self, names: Names, row: Row) -> Payload | Rejection:
-        data = self._data_fields(self._user_steps, row)
+    def _profile(self, fields: Template, user: str, names: Names, values: Values) -> Payload | Rejection:
+        data = fields.members(values)
         if isinstance(data, Rejection):
             return data
         if names.other:
-            data = {self._naming.other_field: self._naming.other_value(names), **data}
-        if self._segment_field:
-            data[self._segment_field] = True
-        return _payload({**identity_fields(names.identity), **self._options, "dataFields": data})
+            data = f'"{self._naming.other_field}":{quoted(address_of(names.other))},{data}'
+        return _payload(f'{user}{self._options}"dataFields":{{{data}{self._segment}}}}}')
 
-    def _event(self, names: Names, moment: int, row: Row, refused: Rejection | None) -> Event | RejectedEvent:
-        event_id = self._event_id(row, names.person)
-        data = refused or self._data_fields(self._event_steps, row)
+    def _event(self, user: str, event_id: str, created_at: int, data: str | Rejection) -> Event | RejectedEvent:
         if isinstance(data, Rejection):
             return RejectedEvent(event_id, data.reason, data.digest)
-        created_at = moment // 1_000_000
         body, digest = _payload(
-            {
-                **identity_fields(names.identity),
-                "eventName": self._event_name,
-                "id": event_id,
-                "createdAt": created_at,
-                "dataFields": data,
-            }
+            f'{user}"eventName":{self._event_name},"id":"{event_id}","createdAt":{created_at},"dataFields":{{{data}}}}}'
         )
         return Event(event_id, created_at, body, digest)
 
-    def _event_id(self, row: Row, person: str) -> str:
+    def _event_id(self, values: Values, person: str) -> str:
         """What happened, and to whom: 32 hexadecimal digits that no later run and no other field changes."""
         text = self._id_prefix + pinned(person)
-        for column in self._event_key:
-            text += pinned(row[column])
+        for place in self._event_key:
+            text += pinned(values[place])
         return digest_of(text).hex()
 
-    def _address(self, row: Row) -> str:
+    @staticmethod
+    def _address(value: Any) -> str:
         try:
-            return address_identity(row[self._address_column or ""])
+            return address_identity(value)
         except UnfitError:
             return ""
-
-    @staticmethod
-    def _data_fields(steps: Sequence[_Step], row: Row) -> dict[str, Any] | Rejection:
-        data: dict[str, Any] = {}
-        for column, parents, leaf, convert in steps:
-            value = row[column]
-            if value is not None:  # NULL is sent as null, which clears the field
-                try:
-                    value = convert(value)
-                except UnfitError as exc:
-                    return rejection(column, value, exc)
-            target = data
-            for name in parents:
-                target = target.setdefault(name, {})
-            target[leaf] = value
-        return data
 
 
 def leave_body(identity: str, segment_field: str) -> Payload:
     """Return the update for a user who is no longer in the result: the segment field alone, false."""
     options = {"preferUserId": True} if is_user_id(identity) else {}
-    return _payload({**identity_fields(identity), **options, "dataFields": {segment_field: False}})
+    return _payload(encode({**identity_fields(identity), **options, "dataFields": {segment_field: False}}))
 
 
 def with_segment_false(body: str, segment_field: str) -> Payload:
     """Return a profile that is still owed to a user who meanwhile left the segment."""
     update = json.loads(body)
     update["dataFields"][segment_field] = False
-    return _payload(update)
+    return _payload(encode(update))
 
 
 def under_id(event: Event | RejectedEvent, known_id: str) -> Event | RejectedEvent:
@@ -249,9 +223,8 @@ def names_in(body: str) -> str:
 # -- parts ---------------------------------------------------------------------------------------------------
 
 
-def _payload(body: dict[str, Any]) -> Payload:
-    """Serialise a body. Half a surrogate pair has no UTF-8 form: it becomes U+FFFD, the replacement character."""
-    text = encode(body)
+def _payload(text: str) -> Payload:
+    """The payload of a body. Half a surrogate pair has no UTF-8 form: it becomes U+FFFD, the replacement character."""
     try:
         raw = text.encode()
     except UnicodeEncodeError:

@@ -30,6 +30,8 @@ _MAX_EXACT: Final = 2**53 - 1  # beyond it a reader of JSON that uses doubles se
 _MAX_LONG: Final = 2**63 - 1
 _MAX_JSON_DEPTH: Final = 100  # MySQL's own bound; a fixed one, so that the answer does not hang on our stack
 _EPOCH: Final = datetime(1970, 1, 1)
+UNKNOWN_MOMENT: Final = -(2**63)
+"""The moment of a row whose event time is not known, in microseconds: older than every other row."""
 _EARLIEST: Final = datetime.min
 _LATEST: Final = datetime.max.replace(microsecond=0)
 

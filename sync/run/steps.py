@@ -20,7 +20,7 @@ from sync.delivery.watch import Watch
 from sync.delivery.workers import Sender
 from sync.rows.columns import Values
 from sync.rows.export import EXPORT_STEM, CsvExport, export_rejected, prune
-from sync.rows.fingerprint import Reading
+from sync.rows.reading import Reading
 from sync.rows.source import ResultSet
 from sync.run.announcement import announce
 from sync.run.env_file import DEFAULT_SYNC

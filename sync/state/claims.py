@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any
 
-from sync.rows.payloads import UNKNOWN_MOMENT, leave_body, with_segment_false
+from sync.rows.payloads import leave_body, with_segment_false
+from sync.rows.values import UNKNOWN_MOMENT
 from sync.state.doubt import Doubt
 from sync.state.owed import Move, OwedEvent, OwedUser
 from sync.state.scope import Part, RunScope

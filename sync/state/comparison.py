@@ -7,8 +7,8 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from sync.rows.columns import Values
-from sync.rows.fingerprint import Reading
 from sync.rows.payloads import Event, Payload, RejectedEvent, RowPayloads, to_address, under_id
+from sync.rows.reading import Reading
 from sync.rows.rejection import Rejection
 from sync.state.owed import Mark
 from sync.state.scope import GROUP, Part, RunScope
@@ -45,7 +45,7 @@ class Comparison(Part):
         return count
 
     def _collect(self, rows: Sequence[Collected], reading: Reading) -> None:
-        made = {row.line: reading.payloads(row.values) for row in rows if row.delivered is None}
+        made = {row.line: reading.payloads(row.values, row.fingerprint) for row in rows if row.delivered is None}
         users = self._known("profile", "identity", "again", [row.identity for row in made.values()])
         addresses = self._addresses(made.values())
         ids = {line: _ids(row, addresses.get(row.person, _Addresses())) for line, row in made.items() if row.event}

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from sync.rows.columns import Values
-from sync.rows.fingerprint import Reading
+from sync.rows.reading import Reading
 from sync.state.claims import Claims
 from sync.state.comparison import Comparison
 from sync.state.debts import Debts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from typing import Any, NoReturn
@@ -10,12 +11,12 @@ from zoneinfo import ZoneInfo
 
 from hypothesis import HealthCheck, settings
 
-from sync.rows.columns import Column, Kind
+from sync.rows.columns import Column, Kind, Row, Values
 from sync.rows.mapping import Field, Mapping, parse_fields
 from sync.rows.payloads import Event, Payload, PayloadBuilder
 from sync.rows.rejection import Rejection
 
-ONE_USER = {
+ONE_USER: Row = {
     "id": 7,
     "email": "Ada@Example.com ",
     "first_name": "Ada",
@@ -71,11 +72,16 @@ def convert(value: object, kind: Kind, field_type: str | None = None, zone: tzin
     mapping = replace(
         SAMPLE, user_fields=(Field("x", ("x",), field_type),), segment_field="", event_name="", timezone=zone
     )
-    row = {"email": "ada@example.com", "x": value}
-    profile = PayloadBuilder(mapping, [Column("email", Kind.TEXT), Column("x", kind)]).build(row).profile
+    columns = [Column("email", Kind.TEXT), Column("x", kind)]
+    profile = PayloadBuilder(mapping, columns).build(("ada@example.com", value)).profile
     return profile if isinstance(profile, Rejection) else body_of(profile)["dataFields"]["x"]
 
 
 def build(mapping: Mapping = SAMPLE, **changes: object) -> Any:
     """Return what the sample user's row becomes, with some values changed."""
-    return PayloadBuilder(mapping, COLUMNS).build(ONE_USER | changes)
+    return PayloadBuilder(mapping, COLUMNS).build(values_of(ONE_USER | changes, COLUMNS))
+
+
+def values_of(row: Row, columns: Sequence[Column]) -> Values:
+    """Return the values of a row in the order of the columns; None for a column that it lacks."""
+    return tuple(row.get(column.name) for column in columns)

@@ -39,7 +39,7 @@ def mapping(**changes: Any) -> Mapping:
 def built(value: Any, kind: Kind, at: Any = NEVER, **changes: Any) -> Any:
     """What a row with this value becomes."""
     columns = [Column("email", Kind.TEXT), Column("v", kind), Column("at", Kind.DATETIME)]
-    return PayloadBuilder(mapping(**changes), columns).build({"email": "ada@example.com", "v": value, "at": at})
+    return PayloadBuilder(mapping(**changes), columns).build(("ada@example.com", value, at))
 
 
 def test_what_never_ends_is_sent() -> None:

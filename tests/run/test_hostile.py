@@ -325,6 +325,7 @@ def test_every_row_builds() -> None:
     found: Counter[str] = Counter()
     for value in (*UNKNOWN, *TEXTS, *TIMES, *DOCUMENTS):
         for place in ("email", "first_name", "event_time", "page", "location"):
-            row = builder.build(person(1, **{place: value}))
+            values = person(1, **{place: value})
+            row = builder.build([values[column.name] for column in columns])
             found[type(row.profile).__name__] += 1
     assert found["Payload"] and found["Rejection"]

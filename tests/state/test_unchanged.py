@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sync.rows.columns import Row
-from sync.rows.fingerprint import Reading
 from sync.rows.mapping import Mapping
+from sync.rows.reading import Reading
 from sync.state import comparison, unchanged
 from sync.state.file import State
 from sync.state.number_set import NumberSet
