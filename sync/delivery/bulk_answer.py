@@ -14,9 +14,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sync.api.answers import Verdict
-from sync.delivery.outcome import DELIVERED
 from sync.rows.payloads import names_in
-from sync.state.owed import Outcome, OwedEvent, OwedUser, PayloadResult
+from sync.state.owed import DELIVERED, Outcome, OwedEvent, OwedUser, PayloadResult
 
 logger = logging.getLogger("bulk")
 

@@ -255,18 +255,28 @@ class Dispatcher:
 
     def _settle(self, piece: Piece, outcome: UserOutcome) -> None:
         """Take note of the outcome of some of a user's payloads."""
-        user, results = outcome.user, [result for result in (outcome.profile, *outcome.events) if result]
+        user = outcome.user
+        self._unrecorded.append(outcome)
+        if user.more:
+            self._continuing.append(user._replace(profile=None, events=user.events[-1:]))
+        if piece.canary:
+            self._canary_results += outcome.of_payloads
+        if not outcome.is_delivered:
+            self._settle_one_by_one(outcome)
+            return
+        self.tally.add_delivered(outcome)
+        if len(self._accepted_of) <= DRAWN:
+            self._accepted_of.add(user.identity)
+
+    def _settle_one_by_one(self, outcome: UserOutcome) -> None:
+        """Take note of the outcome of each payload; not all of them were delivered."""
+        user, results = outcome.user, outcome.of_payloads
         self.tally.add(outcome)
         self._settle_further_events(outcome, results)
-        if piece.canary:
-            self._canary_results += results
         if TURN_OVER in results:
             self._cut_short.add(user.identity)
         elif any(result.outcome is Outcome.DELIVERED for result in results) and len(self._accepted_of) <= DRAWN:
             self._accepted_of.add(user.identity)
-        if user.more:
-            self._continuing.append(user._replace(profile=None, events=user.events[-1:]))
-        self._unrecorded.append(outcome)
         if outcome.move:
             self._settling.move_ended(user, outcome.move)
 

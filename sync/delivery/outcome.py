@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from sync.api.answers import NAME_CODES, REJECTIONS, STOPPING, ApiResult, Verdict
 from sync.delivery.rules import Advice
 from sync.delivery.watch import Piece
-from sync.state.owed import Outcome, OwedUser, PayloadResult, UserOutcome
+from sync.state.owed import DELIVERED, Outcome, OwedUser, PayloadResult, UserOutcome
 
 NOT_SENT = PayloadResult(Outcome.FAILED, "the run was stopped before it", sent=False)
 TURN_OVER = PayloadResult(Outcome.FAILED, "not sent: several calls of this user failed in a row", sent=False)
-DELIVERED = PayloadResult(Outcome.DELIVERED)
 
 
 @dataclass
@@ -47,9 +46,11 @@ class Reply:
         if result.outcome is not Outcome.DELIVERED:
             self.outcomes.append(with_profile_result(user, result))
             return None
-        followed = bool(user.events)
-        self.outcomes.append(UserOutcome(user._replace(events=(), more=False), result, (), followed=followed))
-        return user._replace(profile=None, digest=None) if user.events else None
+        if not user.events:
+            self.outcomes.append(UserOutcome(user, result, ()))
+            return None
+        self.outcomes.append(UserOutcome(user.profile_alone(), result, (), followed=True))
+        return user.events_alone()
 
     def settle_move(self, piece: Piece, user: OwedUser, result: PayloadResult, *, at_once: bool) -> None:
         """Give a user's move its result; the profile and the events follow, `at_once` or when the move is settled."""

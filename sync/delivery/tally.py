@@ -55,6 +55,15 @@ class Tally:
         if not user.failed_before:
             self._look_for_failure(outcome)
 
+    def add_delivered(self, outcome: UserOutcome) -> None:
+        """As `add`, for what was delivered whole."""
+        self.accepted = True
+        self.events.delivered += len(outcome.events)
+        if outcome.profile and outcome.user.leaves:
+            self.left_segment += 1
+        elif outcome.profile:
+            self.users.delivered += 1
+
     def _look_for_failure(self, outcome: UserOutcome) -> None:
         failure = next((one for one in outcome.results if one.failed), None)
         if failure:

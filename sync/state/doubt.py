@@ -24,7 +24,8 @@ class Doubt(Part):
 
     def has_number(self, key: str | bytes) -> bool | None:
         """Whether the profile or event had a number when it was marked; None: this run does not know any more."""
-        return bool(self._prior[key][2]) if key in self._prior else None
+        prior = self._prior.get(key)
+        return None if prior is None else bool(prior[2])
 
     def mark(self, users: Sequence[OwedUser]) -> None:
         """Forget what Iterable held: from here to its answer, nobody knows. This run alone keeps it in mind."""
@@ -35,7 +36,7 @@ class Doubt(Part):
         profiles = [user.identity for user in users if user.profile is not None]
         events = [event.id for user in users for event in user.events]
         self._remember_prior("profile", "identity", "in_segment", profiles)
-        self._remember_prior("event", "id", "0", events)
+        known_events = self._remember_prior("event", "id", "0", events)
         self._mark_names(profiles)
         self._db.executemany(
             "INSERT INTO main.profile (sync, identity, in_segment, seen) VALUES (?, ?, ?, ?) "
@@ -45,7 +46,7 @@ class Doubt(Part):
         )
         self._db.executemany(
             "UPDATE main.event SET delivered = NULL, fingerprint = NULL WHERE sync = ? AND id = ?",
-            [(self._sync, event) for event in events],
+            [(self._sync, event) for event in known_events],
         )
 
     def _mark_names(self, identities: Sequence[str]) -> None:
@@ -97,8 +98,12 @@ class Doubt(Part):
         if in_segment:
             self._prior[new] = (None, in_segment, 0)
 
-    def _remember_prior(self, table: str, key: str, segment: str, keys: Sequence[Any]) -> None:
-        """Keep in mind what is about to be forgotten, for those to whom no request is made after all."""
+    def _remember_prior(self, table: str, key: str, segment: str, keys: Sequence[Any]) -> list[Any]:
+        """Keep in mind what is about to be forgotten, for those to whom no request is made after all.
+
+        Returns the keys of those that are on record.
+        """
+        known = []
         self._prior.update(dict.fromkeys(keys, (None, 0, 0)))
         for start in range(0, len(keys), GROUP):
             some = keys[start : start + GROUP]
@@ -109,6 +114,8 @@ class Doubt(Part):
                 (self._sync, *some),
             ):
                 self._prior[row[0]] = row[1:]
+                known.append(row[0])
+        return known
 
     def restore(self, table: str, key: str, value: Any) -> None:
         """Nothing was sent: Iterable holds what it held, if this run still has it in mind."""

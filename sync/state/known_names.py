@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sync.state.doubt import Doubt
 from sync.state.owed import Mark, Move
 from sync.state.scope import Part, RunScope
@@ -14,15 +16,15 @@ class KnownNames(Part):
         super().__init__(run)
         self._doubt = doubt
 
-    def delivered(self, identity: str) -> None:
-        """A profile was accepted under this address: all who have it in the result are known by it."""
+    def delivered(self, identities: Iterable[str]) -> None:
+        """Profiles were accepted under these addresses: all who have one in the result are known by it."""
         if not self._policy.follows_addresses:
             return
-        self._db.execute(
+        self._db.executemany(
             "INSERT INTO name_of_id (sync, person, address, first, seen) SELECT ?, person, identity, identity, ? "
             "FROM temp.scan_person WHERE identity = ? AND person <> identity "
             "ON CONFLICT DO UPDATE SET address = excluded.address, perhaps = NULL, seen = excluded.seen",
-            (self._sync, self._today, identity),
+            [(self._sync, self._today, identity) for identity in identities],
         )
 
     def moved(self, move: Move, new: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from sync.state.doubt import Doubt
@@ -13,7 +14,7 @@ from sync.state.scope import Part, RunScope
 
 _PROFILE_DELIVERED = (
     "UPDATE main.profile SET delivered = ?, rejected = NULL, reason = NULL, again = 0, in_segment = ?, seen = ?, "
-    "fingerprint = ?, moment = ?, number = COALESCE(number, ?) WHERE sync = ? AND identity = ?"
+    "moment = ?, fingerprint = ?, number = COALESCE(number, ?) WHERE sync = ? AND identity = ?"
 )
 _PROFILE_PAID = "UPDATE owed_user SET body = NULL, digest = NULL WHERE sync = ? AND identity = ?"
 _EVENT_ANSWERED = (
@@ -32,27 +33,18 @@ class _Numbers:
     def __init__(self, given: int, doubt: Doubt) -> None:
         self.given, self._doubt = given, doubt
 
-    def of(self, fingerprint: bytes | None, key: str | bytes, *more: Any) -> tuple[Any, ...]:
-        """What goes on record with a delivery: the fingerprint, what belongs to it, and the number if it is a new one.
+    def of(self, key: str | bytes, fingerprint: bytes | None) -> tuple[bytes | None, int | None]:
+        """What goes on record with a delivery: the fingerprint, and the number if it is a new one.
 
         Without a number there is no fingerprint either: the next run makes the payload, and then gives both.
         """
         known = self._doubt.has_number(key)
         if not fingerprint or known is None:
-            return (None, *(None for _ in more), None)
-        self.given += not known
-        return (fingerprint, *more, None if known else self.given)
-
-
-def _is_delivered(outcome: UserOutcome) -> bool:
-    """Whether all that this is about was delivered, and there was nothing else to it."""
-    results = (outcome.profile, *outcome.events)
-    return (
-        not outcome.derived
-        and outcome.user.move is None
-        and len(outcome.events) == len(outcome.user.events)
-        and all(result is None or result.outcome is Outcome.DELIVERED for result in results)
-    )
+            return None, None
+        if known:
+            return fingerprint, None
+        self.given += 1
+        return fingerprint, self.given
 
 
 class Outcomes(Part):
@@ -67,7 +59,7 @@ class Outcomes(Part):
     def record(self, outcomes: Sequence[UserOutcome]) -> None:
         """Put these outcomes on record in one commit; what failed stays owed."""
         with self._state.transaction():
-            for delivered, some in groupby(outcomes, _is_delivered):
+            for delivered, some in groupby(outcomes, attrgetter("is_delivered")):
                 if delivered:
                     self._record_delivered(list(some))
                     continue
@@ -78,13 +70,9 @@ class Outcomes(Part):
                     self._record_failer(outcome)
                     self._doubt.forget(outcome)
             self._db.executemany(
-                "DELETE FROM owed_user WHERE sync = :sync AND identity = :identity AND body IS NULL "
-                "AND NOT EXISTS (SELECT 1 FROM owed_event WHERE sync = :sync AND identity = :identity AND aside = 0)",
-                [
-                    {"sync": self._sync, "identity": outcome.user.identity}
-                    for outcome in outcomes
-                    if not outcome.followed
-                ],
+                "DELETE FROM owed_user WHERE sync = ? AND identity = ? AND body IS NULL AND NOT EXISTS (SELECT 1 "
+                "FROM owed_event e WHERE e.sync = owed_user.sync AND e.identity = owed_user.identity AND e.aside = 0)",
+                [(self._sync, outcome.user.identity) for outcome in outcomes if not outcome.followed],
             )
 
     def _record_delivered(self, outcomes: Sequence[UserOutcome]) -> None:
@@ -96,24 +84,20 @@ class Outcomes(Part):
             _PROFILE_DELIVERED,
             [
                 (
-                    *(user.digest, inside and user.in_result, today),
-                    *numbers.of(user.fingerprint, user.identity, user.moment),
+                    *(user.digest, inside and user.in_result, today, user.moment),
+                    *numbers.of(user.identity, user.fingerprint),
                     *(here, user.identity),
                 )
                 for user in users
             ],
         )
         self._db.executemany(_PROFILE_PAID, [(here, user.identity) for user in users])
-        for user in users:
-            self._names.delivered(user.identity)
+        self._names.delivered(user.identity for user in users)
         events = [event for outcome in outcomes for event in outcome.user.events]
         self._db.executemany(
             _EVENT_ANSWERED,
             [
-                (
-                    *(here, event.id, event.digest, None, None, today),
-                    *numbers.of(event.fingerprint, event.id),
-                )
+                (here, event.id, event.digest, None, None, today, *numbers.of(event.id, event.fingerprint))
                 for event in events
             ],
         )
@@ -145,7 +129,7 @@ class Outcomes(Part):
         if result.outcome is Outcome.DELIVERED:
             inside = bool(self._policy.segment_field) and user.in_result
             self._db.execute(_PROFILE_DELIVERED, (user.digest, inside, self._today, None, None, None, *key))
-            self._names.delivered(user.identity)
+            self._names.delivered([user.identity])
         else:
             before = 3 if user.leaves else self._doubt.segment_before(user.identity)
             self._db.execute(

@@ -68,6 +68,14 @@ class OwedUser(NamedTuple):
     fingerprint: bytes | None = None
     moment: int | None = None
 
+    def profile_alone(self) -> OwedUser:
+        """The user without the events; as `_replace` would have it, in a third of the time."""
+        return OwedUser._make((*self[:3], (), self.leaves, False, *self[6:]))
+
+    def events_alone(self) -> OwedUser:
+        """The user without the profile."""
+        return OwedUser._make((self.identity, None, None, *self[3:]))
+
 
 class Outcome(enum.Enum):
     """What became of a payload."""
@@ -99,6 +107,10 @@ class PayloadResult(NamedTuple):
         return self.outcome is Outcome.FAILED and self.sent and self.alone
 
 
+DELIVERED = PayloadResult(Outcome.DELIVERED)
+_NONE_OR_DELIVERED = (None, DELIVERED)
+
+
 class UserOutcome(NamedTuple):
     """What became of one owed user: None for a profile that was not owed; events in the user's order.
 
@@ -114,9 +126,27 @@ class UserOutcome(NamedTuple):
     followed: bool = False
 
     @property
+    def is_delivered(self) -> bool:
+        """Whether something was delivered, and nothing else became of anything; as nearly everybody has it."""
+        events = self.events
+        return (
+            bool(events or self.profile)
+            and self.profile in _NONE_OR_DELIVERED
+            and events.count(DELIVERED) == len(events) == len(self.user.events)
+            and not self.derived
+            and self.move is None
+            and self.user.move is None
+        )
+
+    @property
+    def of_payloads(self) -> tuple[PayloadResult, ...]:
+        """What became of the profile, if it was owed, and of the events, in the order of the calls."""
+        return self.events if self.profile is None else (self.profile, *self.events)
+
+    @property
     def results(self) -> tuple[PayloadResult, ...]:
         """All of them, in the order of the calls."""
-        return tuple(result for result in (self.move, self.profile, *self.events) if result)
+        return self.of_payloads if self.move is None else (self.move, *self.of_payloads)
 
 
 @dataclass
