@@ -15,6 +15,7 @@ from sync.run import metrics
 from sync.run.exit_codes import ExitCode
 from sync.run.lock import RunLock, lock_path
 from sync.run.metrics_file import last_success_in
+from sync.sandbox.answers import Request
 from sync.sandbox.faults import page
 from tests.harness import World, people, person
 from tests.run.watched import watched_world
@@ -136,7 +137,13 @@ def test_after_a_run_that_was_stopped(world: World) -> None:
     success = series(world)["last_success_timestamp_seconds"]
     world.rows = [person(n, first_name="New") for n in (1, 2, 3)]
     world.environ["WORKERS"] = "1"
-    world.iterable.faults = lambda _request: signal.raise_signal(signal.SIGTERM)
+    signals = iter([signal.SIGTERM])  # one: a second would end the process, and the tests with it
+
+    def strike(_request: Request) -> None:
+        for signum in signals:
+            signal.raise_signal(signum)
+
+    world.iterable.faults = strike
     assert world.run().exit_code == 128 + signal.SIGTERM
     told = series(world)
 
