@@ -6,11 +6,13 @@ import re
 import signal
 import stat
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from sync.delivery.stop import Stop
 from sync.run import metrics
 from sync.run.exit_codes import ExitCode
 from sync.run.lock import RunLock, lock_path
@@ -131,17 +133,25 @@ def test_a_destination_with_odd_characters(world: World, capsys: pytest.CaptureF
     assert "holds the series of the sync default" in capsys.readouterr().err
 
 
-def test_after_a_run_that_was_stopped(world: World) -> None:
+def test_after_a_run_that_was_stopped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A signal in the middle of the delivery: its exit code, what is owed, and the last success as it was."""
     world.run()
     success = series(world)["last_success_timestamp_seconds"]
     world.rows = [person(n, first_name="New") for n in (1, 2, 3)]
     world.environ["WORKERS"] = "1"
+    heard, stop = threading.Event(), Stop.set
+
+    def hear(self: Stop, reason: str, grace: float | None = None) -> None:
+        stop(self, reason, grace)
+        heard.set()
+
+    monkeypatch.setattr(Stop, "set", hear)
     signals = iter([signal.SIGTERM])  # one: a second would end the process, and the tests with it
 
     def strike(_request: Request) -> None:
         for signum in signals:
             signal.raise_signal(signum)
+            assert heard.wait(5)
 
     world.iterable.faults = strike
     assert world.run().exit_code == 128 + signal.SIGTERM
