@@ -42,6 +42,7 @@ class Comparison(Part):
                 if collected := self._unchanged.sort_out(count + 1, group, fingerprints):
                     self._collect(collected, reading)
             count += len(group)
+        self._merge_events()
         return count
 
     def _collect(self, rows: Sequence[Collected], reading: Reading) -> None:
@@ -100,14 +101,32 @@ class Comparison(Part):
         )
 
     def _put_events(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        """One entry for each event: that of the first row."""
+        """An entry for each row; see `_merge_events`."""
         self._db.executemany(
             "INSERT INTO temp.scan_event "
             "(id, identity, person, moment, line, mark, digest, body, reason, kept, fingerprint) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET merged = merged + 1, "
-            "merged_line = COALESCE(merged_line, excluded.line) WHERE digest <> excluded.digest",
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             rows,
         )
+
+    def _merge_events(self) -> None:
+        """Leave one entry for each event, that of the first row, with a count of those that differ from it.
+
+        Done once all rows are there: ids are as good as random, so that sorting them costs less than an index that
+        grows with each row.
+        """
+        with self._state.snapshot():
+            for statement in (
+                "CREATE INDEX temp.scan_event_id ON scan_event (id)",
+                "INSERT INTO temp.repeated_event SELECT id, MIN(position) FROM temp.scan_event "
+                "GROUP BY id HAVING COUNT(*) > 1",
+                "UPDATE temp.scan_event SET (merged, merged_line) = (SELECT COUNT(*), MIN(line) "
+                "FROM temp.scan_event other WHERE other.id = scan_event.id AND other.digest <> scan_event.digest) "
+                "WHERE position IN (SELECT first FROM temp.repeated_event)",
+                "DELETE FROM temp.scan_event WHERE id IN (SELECT id FROM temp.repeated_event) "
+                "AND position NOT IN (SELECT first FROM temp.repeated_event)",
+            ):
+                self._db.execute(statement)
 
     def _known(self, table: str, key: str, again: str, keys: Sequence[Any]) -> _Known:
         """What the state knows of these keys."""

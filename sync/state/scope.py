@@ -22,10 +22,11 @@ CREATE TEMP TABLE scan_person (
 );
 CREATE INDEX temp.scan_person_identity ON scan_person (identity);
 CREATE TEMP TABLE scan_event (
-    position INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, identity TEXT NOT NULL, moment INTEGER NOT NULL,
+    position INTEGER PRIMARY KEY, id BLOB NOT NULL, identity TEXT NOT NULL, moment INTEGER NOT NULL,
     line INTEGER NOT NULL, mark INTEGER NOT NULL, digest BLOB NOT NULL, body TEXT, reason TEXT,
     merged INTEGER NOT NULL DEFAULT 0, merged_line INTEGER, person TEXT, kept TEXT, fingerprint BLOB
 );
+CREATE TEMP TABLE repeated_event (id BLOB PRIMARY KEY, first INTEGER NOT NULL);
 CREATE INDEX temp.scan_event_person ON scan_event (person) WHERE person IS NOT NULL;
 CREATE TEMP TABLE move (
     place INTEGER PRIMARY KEY, person TEXT NOT NULL UNIQUE, old TEXT NOT NULL, new TEXT NOT NULL, perhaps TEXT,

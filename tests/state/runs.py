@@ -56,6 +56,7 @@ class Runs:
             "scan_user",
             "scan_person",
             "scan_event",
+            "repeated_event",
             "move",
             "stale",
             "perhaps_of",
