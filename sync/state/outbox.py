@@ -18,6 +18,7 @@ from sync.rows.reading import Reading
 from sync.state.claims import Claims
 from sync.state.comparison import Comparison
 from sync.state.debts import Debts
+from sync.state.delivered import DeliveredEvents
 from sync.state.doubt import Doubt
 from sync.state.file import State
 from sync.state.outcomes import Outcomes
@@ -34,7 +35,8 @@ class Outbox:
         self._unchanged = Unchanged(run)
         self._comparison, self._debts = Comparison(run, self._unchanged), Debts(run, self._unchanged)
         self._doubt = Doubt(run)
-        self._claims, self._outcomes = Claims(run, self._doubt), Outcomes(run, self._doubt)
+        self._delivered = DeliveredEvents(run)
+        self._claims, self._outcomes = Claims(run, self._doubt), Outcomes(run, self._doubt, self._delivered)
 
     def load(self, rows: Iterable[Values], reading: Reading) -> int:
         """Take all rows of the result and return how many there were; a group at a time is in memory."""
@@ -89,7 +91,8 @@ class Outbox:
         self._doubt.stay_in_doubt(user)
 
     def remember(self) -> None:
-        """Keep what makes the next run know these rows again; done once all is delivered."""
+        """Keep what makes the next run know these rows again at once; done when all is delivered."""
+        self._delivered.sort_in()
         self._unchanged.remember()
 
     def refused_lines(self) -> Iterator[tuple[int, str]]:

@@ -7,6 +7,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
+from sync.state.delivered import DeliveredEvents
 from sync.state.doubt import Doubt
 from sync.state.known_names import KnownNames
 from sync.state.owed import Outcome, UserOutcome
@@ -18,10 +19,9 @@ _PROFILE_DELIVERED = (
 )
 _PROFILE_PAID = "UPDATE owed_user SET body = NULL, digest = NULL WHERE sync = ? AND identity = ?"
 _EVENT_ANSWERED = (
-    "INSERT INTO main.event (sync, id, delivered, rejected, reason, seen, fingerprint, number) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET delivered = excluded.delivered, "
-    "rejected = excluded.rejected, reason = excluded.reason, seen = excluded.seen, "
-    "fingerprint = excluded.fingerprint, number = COALESCE(number, excluded.number)"
+    "INSERT INTO main.event (sync, id, delivered, rejected, reason, seen) VALUES (?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT DO UPDATE SET delivered = excluded.delivered, rejected = excluded.rejected, "
+    "reason = excluded.reason, seen = excluded.seen, fingerprint = NULL"
 )
 _EVENT_PAID = "DELETE FROM owed_event WHERE place = ? AND id = ?"
 _FAILS_NO_MORE = "DELETE FROM failer WHERE sync = ? AND identity = ?"
@@ -50,9 +50,9 @@ class _Numbers:
 class Outcomes(Part):
     """Records what became of owed users, in groups."""
 
-    def __init__(self, run: RunScope, doubt: Doubt) -> None:
+    def __init__(self, run: RunScope, doubt: Doubt, delivered: DeliveredEvents) -> None:
         super().__init__(run)
-        self._doubt = doubt
+        self._doubt, self._delivered = doubt, delivered
         self._names = KnownNames(run, doubt)
         self._has_failers = bool(run.one("SELECT EXISTS (SELECT 1 FROM failer WHERE sync = ?)", run.sync))
 
@@ -94,13 +94,7 @@ class Outcomes(Part):
         self._db.executemany(_PROFILE_PAID, [(here, user.identity) for user in users])
         self._names.delivered(user.identity for user in users)
         events = [event for outcome in outcomes for event in outcome.user.events]
-        self._db.executemany(
-            _EVENT_ANSWERED,
-            [
-                (here, event.id, event.digest, None, None, today, *numbers.of(event.id, event.fingerprint))
-                for event in events
-            ],
-        )
+        self._delivered.put([(event.id, event.digest, *numbers.of(event.id, event.fingerprint)) for event in events])
         self._db.execute("UPDATE sync SET numbers = ? WHERE id = ?", (numbers.given, here))
         self._db.executemany(_EVENT_PAID, [(event.place, event.id) for event in events])
         if self._has_failers:
@@ -151,7 +145,7 @@ class Outcomes(Part):
             if result.outcome is Outcome.FAILED or outcome.derived:
                 continue
             delivered, rejected = (event.digest, None) if result.outcome is Outcome.DELIVERED else (None, event.digest)
-            answered = (self._sync, event.id, delivered, rejected, result.reason or None, self._today, None, None)
+            answered = (self._sync, event.id, delivered, rejected, result.reason or None, self._today)
             self._db.execute(_EVENT_ANSWERED, answered)
             if rejected:
                 self._db.execute("UPDATE owed_event SET aside = 1 WHERE place = ? AND id = ?", (event.place, event.id))

@@ -172,6 +172,15 @@ CREATE INDEX owed_event_of_user ON owed_event (sync, identity, moment);
 CREATE INDEX owed_event_aside ON owed_event (sync) WHERE aside > 0;
 ALTER TABLE owed_user ADD COLUMN fingerprint BLOB;
 ALTER TABLE owed_user ADD COLUMN moment INTEGER;
+CREATE TABLE delivered_event (         -- on its way into the table of events
+    place INTEGER PRIMARY KEY,
+    sync INTEGER NOT NULL,
+    id BLOB NOT NULL,
+    digest BLOB NOT NULL,
+    seen INTEGER NOT NULL,
+    fingerprint BLOB,
+    number INTEGER
+);
 """
 """Owed events lie in the order of delivery, and no index is kept of their ids, which are as good as random: it took
 more than the events themselves. Each id is there once all the same, because what is owed to the users of a result
