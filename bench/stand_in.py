@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import json
 import signal
 import sys
@@ -64,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serve until standard input ends or SIGTERM comes, then print what was seen."""
     iterable = _from_arguments(_parser().parse_args(argv))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    gc.disable()  # a collection among a million events stops it for 0.1 s, and what arrives meanwhile seems to be late
     with iterable, contextlib.suppress(KeyboardInterrupt):  # whoever reads the URL may end it at once
         print(iterable.url, flush=True)
         sys.stdin.buffer.read()
