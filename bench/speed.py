@@ -280,7 +280,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     single(bench, 20, 2000 // small, paced=False),
                     single(bench, 20, 2000 // small, paced=True),
                     single(bench, 100, 10_000 // small, paced=False),
-                    single(bench, 100, 10_000 // small, paced=True),
+                    single(bench, 100, 20_000 // small, paced=True),
                 ]
             ),
             "bulk": lambda: _table(

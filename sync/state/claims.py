@@ -82,6 +82,8 @@ class Claims(Part):
 
     def names_to_be_freed(self) -> list[str]:
         """The addresses that one user gives up in this run and another takes."""
+        if not self._policy.follows_addresses:
+            return []
         with self._state.errors_explained():
             found = self._db.execute(
                 "SELECT DISTINCT m.old FROM temp.move m WHERE m.level IS NOT NULL AND m.old <> m.new "

@@ -54,7 +54,8 @@ class Comparison(Part):
         user_rows: list[tuple[Any, ...]] = []
         event_rows: list[tuple[Any, ...]] = []
         for row in rows:
-            self._take_known(row, user_rows, event_rows)
+            if row.delivered or row.user_before or row.event_before:
+                self._take_known(row, user_rows, event_rows)
             if not (payloads := made.get(row.line)):
                 continue
             user_rows.append(self._user_row(row, payloads, users))
@@ -68,8 +69,8 @@ class Comparison(Part):
     def _take_known(self, row: Collected, user_rows: list[tuple[Any, ...]], event_rows: list[tuple[Any, ...]]) -> None:
         """The entries of payloads that were delivered as their rows say: of this row, and of those before it."""
         it, before, same = row.fingerprint, row.user_before, row.event_before
-        if it is None:
-            return
+        assert it is not None  # noqa: S101 - nothing is known of a row without
+        self._run.takes(Mark.UNCHANGED)
         who = (it.person, it.identity) if self._policy.follows_addresses else (it.identity, None)
         person = it.person if self._policy.follows_addresses else None
         if before:
@@ -163,6 +164,7 @@ class Comparison(Part):
         if profile is None:
             return *names, row.moment, collected.line, Mark.NONE, None, None, None, None, None, None
         mark = self._mark(profile.digest, isinstance(profile, Rejection), users.get(row.identity))
+        self._run.takes(mark)
         body = profile.body if isinstance(profile, Payload) and mark is Mark.OWED else None
         reason = profile.reason if isinstance(profile, Rejection) else None
         it = collected.fingerprint
@@ -180,6 +182,7 @@ class Comparison(Part):
         moves_along = mark is Mark.OWED and self._is_delivered_by(known.known, row.identity, event, events.get(key))
         if moves_along:
             mark = Mark.UNCHANGED
+        self._run.takes(mark)
         body = event.body if not rejected and mark is Mark.OWED else None
         reason = event.reason if rejected else None
         person = row.person if self._policy.follows_addresses else None

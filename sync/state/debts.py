@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from sync.state.owed import Counts, Mark, Plan
+from sync.state.owed import REJECTED, Counts, Mark, Plan
 from sync.state.people import People
 from sync.state.scope import Part, RunScope
 from sync.state.segment import Segment
@@ -49,6 +49,8 @@ class Debts(Part):
 
     def _derive_events(self) -> None:
         """An owed event of a rejected profile has the profile's outcome; it keeps its body, and comes back with it."""
+        if not self._run.may_have(*REJECTED):
+            return
         self._db.execute(
             "UPDATE temp.scan_event SET mark = (SELECT mark FROM temp.scan_user u "
             "WHERE u.identity = scan_event.identity) WHERE mark = ? "
@@ -74,7 +76,7 @@ class Debts(Part):
         What is rejected as before stays set aside as it is: the result holds no body for it.
         """
         here = self._sync
-        owed_before = self._owes("owed_user", "owed_event")
+        owed_before = self._has("owed_user", "owed_event")
         if owed_before:
             self._forget_replaced()
         self._db.execute(
@@ -101,8 +103,8 @@ class Debts(Part):
             (here, here),
         )
 
-    def _owes(self, *tables: str) -> bool:
-        """Whether anything was owed or set aside before this run; asked for what a first run need not do."""
+    def _has(self, *tables: str) -> bool:
+        """Whether any of these tables has something of this sync; asked for what a first run need not do."""
         return any(self._run.one(f"SELECT EXISTS (SELECT 1 FROM {name} WHERE sync = ?)", self._sync) for name in tables)
 
     def _forget_replaced(self) -> None:
@@ -204,12 +206,15 @@ class Debts(Part):
         if not plan.exit_held_back:
             plan.leaving = plan.leavers
         plan.merged_rows, first = self._db.execute(
-            "SELECT COALESCE(SUM(merged), 0), MIN(merged_line) FROM temp.scan_event"
+            "SELECT COALESCE(SUM(merged), 0), MIN(merged_line) FROM temp.repeated_event r "
+            "JOIN temp.scan_event e ON e.position = r.first"
         ).fetchone()
         plan.first_merged_line = first or 0
 
     def new_rejections(self) -> Iterator[tuple[str, str]]:
         """Who was rejected before any request, and why: (identity, reason)."""
+        if not self._run.may_have(Mark.NEWLY_REJECTED):
+            return
         with self._state.errors_explained():
             yield from self._db.execute(
                 "SELECT identity, reason FROM temp.scan_user WHERE mark = 4 UNION ALL "
@@ -232,6 +237,29 @@ class Debts(Part):
     def _remember(self) -> None:
         """Put new rejections on record, note who was seen, and forget who was not for 90 days."""
         here, today = self._sync, self._today
+        if self._run.may_have(Mark.NEWLY_REJECTED):
+            self._remember_rejections()
+        for table, key, scan in (("profile", "identity", "scan_user"), ("event", "id", "scan_event")):
+            self._db.execute(
+                f"UPDATE main.{table} SET seen = ? WHERE sync = ? AND seen < ? "
+                f"AND {key} IN (SELECT {key} FROM temp.{scan})",
+                (today, here, today - SEEN_EXACT),
+            )
+        stale = (here, today - FORGET_AFTER)
+        if self._has("name_of_id"):
+            persons = "SELECT person FROM temp.scan_person UNION ALL SELECT identity FROM temp.scan_user"
+            self._db.execute(
+                f"UPDATE name_of_id SET seen = ? WHERE sync = ? AND seen < ? AND person IN ({persons})",
+                (today, here, today - SEEN_EXACT),
+            )
+            self._db.execute("DELETE FROM name_of_id WHERE sync = ? AND seen < ? AND perhaps IS NULL", stale)
+        self._db.execute("DELETE FROM main.profile WHERE sync = ? AND seen < ? AND in_segment = 0", stale)
+        self._db.execute("DELETE FROM main.event WHERE sync = ? AND seen < ?", stale)
+        self._db.execute("DELETE FROM failer WHERE sync = ? AND seen < ?", stale)
+        self._forget_set_aside()
+
+    def _remember_rejections(self) -> None:
+        here, today = self._sync, self._today
         self._db.execute(
             "INSERT INTO main.profile (sync, identity, rejected, reason, in_segment, seen) "
             "SELECT ?, identity, digest, reason, 0, ? FROM temp.scan_user WHERE mark = 4 ON CONFLICT DO UPDATE SET "
@@ -248,23 +276,6 @@ class Debts(Part):
             "INSERT OR IGNORE INTO temp.refused_line SELECT line, reason FROM temp.scan_user WHERE mark = 4 UNION ALL "
             "SELECT line, reason FROM temp.scan_event WHERE mark = 4 AND reason IS NOT NULL"
         )
-        for table, key, scan in (("profile", "identity", "scan_user"), ("event", "id", "scan_event")):
-            self._db.execute(
-                f"UPDATE main.{table} SET seen = ? WHERE sync = ? AND seen < ? "
-                f"AND {key} IN (SELECT {key} FROM temp.{scan})",
-                (today, here, today - SEEN_EXACT),
-            )
-        persons = "SELECT person FROM temp.scan_person UNION ALL SELECT identity FROM temp.scan_user"
-        self._db.execute(
-            f"UPDATE name_of_id SET seen = ? WHERE sync = ? AND seen < ? AND person IN ({persons})",
-            (today, here, today - SEEN_EXACT),
-        )
-        stale = (here, today - FORGET_AFTER)
-        self._db.execute("DELETE FROM name_of_id WHERE sync = ? AND seen < ? AND perhaps IS NULL", stale)
-        self._db.execute("DELETE FROM main.profile WHERE sync = ? AND seen < ? AND in_segment = 0", stale)
-        self._db.execute("DELETE FROM main.event WHERE sync = ? AND seen < ?", stale)
-        self._db.execute("DELETE FROM failer WHERE sync = ? AND seen < ?", stale)
-        self._forget_set_aside()
 
     def _forget_set_aside(self) -> None:
         """What was set aside goes with the record of why."""

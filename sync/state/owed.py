@@ -17,6 +17,9 @@ class Mark(enum.IntEnum):
     NEWLY_REJECTED = 4
 
 
+REJECTED = (Mark.KNOWN_REJECTED, Mark.NEWLY_REJECTED)
+
+
 class OwedEvent(NamedTuple):
     """An event that Iterable does not have, at its place in the spool; `fingerprint` is that of its row, if known."""
 

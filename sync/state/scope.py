@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sync.state.file import CACHE_KIB, State
-from sync.state.owed import Policy
+from sync.state.owed import Mark, Policy
 
 GROUP = 500
 
@@ -51,9 +51,21 @@ class RunScope:
         self.state, self.db = state, state.db
         self.sync, self.policy, self.today = sync, policy, today
         self.exit_held_back = False
+        self._marks: set[Mark] = set()
         with state.errors_explained():
             self.db.execute(f"PRAGMA temp.cache_size=-{CACHE_KIB}")
             self.db.executescript(SCAN)
+
+    def takes(self, mark: Mark) -> None:
+        """Take note that a payload of the result has this mark."""
+        self._marks.add(mark)
+
+    def may_have(self, *marks: Mark) -> bool:
+        """Whether any payload has one of these marks: what surely is not there need not be looked for.
+
+        Where addresses are followed, marks change once all rows are there.
+        """
+        return self.policy.follows_addresses or not self._marks.isdisjoint(marks)
 
     def serves(self) -> str:
         """Whom this run serves: a whole_window run everybody, any other only the users of its rows.

@@ -162,6 +162,8 @@ class Unchanged(Part):
         It is done last: a run that ends before does not lose anything but the next one's time. Those of what this run
         delivered are on record with its outcome.
         """
+        if not self._run.may_have(Mark.UNCHANGED):
+            return
         with self._state.transaction():
             (given,) = self._db.execute("SELECT numbers FROM sync WHERE id = ?", (self._sync,)).fetchone()
             for table, key, columns in (
