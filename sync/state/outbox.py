@@ -32,10 +32,10 @@ class Outbox:
 
     def __init__(self, state: State, sync: int, policy: Policy, today: int) -> None:
         self.scope = run = RunScope(state, sync, policy, today)
+        self._delivered = DeliveredEvents(run)  # first: the others look at the events that it sorts in
         self._unchanged = Unchanged(run)
         self._comparison, self._debts = Comparison(run, self._unchanged), Debts(run, self._unchanged)
         self._doubt = Doubt(run)
-        self._delivered = DeliveredEvents(run)
         self._claims, self._outcomes = Claims(run, self._doubt), Outcomes(run, self._doubt, self._delivered)
 
     def load(self, rows: Iterable[Values], reading: Reading) -> int:
