@@ -283,7 +283,7 @@ class Dispatcher:
     def _settle_further_events(self, outcome: UserOutcome, results: Sequence[PayloadResult]) -> None:
         """Events that are not in memory have the outcome of what kept them from being sent."""
         claimed = self._in_flight.get(outcome.user.identity)
-        if not (claimed and claimed.more) or outcome.user.more or results[-1:] == [NOT_SENT]:
+        if not (claimed and claimed.more) or outcome.user.more or NOT_SENT in results[-1:]:
             return
         if outcome.derived or TURN_OVER in results:
             self.tally.add_further_events(results[-1].outcome, self._outbox.count_rest(claimed))

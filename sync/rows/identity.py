@@ -39,11 +39,14 @@ def log_field(identity: str) -> str:
     return f"email={address_of(identity)}"
 
 
+def name_of(identity: str) -> str:
+    """Return the address or user id of a usable identity, letter for letter: an id may begin like a stand-in."""
+    return identity.removeprefix(USER_ID_PREFIX)
+
+
 def identity_fields(identity: str) -> dict[str, str]:
     """Return how a request names the user of a usable identity: by `email` or by `userId`, never both."""
-    if is_user_id(identity):
-        return {"userId": identity.removeprefix(USER_ID_PREFIX)}
-    return {"email": identity}
+    return {"userId" if is_user_id(identity) else "email": name_of(identity)}
 
 
 def is_user_id(identity: str) -> bool:

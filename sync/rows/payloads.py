@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from sync.rows.columns import Column, Kind, Values
 from sync.rows.fingerprint import Fingerprint
-from sync.rows.identity import address_identity, address_of, identity_fields, is_user_id
+from sync.rows.identity import address_identity, identity_fields, is_user_id, name_of
 from sync.rows.ids import digest_of, pinned
 from sync.rows.mapping import Field, Mapping
 from sync.rows.names import Names, Naming
@@ -96,7 +96,7 @@ class PayloadBuilder:
         self._event_fields = self._template(mapping.event_fields) if mapping.event_name else None
         self._event_name = quoted(mapping.event_name)
         self._event_key = tuple(self._places[name] for name in mapping.event_key) if mapping.event_name else ()
-        self._address_at = self._places[mapping.email_column or ""] if address_ids else None
+        self._address_at = self._places.get(mapping.email_column or "") if address_ids else None
         self._id_prefix = pinned(mapping.event_name)
         time_column = mapping.event_time_column
         self._time_column = time_column if self._kinds.get(time_column) in TIME_KINDS else None
@@ -121,7 +121,7 @@ class PayloadBuilder:
         moment, timeless = fingerprint.moment if fingerprint else UNKNOWN_MOMENT, None
         if moment == UNKNOWN_MOMENT:
             moment, timeless = self._moment(values)
-        user = f"{{{self._name_field}:{quoted(address_of(names.identity))},"
+        user = f"{{{self._name_field}:{quoted(name_of(names.identity))},"
         profile = event = None
         if self._user_fields:
             profile = names.refused or self._profile(self._user_fields, user, names, values)
@@ -156,7 +156,7 @@ class PayloadBuilder:
         if isinstance(data, Rejection):
             return data
         if names.other:
-            data = f'"{self._naming.other_field}":{quoted(address_of(names.other))},{data}'
+            data = f'"{self._naming.other_field}":{quoted(name_of(names.other))},{data}'
         return _payload(f'{user}{self._options}"dataFields":{{{data}{self._segment}}}}}')
 
     def _event(self, user: str, event_id: str, created_at: int, data: str | Rejection) -> Event | RejectedEvent:

@@ -186,8 +186,8 @@ def _take_steps(job: Job, state: State, summary: Summary, stop: Stop, interrupti
         _deliver(job, outbox, plan, summary, stop)
         with _only_warned("the rejected rows are not in a file of their own"):
             _write_rejected(export, outbox, summary)
-        if stop.deadline is None:  # after a signal there is no time for what only saves time
-            with _only_warned("the next run makes every payload again"):
+        if stop.deadline is None:  # after a signal there is no time for what the next run can do
+            with _only_warned("the next run has more to do"):
                 outbox.remember()
         for stem in (export_stem(settings.sync_name), rejected_name(export_stem(settings.sync_name))):
             with _only_warned("old exports are still there"):

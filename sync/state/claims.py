@@ -207,7 +207,7 @@ class Claims(Part):
         all_read = read <= most
         return {
             identity: (tuple(events[:each]), len(events) > each)
-            if all_read or identity.encode() < last.encode()  # as SQLite orders them
+            if all_read or identity < last
             else self._some_events(identity, each, START)
             for identity, events in found.items()
         }

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sync.state.file import State
 from sync.state.scope import Part, RunScope
 
 
@@ -30,16 +31,21 @@ class DeliveredEvents(Part):
 
     def sort_in(self) -> None:
         """Put them where the state looks for what it knows of an event."""
-        here = (self._sync,)
-        with self._state.errors_explained():
-            if not self._run.one("SELECT EXISTS (SELECT 1 FROM delivered_event WHERE sync = ?)", *here):
-                return
-        with self._state.transaction():
-            self._db.execute(
-                "INSERT INTO main.event (sync, id, delivered, seen, fingerprint, number) "
-                "SELECT sync, id, digest, seen, fingerprint, number FROM delivered_event WHERE sync = ? ORDER BY id "
-                "ON CONFLICT DO UPDATE SET delivered = excluded.delivered, rejected = NULL, reason = NULL, "
-                "seen = excluded.seen, fingerprint = excluded.fingerprint, number = COALESCE(number, excluded.number)",
-                here,
-            )
-            self._db.execute("DELETE FROM delivered_event WHERE sync = ?", here)
+        sort_in(self._state, self._sync)
+
+
+def sort_in(state: State, sync: int) -> None:
+    """Put what runs of this sync delivered, and had no time to sort in, where the state looks for it."""
+    with state.errors_explained():
+        (some,) = state.db.execute("SELECT EXISTS (SELECT 1 FROM delivered_event WHERE sync = ?)", (sync,)).fetchone()
+    if not some:
+        return
+    with state.transaction():
+        state.db.execute(
+            "INSERT INTO main.event (sync, id, delivered, seen, fingerprint, number) "
+            "SELECT sync, id, digest, seen, fingerprint, number FROM delivered_event WHERE sync = ? ORDER BY id "
+            "ON CONFLICT DO UPDATE SET delivered = excluded.delivered, rejected = NULL, reason = NULL, "
+            "seen = excluded.seen, fingerprint = excluded.fingerprint, number = COALESCE(number, excluded.number)",
+            (sync,),
+        )
+        state.db.execute("DELETE FROM delivered_event WHERE sync = ?", (sync,))

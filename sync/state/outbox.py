@@ -91,7 +91,7 @@ class Outbox:
         self._doubt.stay_in_doubt(user)
 
     def remember(self) -> None:
-        """Keep what makes the next run know these rows again at once; done when all is delivered."""
+        """Sort in the events that were delivered, and keep by what the next run knows these rows; done last."""
         self._delivered.sort_in()
         self._unchanged.remember()
 

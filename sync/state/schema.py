@@ -182,9 +182,10 @@ CREATE TABLE delivered_event (         -- on its way into the table of events
     number INTEGER
 );
 """
-"""Owed events lie in the order of delivery, and no index is kept of their ids, which are as good as random: it took
+"""Owed events lie in the order of the result, and no index is kept of their ids, which are as good as random: it took
 more than the events themselves. Each id is there once all the same, because what is owed to the users of a result
-replaces what was. `fingerprint` and `moment` are those of the row that what is owed was made of."""
+replaces what was. `fingerprint` and `moment` are those of the row that what is owed was made of. What is in
+`delivered_event`, and why, says delivered.py."""
 
 STEPS = (FIRST_SCHEMA, KNOWN_FAILERS, SYNCS, NAMES, DEBTS, OWNERS, FINGERPRINTS, SPOOL)
 """What makes each version of the schema out of the one before; version 1 comes from an empty file."""

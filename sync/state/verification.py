@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from sync.rows.identity import USER_ID_PREFIX
 from sync.rows.read_back import MOST_EVENTS
+from sync.state.delivered import sort_in
 from sync.state.file import State
 from sync.state.owed import Mark
 from sync.state.scope import Part, RunScope
@@ -98,6 +99,7 @@ def owe_again(state: State, sync: int, repairs: Sequence[Repair]) -> None:
 
     Who should have left the segment and has not is a member again, so that the next run sees him leave.
     """
+    sort_in(state, sync)
     with state.transaction():
         for user, profile, events in repairs:
             if user.left:

@@ -120,6 +120,28 @@ def test_two_ids_with_one_address_in_a_hybrid_project(world: World) -> None:
     assert quiet(world)
 
 
+@pytest.mark.parametrize("names", [{"EMAIL_COLUMN": ""}, {"IDENTIFY_BY": "email"}], ids=["by id", "by address"])
+def test_an_id_that_looks_like_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: dict[str, str]) -> None:
+    """An id is sent letter for letter, also one that begins as the state writes what names nobody."""
+    world = World(tmp_path, monkeypatch, USER_ID_COLUMN="id", **names)
+    world.columns = [as_text(column) for column in world.columns]
+    world.rows = [person(1, id="5"), person(2, id="?:5")]
+    assert world.run().exit_code == ExitCode.DONE
+    sent = [json.loads(request.body) for request in world.iterable.requests if request.path == UPDATE]
+    assert [body.get("userId") or body["dataFields"]["userId"] for body in sent] == ["5", "?:5"]
+
+
+@pytest.mark.parametrize("event_name", ["", "page_view"])
+def test_from_addresses_to_ids_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, event_name: str) -> None:
+    """A sync that knew users by address, and now knows no address any more, goes on."""
+    world = World(tmp_path, monkeypatch, EVENT_NAME=event_name)
+    world.rows = people(3)
+    world.run()
+    world.environ |= {"USER_ID_COLUMN": "id", "EMAIL_COLUMN": ""}
+    assert world.run(new_event_ids=True).exit_code == ExitCode.DONE
+    assert len(world.profiles) >= 3
+
+
 def test_a_conflict_s_events_come_with_it(world: World) -> None:
     """When the name is free, the profile is taken, and the events that waited go with it."""
     of_type(world, ProjectType.HYBRID).rows = rows_of(ANN, ANN)

@@ -23,6 +23,7 @@ from sync.sandbox.faults import Fault, page, refused
 from sync.sandbox.names import ProjectType
 from sync.sandbox.rules import ProjectRules
 from sync.sandbox.users import Profile
+from sync.state.outbox import Outbox
 from tests.harness import T0, Wire, World, address, counts, people, person
 from tests.run.moving import BOTH_WAYS
 
@@ -118,6 +119,22 @@ def test_every_kind_of_difference(world: World, capsys: pytest.CaptureFixture[st
     summary = world.run()
     assert counts(summary) == ((4, 8, 0, 0), (3, 9, 0, 0))
     assert verified(world, capsys) == (ExitCode.DONE, ["12 of 12 users are at Iterable as in the database"])
+
+
+def test_repair_after_a_run_that_was_ended(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a run delivered, and had no time to sort in, is owed again like all else."""
+    project = world.iterable.project
+    world.rows = people(13)
+    with monkeypatch.context() as ended:
+        ended.setattr(Outbox, "remember", lambda _self: None)
+        world.run()
+    ((gone, _),) = [(event, owner) for event, owner in project.owner_of.items() if owner == key(world, 13)]
+    del project.events[gone], project.owner_of[gone]
+
+    assert verified(world, capsys, "all", "--repair")[0] == ExitCode.INCOMPLETE
+    assert counts(world.run())[1] == (1, 12, 0, 0)
 
 
 def rows_name(world: World, number: int) -> str:

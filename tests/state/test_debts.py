@@ -318,3 +318,11 @@ def test_a_plan_costs_each_user_the_same(tmp_path: Path, delivered: bool) -> Non
             return next(taken)
 
     assert steps(1_600) < 3 * steps(800)
+
+
+def test_a_user_in_parts(runs: Runs) -> None:
+    """The profile alone and the events alone are what `_replace` would make of the user."""
+    runs.begin(people(1))
+    (user,) = runs.outbox.claim(1, 9)
+    assert user.profile_alone() == user._replace(events=(), more=False)
+    assert user.events_alone() == user._replace(profile=None, digest=None)

@@ -132,3 +132,12 @@ def test_an_unchanged_run_writes_next_to_nothing(runs: Runs) -> None:
     written = runs.state.db.total_changes - before
 
     assert written <= 100  # the rows of the scan, which are in temporary tables
+
+
+def test_an_event_that_was_rejected_and_then_delivered_otherwise(runs: Runs) -> None:
+    """Its rejection is forgotten with that: back as it was, it is tried again."""
+    runs.run([person(1, browser="Firefox")])
+    runs.run([person(1, browser="Lynx")], lambda _: REJECTED)
+    runs.run([person(1, browser="Safari")])
+    plan = runs.begin([person(1, browser="Lynx")])
+    assert (plan.owed_events, plan.events.rejected) == (1, 0)
