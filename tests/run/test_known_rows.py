@@ -48,4 +48,4 @@ def test_fingerprints_that_cannot_be_kept(tmp_path: Path, monkeypatch: pytest.Mo
     summary = world.run()
     assert summary.exit_code == ExitCode.INCOMPLETE
     assert summary.rejected_csv
-    assert "the next run makes every payload again: the disk is full" in world.log()
+    assert "the next run has more to do: the disk is full" in world.log()
