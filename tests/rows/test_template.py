@@ -56,7 +56,7 @@ def fits(whole: dict[str, Any], path: tuple[str, ...]) -> bool:
     for name in path[:-1]:
         if name not in whole:
             return True
-        whole = whole[name] if isinstance(whole[name], Inner) else {path[-1]: None, name: None}
+        whole = whole[name]
         if not isinstance(whole, Inner):
             return False
     return path[-1] not in whole
