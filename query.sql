@@ -2,13 +2,14 @@
 -- one row each, with the latest such view. Equal times are settled by the ids, so that the
 -- same data always gives the same rows in the same order.
 --
+-- Only what the views are ranked by is sorted; the other columns are looked up for the latest view of each user.
+--
 -- :since is bound as the start of the window in UTC, which is what a TIMESTAMP column compares with;
 -- a DATETIME column would be compared with :since_local, the same moment in the zone of DB_TIMEZONE.
 
-WITH recent_views AS (
+WITH ranked AS (
     SELECT
-        c.id, c.email, c.first_name, c.last_name, c.plan_type, c.candidate,
-        v.page, v.device, v.browser, v.location, v.event_time,
+        v.id, v.user_id, v.event_time,
         ROW_NUMBER() OVER (PARTITION BY v.user_id ORDER BY v.event_time DESC, v.id DESC) AS recency
     FROM page_views AS v
     JOIN customers AS c ON c.id = v.user_id
@@ -17,8 +18,10 @@ WITH recent_views AS (
       AND v.event_time >= :since
 )
 SELECT
-    id, email, first_name, last_name, plan_type, candidate,
-    page, device, browser, location, event_time
-FROM recent_views
-WHERE recency = 1
-ORDER BY event_time DESC, id;
+    c.id, c.email, c.first_name, c.last_name, c.plan_type, c.candidate,
+    v.page, v.device, v.browser, v.location, v.event_time
+FROM ranked
+JOIN page_views AS v ON v.id = ranked.id
+JOIN customers AS c ON c.id = ranked.user_id
+WHERE ranked.recency = 1
+ORDER BY ranked.event_time DESC, ranked.user_id;
