@@ -167,8 +167,9 @@ def _metrics(job: Job, summary: Summary) -> None:
 def _end_run(state: State, summary: Summary, *, interrupted: bool) -> None:
     with _only_warned("the run is not on record") if interrupted else nullcontext():
         state.end_run(summary.run_id, summary.as_json())
-    with _only_warned("the state takes more of the disk than it needs"):
-        state.give_back_space()
+    if not interrupted:  # after a signal there is no time for what the next run can do
+        with _only_warned("the state takes more of the disk than it needs"):
+            state.give_back_space()
 
 
 def _take_steps(job: Job, state: State, summary: Summary, stop: Stop, interruption: Interruption) -> None:

@@ -94,8 +94,6 @@ class State:
 
     def _prepare(self) -> None:
         version = _check_schema(self.db, self.path)
-        if not version:
-            self.db.execute("PRAGMA auto_vacuum=INCREMENTAL")
         for pragma in (
             "journal_mode=WAL",
             "synchronous=FULL",
@@ -184,12 +182,17 @@ class State:
             self.db.execute("UPDATE run SET summary = ? WHERE id = ?", (json.dumps(summary), run_id))
 
     def give_back_space(self) -> None:
-        """Return to the disk what many deliveries left free in the file."""
+        """Return to the disk what many deliveries left free, once that is more than half of the file.
+
+        Less than half is for the next deliveries. The whole file is written anew, which takes as much again of the
+        temporary folder for that while; page by page it would take three times as long.
+        """
         with self.errors_explained():
             free = self.db.execute("PRAGMA freelist_count").fetchone()[0]
             pages = self.db.execute("PRAGMA page_count").fetchone()[0]
-            if free > 1000 and free > pages // 4:
-                self.db.executescript("PRAGMA incremental_vacuum")  # execute() would give back one page alone
+            if free > 1000 and free > pages // 2:
+                self.db.execute("PRAGMA auto_vacuum=NONE")  # files of earlier versions keep a map of pages for that
+                self._patiently("VACUUM")
 
     def history(self, count: int) -> list[RunRecord]:
         """The last `count` runs, newest first."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sync.run.exit_codes import ExitCode
-from sync.state.file import StateError
+from sync.state.file import State, StateError
 from tests.harness import World, people, person
 
 
@@ -68,3 +69,16 @@ def test_space_that_cannot_be_given_back(world: World, monkeypatch: pytest.Monke
     monkeypatch.setattr("sync.state.file.State.give_back_space", busy)
     assert world.run().exit_code == ExitCode.DONE
     assert ["in use by another program" in line for line in warnings(world)] == [True]
+
+
+def test_no_space_is_given_back_after_a_signal(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sends one waits for the end of the run; a later run gives it back."""
+    asked: list[State] = []
+    monkeypatch.setattr("sync.state.file.State.give_back_space", lambda self: asked.append(self))
+    with monkeypatch.context() as struck:
+        struck.setattr("sync.run.steps.announce", lambda *_: signal.raise_signal(signal.SIGTERM))
+        assert world.run().exit_code == 128 + signal.SIGTERM
+    assert asked == []
+
+    assert world.run().exit_code == ExitCode.DONE
+    assert len(asked) == 1

@@ -210,22 +210,50 @@ def test_old_runs_are_forgotten(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert [run.id for run in state.history(10)] == ["5", "4", "3"]
 
 
-def test_space_of_delivered_debts_is_given_back(path: Path) -> None:
-    """The spool of a large run does not stay in the file for ever."""
+def _with_room(path: Path, *, left: int) -> tuple[int, int, list[str]]:
+    """Let 4,000 debts of half a page each be delivered, all but `left`: pages before and after, and what is left."""
     with closing(State(path)) as state:
-        state.begin_run("large", "2026-01-06 12:00:00")
         with state.transaction():
             state.db.executemany(
-                "INSERT INTO owed_event (sync, id, identity, moment, digest, body) "
-                "VALUES (1, ?, 'ann@example.com', 0, x'', ?)",
-                ((number.to_bytes(4, "big"), "x" * 2000) for number in range(4000)),
+                "INSERT INTO owed_event (sync, id, identity, moment, digest, body) VALUES (1, ?, ?, 0, x'', ?)",
+                ((number.to_bytes(4, "big"), f"user{number}", "x" * 2000) for number in range(4000)),
             )
         before = state.db.execute("PRAGMA page_count").fetchone()[0]
         with state.transaction():
-            state.db.execute("DELETE FROM owed_event")
+            state.db.execute("DELETE FROM owed_event WHERE place > ?", (left,))
         state.give_back_space()
+        after = state.db.execute("PRAGMA page_count").fetchone()[0]
+        return before, after, [identity for (identity,) in state.db.execute("SELECT identity FROM owed_event")]
 
-        assert state.db.execute("PRAGMA page_count").fetchone()[0] < before / 10
+
+def test_space_of_delivered_debts_is_given_back(path: Path) -> None:
+    """The spool of a large run does not stay in the file for ever, and nothing else is lost with it."""
+    before, after, kept = _with_room(path, left=3)
+
+    assert after < before / 10
+    assert kept == ["user0", "user1", "user2"]
+    assert path.stat().st_size < 4096 * before / 10
+
+
+def test_space_for_the_next_run_is_kept(path: Path) -> None:
+    """What is less than half of the file waits for the next deliveries."""
+    before, after, kept = _with_room(path, left=2400)
+
+    assert after == before
+    assert len(kept) == 2400
+
+
+def test_space_is_given_back_by_a_file_that_did_it_page_by_page(path: Path) -> None:
+    """Earlier versions made files that keep a map of their pages for that; it goes as well."""
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        db.executescript(FIRST_SCHEMA + f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version=1;")
+    before, after, kept = _with_room(path, left=3)
+
+    assert (after < before / 10, kept) == (True, ["user0", "user1", "user2"])
+    with closing(State(path)) as state:
+        assert state.db.execute("PRAGMA auto_vacuum").fetchone() == (0,)
+        assert state.db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 def test_the_state_knows_a_destination_s_own_deliveries(world: World) -> None:
