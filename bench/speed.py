@@ -30,7 +30,7 @@ from tests.mariadb import Server
 KEY = "bench-key"
 ROWS = """
 INSERT INTO customers (email, first_name, last_name, plan_type, candidate)
-SELECT CONCAT('user', seq, '@example.com'), CONCAT('First', seq), 'Last', 'pro', 'bench' FROM seq_1_to_{count};
+SELECT CONCAT(LEFT(MD5(seq), 12), '@example.com'), CONCAT('First', seq), 'Last', 'pro', 'bench' FROM seq_1_to_{count};
 INSERT INTO page_views (user_id, page, device, browser, location, event_time)
 SELECT id, 'pricing', 'desktop', 'Firefox', 'Berlin, DE', UTC_TIMESTAMP() - INTERVAL 1 HOUR FROM customers;
 """
