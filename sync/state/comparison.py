@@ -42,6 +42,7 @@ class Comparison(Part):
                 if collected := self._unchanged.sort_out(count + 1, group, fingerprints):
                     self._collect(collected, reading)
             count += len(group)
+        self._merge_users()
         self._merge_events()
         return count
 
@@ -90,16 +91,17 @@ class Comparison(Part):
             event_rows.append((it.event_id, it.identity, person, it.moment, row.line, *unchanged))
 
     def _put_users(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        """One entry for each identity, or where addresses may change for each person: that of the newest row."""
+        """An entry for each row; see `_merge_users`."""
+        table, key, columns = self._user_table()
+        self._db.executemany(
+            f"INSERT INTO temp.{table} ({key}, {', '.join(columns)}) VALUES (?{', ?' * len(columns)})", rows
+        )
+
+    def _user_table(self) -> tuple[str, str, tuple[str, ...]]:
+        """Where the users of the rows are, what tells them apart there, and what a row says of them."""
         follows = self._policy.follows_addresses
         table, key, name = ("scan_person", "person", "identity") if follows else ("scan_user", "identity", "address")
-        columns = (name, "moment", "line", "mark", "digest", "body", "reason", "lacks", "kept", "fingerprint")
-        self._db.executemany(
-            f"INSERT INTO temp.{table} ({key}, {', '.join(columns)}) VALUES (?{', ?' * len(columns)}) ON CONFLICT "
-            f"({key}) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in columns)} "
-            "WHERE excluded.moment > moment",
-            rows,
-        )
+        return table, key, (name, "moment", "line", "mark", "digest", "body", "reason", "lacks", "kept", "fingerprint")
 
     def _put_events(self, rows: Sequence[tuple[Any, ...]]) -> None:
         """An entry for each row; see `_merge_events`."""
@@ -110,23 +112,50 @@ class Comparison(Part):
             rows,
         )
 
+    def _merge_users(self) -> None:
+        """Leave one entry for each identity, or where addresses may change for each person: that of the newest row.
+
+        It has the place of the first one. Done once all rows are there, as for events: who comes next in a result is
+        as good as random among all identities.
+        """
+        table, key, columns = self._user_table()
+        said = ", ".join(columns)
+        self._run_all(
+            f"CREATE INDEX temp.{table}_{key} ON {table} ({key}, moment DESC)",
+            f"INSERT INTO temp.repeated_user SELECT MIN(position), {key}, (SELECT position FROM temp.{table} newest "
+            f"WHERE newest.{key} = {table}.{key} ORDER BY moment DESC, position LIMIT 1) FROM temp.{table} "
+            f"GROUP BY {key} HAVING COUNT(*) > 1",
+            f"UPDATE temp.{table} SET ({said}) = (SELECT {said} FROM temp.{table} WHERE position = newest) "
+            "FROM temp.repeated_user WHERE position = first AND first <> newest",
+            f"DELETE FROM temp.{table} WHERE {key} IN (SELECT key FROM temp.repeated_user) "
+            "AND position NOT IN (SELECT first FROM temp.repeated_user)",
+        )
+        if self._policy.follows_addresses:
+            self._run_all(
+                "CREATE INDEX temp.scan_person_identity ON scan_person (identity)",
+                "CREATE INDEX temp.scan_user_identity ON scan_user (identity)",
+            )
+
     def _merge_events(self) -> None:
         """Leave one entry for each event, that of the first row, with a count of those that differ from it.
 
         Done once all rows are there: ids are as good as random, so that sorting them costs less than an index that
         grows with each row.
         """
+        self._run_all(
+            "CREATE INDEX temp.scan_event_id ON scan_event (id)",
+            "INSERT INTO temp.repeated_event SELECT id, MIN(position) FROM temp.scan_event "
+            "GROUP BY id HAVING COUNT(*) > 1",
+            "UPDATE temp.scan_event SET (merged, merged_line) = (SELECT COUNT(*), MIN(line) "
+            "FROM temp.scan_event other WHERE other.id = scan_event.id AND other.digest <> scan_event.digest) "
+            "WHERE position IN (SELECT first FROM temp.repeated_event)",
+            "DELETE FROM temp.scan_event WHERE id IN (SELECT id FROM temp.repeated_event) "
+            "AND position NOT IN (SELECT first FROM temp.repeated_event)",
+        )
+
+    def _run_all(self, *statements: str) -> None:
         with self._state.snapshot():
-            for statement in (
-                "CREATE INDEX temp.scan_event_id ON scan_event (id)",
-                "INSERT INTO temp.repeated_event SELECT id, MIN(position) FROM temp.scan_event "
-                "GROUP BY id HAVING COUNT(*) > 1",
-                "UPDATE temp.scan_event SET (merged, merged_line) = (SELECT COUNT(*), MIN(line) "
-                "FROM temp.scan_event other WHERE other.id = scan_event.id AND other.digest <> scan_event.digest) "
-                "WHERE position IN (SELECT first FROM temp.repeated_event)",
-                "DELETE FROM temp.scan_event WHERE id IN (SELECT id FROM temp.repeated_event) "
-                "AND position NOT IN (SELECT first FROM temp.repeated_event)",
-            ):
+            for statement in statements:
                 self._db.execute(statement)
 
     def _known(self, table: str, key: str, again: str, keys: Sequence[Any]) -> _Known:

@@ -11,21 +11,21 @@ GROUP = 500
 
 SCAN = """
 CREATE TEMP TABLE scan_user (
-    position INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE, moment INTEGER NOT NULL, line INTEGER NOT NULL,
+    position INTEGER PRIMARY KEY, identity TEXT NOT NULL, moment INTEGER NOT NULL, line INTEGER NOT NULL,
     mark INTEGER NOT NULL, digest BLOB, body TEXT, reason TEXT, lacks TEXT,
     address TEXT, kept TEXT, fingerprint BLOB
 );
 CREATE TEMP TABLE scan_person (
-    position INTEGER PRIMARY KEY, person TEXT NOT NULL UNIQUE, identity TEXT NOT NULL, moment INTEGER NOT NULL,
+    position INTEGER PRIMARY KEY, person TEXT NOT NULL, identity TEXT NOT NULL, moment INTEGER NOT NULL,
     line INTEGER NOT NULL, mark INTEGER NOT NULL, digest BLOB, body TEXT, reason TEXT, lacks TEXT, kept TEXT,
     fingerprint BLOB
 );
-CREATE INDEX temp.scan_person_identity ON scan_person (identity);
 CREATE TEMP TABLE scan_event (
     position INTEGER PRIMARY KEY, id BLOB NOT NULL, identity TEXT NOT NULL, moment INTEGER NOT NULL,
     line INTEGER NOT NULL, mark INTEGER NOT NULL, digest BLOB NOT NULL, body TEXT, reason TEXT,
     merged INTEGER NOT NULL DEFAULT 0, merged_line INTEGER, person TEXT, kept TEXT, fingerprint BLOB
 );
+CREATE TEMP TABLE repeated_user (first INTEGER PRIMARY KEY, key TEXT NOT NULL, newest INTEGER NOT NULL);
 CREATE TEMP TABLE repeated_event (id BLOB PRIMARY KEY, first INTEGER NOT NULL);
 CREATE INDEX temp.scan_event_person ON scan_event (person) WHERE person IS NOT NULL;
 CREATE TEMP TABLE move (

@@ -52,19 +52,9 @@ class Runs:
 
     def begin(self, rows: Sequence[Row], mapping: Mapping = MAPPING, **policy: Any) -> Plan:
         """Rows in; the debts are in the state when this returns."""
-        for table in (
-            "scan_user",
-            "scan_person",
-            "scan_event",
-            "repeated_event",
-            "move",
-            "stale",
-            "perhaps_of",
-            "leaver",
-            "turn",
-            "refused_line",
-        ):
-            self.state.db.execute(f"DROP TABLE IF EXISTS temp.{table}")  # those of the run before, which is over
+        tables = "SELECT name FROM temp.sqlite_master WHERE type = 'table'"  # of the run before, which is over
+        for (table,) in self.state.db.execute(tables).fetchall():
+            self.state.db.execute(f"DROP TABLE temp.{table}")
         policy.setdefault("segment_field", mapping.segment_field)
         self.outbox = Outbox(self.state, self.sync, Policy(**policy), self.today)
         assert self.outbox.load(*to_load(rows, mapping)) == len(rows)
