@@ -13,12 +13,11 @@ from sync.state.owed import Move, OwedEvent, OwedUser
 from sync.state.scope import Part, RunScope
 
 _TURNS = """
-SELECT t.place, t.failed_before, t.leaves, t.identity, o.digest, o.body, s.identity IS NOT NULL,
-    EXISTS (SELECT 1 FROM main.profile p WHERE p.sync = o.sync AND p.identity = t.identity AND p.again
-        AND p.rejected = o.digest),
-    o.fingerprint, o.moment
-FROM temp.turn t LEFT JOIN owed_user o ON o.sync = ? AND o.identity = t.identity AND o.aside = 0
-LEFT JOIN temp.scan_user s ON s.identity = t.identity
+SELECT t.place, t.failed_before, t.leaves, t.identity, o.digest, o.body, t.in_result,
+    EXISTS (SELECT 1 FROM main.profile p INDEXED BY profile_again WHERE p.sync = o.sync AND p.identity = t.identity
+        AND p.again AND p.rejected = o.digest),
+    o.fingerprint, o.moment, o.place
+FROM temp.turn t LEFT JOIN owed_user o ON o.place = t.owed AND o.identity = t.identity AND o.aside = 0
 """
 
 _MAY_BE_DRAWN = (
@@ -26,7 +25,8 @@ _MAY_BE_DRAWN = (
     "UNION ALL SELECT old FROM temp.move WHERE level IS NOT NULL)"
 )
 
-_EVENT = "id, digest, body, moment, place, fingerprint"
+_EVENT = "e.id, e.digest, e.body, e.moment, e.place, e.fingerprint"
+_DUE = "FROM temp.due d CROSS JOIN owed_event e ON e.place = d.place WHERE e.sync = ? AND e.aside = 0"
 
 START = (UNKNOWN_MOMENT, 0)
 
@@ -64,7 +64,7 @@ class Claims(Part):
                 self._db.execute(
                     f"{_TURNS} WHERE t.place = (SELECT place FROM temp.turn WHERE place > ? AND {_MAY_BE_DRAWN} "
                     "ORDER BY place LIMIT 1 OFFSET ?)",
-                    (self._sync, self._after, failed_before, rank),
+                    (self._after, failed_before, rank),
                 ).fetchone()
                 for rank in ranks
             ]
@@ -95,8 +95,7 @@ class Claims(Part):
         """How many events of this user come after the last of these."""
         with self._state.errors_explained():
             return self._run.one(
-                "SELECT COUNT(*) FROM owed_event WHERE sync = ? AND identity = ? AND aside = 0 "
-                "AND (moment, place) > (?, ?)",
+                f"SELECT COUNT(*) {_DUE} AND d.identity = ? AND (d.moment, d.place) > (?, ?)",
                 self._sync,
                 user.identity,
                 *_last_of(user),
@@ -104,7 +103,7 @@ class Claims(Part):
 
     def _next(self, count: int, events: int) -> list[OwedUser]:
         turns = self._db.execute(
-            f"{_TURNS} WHERE t.place > ? ORDER BY t.place LIMIT ?", (self._sync, self._after, count)
+            f"{_TURNS} WHERE t.place > ? ORDER BY t.place LIMIT ?", (self._after, count)
         ).fetchall()
         turns = list(takewhile(lambda turn: turn[1] == turns[0][1], turns))
         if turns:
@@ -129,6 +128,7 @@ class Claims(Part):
         refused_before: int,
         fingerprint: bytes | None,
         moment: int | None,
+        place: int | None,
     ) -> OwedUser:
         """Who has left the result gets what is owed with the segment false, and a leaver at least that."""
         field = self._policy.segment_field
@@ -152,6 +152,7 @@ class Claims(Part):
             apart=apart,
             fingerprint=fingerprint,
             moment=moment,
+            place=place,
         )
 
     def _move_of(self, identity: str) -> tuple[Move | None, bool]:
@@ -198,8 +199,8 @@ class Claims(Part):
         found: dict[str, list[OwedEvent]] = {identity: [] for identity in identities}
         read, last = 0, ""
         for last, *event in self._db.execute(
-            f"SELECT identity, {_EVENT} FROM owed_event WHERE sync = ? AND aside = 0 "
-            f"AND identity IN ({','.join('?' * len(identities))}) ORDER BY identity, moment, place LIMIT ?",
+            f"SELECT d.identity, {_EVENT} {_DUE} AND d.identity IN ({','.join('?' * len(identities))}) "
+            "ORDER BY d.identity, d.moment, d.place LIMIT ?",
             (self._sync, *identities, most + 1),
         ):
             found[last].append(OwedEvent(*event))
@@ -215,8 +216,8 @@ class Claims(Part):
     def _some_events(self, identity: str, count: int, after: tuple[int, int]) -> tuple[tuple[OwedEvent, ...], bool]:
         """The oldest events of one user `after` a moment and place, and whether there are more than these."""
         found: list[Any] = self._db.execute(
-            f"SELECT {_EVENT} FROM owed_event WHERE sync = ? AND identity = ? AND aside = 0 AND moment >= ? "
-            "AND (moment, place) > (?, ?) ORDER BY moment, place LIMIT ?",
+            f"SELECT {_EVENT} {_DUE} AND d.identity = ? AND d.moment >= ? AND (d.moment, d.place) > (?, ?) "
+            "ORDER BY d.moment, d.place LIMIT ?",
             (self._sync, identity, after[0], *after, count + 1),
         ).fetchall()
         return tuple(OwedEvent(*event) for event in found[:count]), len(found) > count

@@ -8,6 +8,7 @@ from sync.state.owed import REJECTED, Counts, Mark, Plan
 from sync.state.people import People
 from sync.state.scope import Part, RunScope
 from sync.state.segment import Segment
+from sync.state.spool import Spool
 from sync.state.unchanged import SEEN_EXACT, Unchanged
 
 FORGET_AFTER = 90
@@ -20,9 +21,9 @@ OTHERS = 5
 class Debts(Part):
     """Turns the compared rows into debts, in one commit."""
 
-    def __init__(self, run: RunScope, unchanged: Unchanged) -> None:
+    def __init__(self, run: RunScope, unchanged: Unchanged, spool: Spool) -> None:
         super().__init__(run)
-        self._unchanged = unchanged
+        self._unchanged, self._spool = unchanged, spool
         self.people = People(run)
         self._segment = Segment(run, self.people)
 
@@ -87,19 +88,19 @@ class Debts(Part):
         )
         if owed_before:
             self._bring_back()
-        place = "SELECT (SELECT COALESCE(MAX(place), 0) FROM owed_user)"
+        self._spool.index_events()
+        self._after = self._run.one("SELECT COALESCE(MAX(place), 0) FROM owed_user")
         self._db.execute(
             "INSERT INTO owed_user (place, sync, identity, digest, body, person, fingerprint, moment) "
-            f"{place} + position, ?, identity, digest, body, {self._person()}, fingerprint, moment "
-            "FROM temp.scan_user u WHERE mark = ? OR (mark < ? AND EXISTS (SELECT 1 FROM owed_event e "
-            "WHERE e.sync = ? AND e.identity = u.identity AND e.aside = 0)) ORDER BY position",
-            (here, Mark.OWED, Mark.KNOWN_REJECTED, here),
+            f"SELECT ? + position, ?, identity, digest, body, {self._person()}, fingerprint, moment "
+            "FROM temp.scan_user u WHERE mark = ? OR (mark < ? AND EXISTS (SELECT 1 FROM temp.due d "
+            "WHERE d.identity = u.identity)) ORDER BY position",
+            (self._after, here, Mark.OWED, Mark.KNOWN_REJECTED),
         )
         self._db.execute(
-            f"INSERT INTO owed_user (place, sync, identity) {place} + ROW_NUMBER() OVER (ORDER BY identity), ?, "
-            "identity FROM (SELECT DISTINCT identity FROM owed_event o WHERE sync = ? AND aside = 0 AND NOT EXISTS "
-            "(SELECT 1 FROM owed_user u WHERE u.sync = o.sync AND u.identity = o.identity) "
-            "AND identity NOT IN (SELECT identity FROM temp.scan_user))",
+            "INSERT INTO owed_user (sync, identity) SELECT DISTINCT ?, identity FROM temp.due "
+            "WHERE identity NOT IN (SELECT identity FROM temp.scan_user) "
+            "AND identity NOT IN (SELECT identity FROM owed_user WHERE sync = ?) ORDER BY identity",
             (here, here),
         )
 
@@ -111,13 +112,13 @@ class Debts(Part):
         """What was owed to the users of the result, and is owed otherwise now or no longer."""
         here = self._sync
         self._db.execute(
-            "DELETE FROM owed_event WHERE sync = ? AND id IN (SELECT id FROM temp.scan_event WHERE mark <> ? "
-            "OR body IS NOT NULL)",
+            "DELETE FROM owed_event WHERE sync = ? AND EXISTS (SELECT 1 FROM temp.scan_event s "
+            "WHERE s.id = owed_event.id AND (s.mark <> ? OR s.body IS NOT NULL))",
             (here, Mark.KNOWN_REJECTED),
         )
         self._db.execute(
-            "DELETE FROM owed_user WHERE sync = ? AND identity IN "
-            "(SELECT identity FROM temp.scan_user WHERE mark <> ?)",
+            "DELETE FROM owed_user WHERE sync = ? AND EXISTS (SELECT 1 FROM temp.scan_user s "
+            "WHERE s.identity = owed_user.identity AND s.mark <> ?)",
             (here, Mark.KNOWN_REJECTED),
         )
 
@@ -139,17 +140,20 @@ class Debts(Part):
 
     def _line_up(self) -> None:
         """Give everybody a place: users in the query's order, then leavers, and last of all the known failers."""
+        in_result = f"o.place > {self._after} OR o.identity IN (SELECT identity FROM temp.scan_user)"
+        own = f"WHERE o.sync = {self._sync} AND o.aside = 0 AND {self._run.serves()}"
         everybody = (
-            ("owed_user o", 0, f"o.sync = {self._sync} AND o.aside = 0 AND {self._run.serves()}"),
-            ("temp.leaver o", 1, "true"),
+            f"o.identity, 0, {{}}, o.place, {in_result} FROM owed_user o {own}",
+            "o.identity, 1, {}, w.place, false FROM temp.leaver o LEFT JOIN temp.owing w ON w.identity = o.identity "
+            "WHERE true",
         )
         for failed, exists in ((0, "NOT EXISTS"), (1, "EXISTS")):
-            for table, leaves, condition in everybody:
+            for some in everybody:
                 self._db.execute(
-                    "INSERT INTO temp.turn (identity, leaves, failed_before) SELECT o.identity, ?, ? "
-                    f"FROM {table} WHERE {condition} AND {exists} (SELECT 1 FROM failer f WHERE f.sync = ? "
+                    "INSERT INTO temp.turn (identity, leaves, failed_before, owed, in_result) "
+                    f"SELECT {some.format(failed)} AND {exists} (SELECT 1 FROM failer f WHERE f.sync = ? "
                     "AND f.identity = o.identity) ORDER BY o.place",
-                    (leaves, failed, self._sync),
+                    (self._sync,),
                 )
         self._movers_early()
 
@@ -166,7 +170,8 @@ class Debts(Part):
             "UNION ALL SELECT old FROM temp.move WHERE level >= 0)"
         )
         self._db.execute(
-            "CREATE TEMP TABLE in_order AS SELECT identity, leaves, failed_before FROM (SELECT t.*, m.level, "
+            "CREATE TEMP TABLE in_order AS SELECT identity, leaves, failed_before, owed, in_result "
+            "FROM (SELECT t.*, m.level, "
             f"t.place IS NOT ({first}) AS later, ROW_NUMBER() OVER (PARTITION BY t.failed_before, m.level IS NULL "
             f"ORDER BY t.place IS NOT ({first}), m.level, t.place) AS rank FROM temp.turn t "
             "LEFT JOIN temp.move m ON m.new = t.identity AND m.level IS NOT NULL) "
@@ -175,8 +180,8 @@ class Debts(Part):
         )
         self._db.execute("DELETE FROM temp.turn")
         self._db.execute(
-            "INSERT INTO temp.turn (identity, leaves, failed_before) "
-            "SELECT identity, leaves, failed_before FROM temp.in_order ORDER BY rowid"
+            "INSERT INTO temp.turn (identity, leaves, failed_before, owed, in_result) "
+            "SELECT identity, leaves, failed_before, owed, in_result FROM temp.in_order ORDER BY rowid"
         )
         self._db.execute("DROP TABLE temp.in_order")
 
@@ -194,15 +199,10 @@ class Debts(Part):
         plan.owed_users, plan.owed_profiles, plan.leavers = self._db.execute(
             "SELECT COUNT(*) FILTER (WHERE NOT leaves), COUNT(o.body) FILTER (WHERE NOT leaves), "
             "COUNT(*) FILTER (WHERE leaves) FROM temp.turn t LEFT JOIN owed_user o "
-            "ON o.sync = ? AND o.identity = t.identity AND o.aside = 0",
-            (self._sync,),
+            "ON o.place = t.owed AND o.identity = t.identity AND o.aside = 0"
         ).fetchone()
         # CROSS: users first, whose events an index finds; the other way round each event would look through all turns.
-        plan.owed_events = self._run.one(
-            "SELECT COUNT(*) FROM temp.turn t CROSS JOIN owed_event o "
-            "ON o.sync = ? AND o.identity = t.identity AND o.aside = 0",
-            self._sync,
-        )
+        plan.owed_events = self._run.one("SELECT COUNT(*) FROM temp.turn t CROSS JOIN temp.due d USING (identity)")
         if not plan.exit_held_back:
             plan.leaving = plan.leavers
         plan.merged_rows, first = self._db.execute(

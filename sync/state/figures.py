@@ -42,8 +42,8 @@ def note_debts(state: State, sync: SyncName, now: float, *, planned: bool) -> Fi
             state.db.execute(f"DELETE FROM debt WHERE sync = :sync AND identity NOT IN ({owing})", here)
         owed_users, owed_events, members, since = state.db.execute(
             "SELECT (SELECT COUNT(*) FROM owed_user WHERE sync = :sync AND aside = 0 AND body IS NOT NULL) + "
-            "(SELECT COUNT(*) FROM debt d WHERE sync = :sync AND NOT EXISTS (SELECT 1 FROM owed_user o "
-            "WHERE o.sync = d.sync AND o.identity = d.identity)), "
+            "(SELECT COUNT(*) FROM debt WHERE sync = :sync "
+            "AND identity NOT IN (SELECT identity FROM owed_user WHERE sync = :sync)), "
             "(SELECT COUNT(*) FROM owed_event WHERE sync = :sync AND aside = 0), "
             "(SELECT COUNT(*) FROM profile WHERE sync = :sync AND in_segment IN (1, 2)), "
             "(SELECT MIN(since) FROM debt WHERE sync = :sync)",

@@ -24,6 +24,7 @@ from sync.state.file import State
 from sync.state.outcomes import Outcomes
 from sync.state.owed import OwedUser, Plan, Policy, UserOutcome
 from sync.state.scope import RunScope
+from sync.state.spool import Spool
 from sync.state.unchanged import Unchanged
 
 
@@ -33,8 +34,9 @@ class Outbox:
     def __init__(self, state: State, sync: int, policy: Policy, today: int) -> None:
         self.scope = run = RunScope(state, sync, policy, today)
         self._delivered = DeliveredEvents(run)  # first: the others look at the events that it sorts in
+        spool = Spool(run)
         self._unchanged = Unchanged(run)
-        self._comparison, self._debts = Comparison(run, self._unchanged), Debts(run, self._unchanged)
+        self._comparison, self._debts = Comparison(run, self._unchanged), Debts(run, self._unchanged, spool)
         self._doubt = Doubt(run)
         self._claims, self._outcomes = Claims(run, self._doubt), Outcomes(run, self._doubt, self._delivered)
 

@@ -10,14 +10,15 @@ from typing import Any
 from sync.state.delivered import DeliveredEvents
 from sync.state.doubt import Doubt
 from sync.state.known_names import KnownNames
-from sync.state.owed import Outcome, UserOutcome
+from sync.state.owed import Outcome, OwedUser, UserOutcome
 from sync.state.scope import Part, RunScope
 
 _PROFILE_DELIVERED = (
     "UPDATE main.profile SET delivered = ?, rejected = NULL, reason = NULL, again = 0, in_segment = ?, seen = ?, "
     "moment = ?, fingerprint = ?, number = COALESCE(number, ?) WHERE sync = ? AND identity = ?"
 )
-_PROFILE_PAID = "UPDATE owed_user SET body = NULL, digest = NULL WHERE sync = ? AND identity = ?"
+_OWN = "place = ? AND sync = ? AND identity = ?"  # a place that is free again may be another sync's
+_PROFILE_PAID = f"UPDATE owed_user SET body = NULL, digest = NULL WHERE {_OWN}"
 _EVENT_ANSWERED = (
     "INSERT INTO main.event (sync, id, delivered, rejected, reason, seen) VALUES (?, ?, ?, ?, ?, ?) "
     "ON CONFLICT DO UPDATE SET delivered = excluded.delivered, rejected = excluded.rejected, "
@@ -70,10 +71,15 @@ class Outcomes(Part):
                     self._record_failer(outcome)
                     self._doubt.forget(outcome)
             self._db.executemany(
-                "DELETE FROM owed_user WHERE sync = ? AND identity = ? AND body IS NULL AND NOT EXISTS (SELECT 1 "
-                "FROM owed_event e WHERE e.sync = owed_user.sync AND e.identity = owed_user.identity AND e.aside = 0)",
-                [(self._sync, outcome.user.identity) for outcome in outcomes if not outcome.followed],
+                f"DELETE FROM owed_user WHERE {_OWN} AND body IS NULL AND NOT EXISTS (SELECT 1 FROM temp.due d "
+                "CROSS JOIN owed_event e ON e.place = d.place AND e.sync = owed_user.sync AND e.aside = 0 "
+                "WHERE d.identity = owed_user.identity)",
+                [self._own(outcome.user) for outcome in outcomes if not outcome.followed],
             )
+
+    def _own(self, user: OwedUser) -> tuple[int | None, int, str]:
+        """Where in the spool the user is."""
+        return user.place, self._sync, user.identity
 
     def _record_delivered(self, outcomes: Sequence[UserOutcome]) -> None:
         """What most outcomes are, a statement for all of them at once."""
@@ -91,7 +97,7 @@ class Outcomes(Part):
                 for user in users
             ],
         )
-        self._db.executemany(_PROFILE_PAID, [(here, user.identity) for user in users])
+        self._db.executemany(_PROFILE_PAID, [self._own(user) for user in users])
         self._names.delivered(user.identity for user in users)
         events = [event for outcome in outcomes for event in outcome.user.events]
         self._delivered.put([(event.id, event.digest, *numbers.of(event.id, event.fingerprint)) for event in events])
@@ -131,12 +137,16 @@ class Outcomes(Part):
                 "WHERE sync = ? AND identity = ?",
                 (user.digest, result.reason, result.over_a_name, before, *key),
             )
-            self._db.execute("UPDATE owed_user SET aside = 1 WHERE sync = ? AND identity = ?", key)
-            self._db.execute("UPDATE owed_event SET aside = 2 WHERE sync = ? AND identity = ? AND aside = 0", key)
+            self._db.execute(f"UPDATE owed_user SET aside = 1 WHERE {_OWN}", self._own(user))
+            self._db.execute(
+                "UPDATE owed_event SET aside = 2 WHERE place IN (SELECT place FROM temp.due WHERE identity = ?) "
+                "AND sync = ? AND aside = 0",
+                (user.identity, self._sync),
+            )
             if not user.refused_before:
                 self._refuse("scan_user", "identity", user.identity, result.reason)
             return
-        self._db.execute(_PROFILE_PAID, key)
+        self._db.execute(_PROFILE_PAID, self._own(user))
 
     def _record_events(self, outcome: UserOutcome) -> None:
         for event, result in zip(outcome.user.events, outcome.events, strict=True):

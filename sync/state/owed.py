@@ -54,7 +54,8 @@ class OwedUser(NamedTuple):
     `failed_before` that the user is a known failer: a call failed in an earlier run, and nothing was delivered since;
     `refused_before` that this profile was rejected before, over a name that another user has. `move` goes ahead of all
     else of the user, who is then served `apart`, and not in a batch. `fingerprint` and `moment` are those of the row
-    that the profile is of, where this run has it.
+    that the profile is of, where this run has it; `place` is that in the spool, None for a leaver to whom nothing else
+    is owed.
     """
 
     identity: str
@@ -70,6 +71,7 @@ class OwedUser(NamedTuple):
     apart: bool = False
     fingerprint: bytes | None = None
     moment: int | None = None
+    place: int | None = None
 
     def profile_alone(self) -> OwedUser:
         """The user without the events; as `_replace` would have it, in a third of the time."""

@@ -217,32 +217,45 @@ class People(Part):
             (self._sync,),
         )
         self._take_events_along()
+        self._db.execute(
+            "DELETE FROM owed_user WHERE place IN (SELECT w.place FROM temp.stale s JOIN temp.owing w "
+            "ON w.identity = s.old WHERE s.in_result)"
+        )
         for old, new in self._db.execute("SELECT old, new FROM temp.stale WHERE NOT in_result").fetchall():
-            (body,) = self._db.execute(
-                "SELECT body FROM owed_user WHERE sync = ? AND identity = ?", (self._sync, old)
-            ).fetchone()
-            profile = to_address(body, old, new) if body else None
-            self._db.execute(
-                "UPDATE OR IGNORE owed_user SET identity = ?, body = ?, digest = ?, fingerprint = NULL "
-                "WHERE sync = ? AND identity = ?",
-                (new, profile and profile.body, profile and profile.digest, self._sync, old),
-            )
+            self._take_profile_along(old, new)
         here = {"sync": self._sync}
-        self._db.execute("DELETE FROM owed_user WHERE sync = :sync AND identity IN (SELECT old FROM temp.stale)", here)
         self._db.execute(  # since when it is owed does not begin anew
             "UPDATE OR REPLACE debt SET identity = s.new FROM temp.stale s "
             "WHERE sync = :sync AND debt.identity = s.old",
             here,
         )
 
+    def _take_profile_along(self, old: str, new: str) -> None:
+        """What is owed under an address is owed under another, unless that one is owed something itself."""
+        place, body = self._db.execute(
+            "SELECT o.place, o.body FROM temp.owing w JOIN owed_user o ON o.place = w.place WHERE w.identity = ?",
+            (old,),
+        ).fetchone()
+        query = "SELECT 1 FROM temp.owing WHERE identity = ? AND place IS NOT NULL"
+        if self._db.execute(query, (new,)).fetchone():
+            self._db.execute("DELETE FROM owed_user WHERE place = ?", (place,))
+            return
+        profile = to_address(body, old, new) if body else None
+        self._db.execute(
+            "UPDATE owed_user SET identity = ?, body = ?, digest = ?, fingerprint = NULL WHERE place = ?",
+            (new, profile and profile.body, profile and profile.digest, place),
+        )
+        self._db.execute("DELETE FROM temp.owing WHERE identity = ?", (old,))
+        self._db.execute("INSERT OR REPLACE INTO temp.owing VALUES (?, ?)", (new, place))
+
     def _take_events_along(self) -> None:
         """Owed events go with their person, or, where that is not known, with the address."""
         here = {"sync": self._sync}
         for place, body, old, new in self._db.execute(
-            "SELECT e.place, e.body, s.old, s.new FROM temp.stale s JOIN owed_event e ON e.sync = :sync "
-            "AND e.identity = s.old LEFT JOIN temp.scan_person p ON p.person = e.person "
-            "WHERE e.person IS NULL OR p.identity = s.new UNION "
-            "SELECT e.place, e.body, e.identity, p.identity FROM owed_event e JOIN temp.scan_person p "
+            "SELECT e.place, e.body, s.old, s.new FROM owed_event e CROSS JOIN temp.stale s ON s.old = e.identity "
+            "LEFT JOIN temp.scan_person p ON p.person = e.person "
+            "WHERE e.sync = :sync AND (e.person IS NULL OR p.identity = s.new) UNION "
+            "SELECT e.place, e.body, e.identity, p.identity FROM owed_event e CROSS JOIN temp.scan_person p "
             "ON p.person = e.person AND p.identity <> e.identity WHERE e.sync = :sync "
             f"AND p.mark < {Mark.KNOWN_REJECTED:d} AND {_usable('p.identity')}",
             here,

@@ -187,7 +187,31 @@ more than the events themselves. Each id is there once all the same, because wha
 replaces what was. `fingerprint` and `moment` are those of the row that what is owed was made of. What is in
 `delivered_event`, and why, says delivered.py."""
 
-STEPS = (FIRST_SCHEMA, KNOWN_FAILERS, SYNCS, NAMES, DEBTS, OWNERS, FINGERPRINTS, SPOOL)
+IN_ORDER = """
+CREATE TABLE owed_user_in_order (
+    place INTEGER PRIMARY KEY,
+    sync INTEGER NOT NULL,
+    identity TEXT NOT NULL,            -- once for each sync
+    digest BLOB,
+    body TEXT,
+    aside INTEGER NOT NULL DEFAULT 0,
+    person TEXT,
+    fingerprint BLOB,
+    moment INTEGER
+);
+INSERT INTO owed_user_in_order (place, sync, identity, digest, body, aside, person, fingerprint, moment)
+    SELECT place, sync, identity, digest, body, aside, person, fingerprint, moment FROM owed_user ORDER BY place;
+DROP TABLE owed_user;
+ALTER TABLE owed_user_in_order RENAME TO owed_user;
+CREATE INDEX owed_user_of_sync ON owed_user (sync);
+CREATE INDEX owed_user_aside ON owed_user (sync) WHERE aside > 0;
+DROP INDEX owed_event_of_user;
+CREATE INDEX owed_event_of_sync ON owed_event (sync);
+CREATE INDEX profile_again ON profile (sync, identity) WHERE again;
+"""
+"""What is owed is found by its place alone: spool.py says why."""
+
+STEPS = (FIRST_SCHEMA, KNOWN_FAILERS, SYNCS, NAMES, DEBTS, OWNERS, FINGERPRINTS, SPOOL, IN_ORDER)
 """What makes each version of the schema out of the one before; version 1 comes from an empty file."""
 
 

@@ -38,7 +38,8 @@ CREATE TEMP TABLE stale (old TEXT PRIMARY KEY, new TEXT NOT NULL, in_result INTE
 CREATE TEMP TABLE perhaps_of (identity TEXT NOT NULL, person TEXT NOT NULL, PRIMARY KEY (identity, person));
 CREATE TEMP TABLE leaver (place INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE);
 CREATE TEMP TABLE turn (
-    place INTEGER PRIMARY KEY, identity TEXT NOT NULL, leaves INTEGER NOT NULL, failed_before INTEGER NOT NULL
+    place INTEGER PRIMARY KEY, identity TEXT NOT NULL, leaves INTEGER NOT NULL, failed_before INTEGER NOT NULL,
+    owed INTEGER, in_result INTEGER NOT NULL
 );
 CREATE TEMP TABLE refused_line (line INTEGER PRIMARY KEY, reason TEXT NOT NULL);
 """

@@ -67,11 +67,7 @@ class Unchanged(Part):
         self._knows = not (policy.full or policy.retry_rejected or policy.keep_bodies or policy.address_ids) and bool(
             run.one("SELECT EXISTS (SELECT 1 FROM sync WHERE id = ? AND numbers > 0)", run.sync)
         )
-        self._owes = [
-            name
-            for name in ("owed_user", "owed_event")
-            if self._knows and run.one(f"SELECT EXISTS (SELECT 1 FROM {name} WHERE sync = ?)", run.sync)
-        ]
+        self._owes = bool(run.one("SELECT EXISTS (SELECT 1 FROM temp.owing)"))
         self._users, self._events = NumberSet(), NumberSet()
         self._collected_users, self._collected_events = NumberSet(), NumberSet()
         self.users = self.events = 0
@@ -149,12 +145,11 @@ class Unchanged(Part):
 
     def _owed(self, prints: Sequence[Fingerprint]) -> set[str]:
         """The users of these rows to whom anything is owed or set aside, under the names that the rows have."""
-        found: set[str] = set()
+        if not self._owes:
+            return set()
         keys = {it.identity for it in prints}
-        for table in self._owes:
-            query = f"SELECT identity FROM {table} WHERE sync = ? AND identity IN ({','.join('?' * len(keys))})"
-            found.update(row[0] for row in self._db.execute(query, (self._sync, *keys)))
-        return found
+        query = f"SELECT identity FROM temp.owing WHERE identity IN ({','.join('?' * len(keys))})"
+        return {row[0] for row in self._db.execute(query, tuple(keys))}
 
     def remember(self) -> None:
         """Keep the fingerprints of all rows that were made, and found to be at Iterable as they are.

@@ -54,8 +54,8 @@ class Verification(Part):
             "UNION ALL SELECT p.identity, 1 FROM main.profile p WHERE p.sync = ? AND ? AND p.in_segment = 0 "
             f"AND p.rejected IS NULL AND {own_kind} "
             "AND NOT EXISTS (SELECT 1 FROM temp.scan_user u WHERE u.identity = p.identity) "
-            "AND NOT EXISTS (SELECT 1 FROM owed_user o WHERE o.sync = p.sync AND o.identity = p.identity)",
-            (self._sync, bool(self._policy.segment_field and self._policy.whole_window)),
+            "AND p.identity NOT IN (SELECT identity FROM owed_user WHERE sync = ?)",
+            (self._sync, bool(self._policy.segment_field and self._policy.whole_window), self._sync),
         )
         self._db.execute("CREATE INDEX temp.turn_identity ON turn (identity)")
 

@@ -59,8 +59,9 @@ class Runs:
         self.outbox = Outbox(self.state, self.sync, Policy(**policy), self.today)
         assert self.outbox.load(*to_load(rows, mapping)) == len(rows)
         plan = self.outbox.plan()
-        twice = "SELECT sync, id FROM owed_event GROUP BY sync, id HAVING COUNT(*) > 1"
-        assert self.state.db.execute(twice).fetchall() == [], "an event is owed twice"
+        for table, key in (("owed_user", "identity"), ("owed_event", "id")):
+            twice = f"SELECT sync, {key} FROM {table} GROUP BY sync, {key} HAVING COUNT(*) > 1"
+            assert self.state.db.execute(twice).fetchall() == [], f"{table} has somebody or something twice"
         return plan
 
     def deliver(self, told: Callable[[OwedUser], PayloadResult] = lambda _: DELIVERED) -> list[OwedUser]:
