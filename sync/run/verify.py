@@ -66,7 +66,7 @@ def verify(job: Job, count: int, *, sleep: Callable[[float], object] = time.slee
     with closing(StateCopy(settings.state_file)) as state:
         on_record = OnRecord(job, state)
         policy = replace(on_record.policy(), keep_bodies=True)
-        outbox = Outbox(state, on_record.record.id, policy, int(time.time() // 86400))
+        outbox = Outbox(state, on_record.record.id, policy, _today())
         verified.rows = load_rows(job, outbox, on_record)
         with job.comparing():
             outbox.plan(on_record.put)
@@ -152,5 +152,10 @@ def repair(job: Job, verified: Verified) -> None:
         Repair(found.user, bool(found.profile), [event for event, _ in found.events]) for found in verified.differing
     ]
     with RunLock(lock_path(settings.state_file, _lock_name(job))), closing(open_state(job, Stop())) as state:
-        owe_again(state, OnRecord(job, state).record.id, repairs)
+        owe_again(state, OnRecord(job, state).record.id, repairs, _today())
     verified.repaired = len(repairs)
+
+
+def _today() -> int:
+    """The day number since 1970."""
+    return int(time.time() // 86400)

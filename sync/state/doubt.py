@@ -14,7 +14,8 @@ class Doubt(Part):
 
     def __init__(self, run: RunScope) -> None:
         super().__init__(run)
-        self._prior: dict[str | bytes, tuple[bytes | None, int, int]] = {}
+        self._prior: dict[str | bytes, tuple[bytes | None, int]] = {}
+        self._flagged: set[str] = set()
         self._moves: dict[str, str | None] = {}
         self._first_names: dict[str, list[str]] = {}
 
@@ -22,32 +23,53 @@ class Doubt(Part):
         """Whether the user was in the segment before this run marked the profile as in doubt; None: not known."""
         return self._prior.get(identity, (None, None))[1]
 
-    def has_number(self, key: str | bytes) -> bool | None:
-        """Whether the profile or event had a number when it was marked; None: this run does not know any more."""
-        prior = self._prior.get(key)
-        return None if prior is None else bool(prior[2])
-
     def mark(self, users: Sequence[OwedUser]) -> None:
         """Forget what Iterable held: from here to its answer, nobody knows. This run alone keeps it in mind."""
         for user in users:
             if user.move:
                 self._mark_move(user.move, user.identity)
-        perhaps = 2 if self._policy.segment_field else 0
-        profiles = [user.identity for user in users if user.profile is not None]
+        profiles = [user for user in users if user.profile is not None]
+        flagged = [user for user in profiles if self._is_by_flag(user)]
+        marked = [user.identity for user in profiles if not self._is_by_flag(user)]
         events = [event.id for user in users for event in user.events]
-        self._remember_prior("profile", "identity", "in_segment", profiles)
+        self._remember_prior("profile", "identity", "in_segment", marked)
         known_events = self._remember_prior("event", "id", "0", events)
-        self._mark_names(profiles)
-        self._db.executemany(
-            "INSERT INTO main.profile (sync, identity, in_segment, seen) VALUES (?, ?, ?, ?) "
-            "ON CONFLICT DO UPDATE SET delivered = NULL, fingerprint = NULL, "
-            "in_segment = CASE in_segment WHEN 0 THEN excluded.in_segment ELSE in_segment END",
-            [(self._sync, identity, perhaps, self._today) for identity in profiles],
-        )
+        self._mark_names(marked)
+        self._mark_profiles(marked)
+        self._flag(flagged, 2 if self._policy.segment_field else 1)
+        self._flagged.update(user.identity for user in flagged)
         self._db.executemany(
             "UPDATE main.event SET delivered = NULL, fingerprint = NULL WHERE sync = ? AND id = ?",
             [(self._sync, event) for event in known_events],
         )
+
+    def _is_by_flag(self, user: OwedUser) -> bool:
+        """Whether the spool flags the profile as in doubt: that takes a place there, and one name for good."""
+        return user.place is not None and not self._policy.follows_addresses
+
+    def _flag(self, users: Sequence[OwedUser], in_doubt: int) -> None:
+        self._db.executemany(
+            "UPDATE owed_user SET in_doubt = ? WHERE place = ? AND sync = ? AND identity = ?",
+            [(in_doubt, user.place, self._sync, user.identity) for user in users],
+        )
+
+    def _mark_profiles(self, identities: Sequence[str]) -> None:
+        perhaps = 2 if self._policy.segment_field else 0
+        self._db.executemany(
+            "INSERT INTO main.profile (sync, identity, in_segment, seen) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET delivered = NULL, fingerprint = NULL, "
+            "in_segment = CASE in_segment WHEN 0 THEN excluded.in_segment ELSE in_segment END",
+            [(self._sync, identity, perhaps, self._today) for identity in identities],
+        )
+
+    def put_on_record(self, user: OwedUser) -> None:
+        """Mark a profile in its own place, where the answer is about to be put."""
+        if not self._is_by_flag(user):
+            return
+        if user.identity in self._flagged:
+            self._remember_prior("profile", "identity", "in_segment", [user.identity])
+        self._mark_profiles([user.identity])
+        self._flag([user], 0)
 
     def _mark_names(self, identities: Sequence[str]) -> None:
         """From here on a user whose id was never sent may be known by this address."""
@@ -96,7 +118,7 @@ class Doubt(Part):
         """The user who was known as `old` is known as `new`: so is the membership."""
         in_segment = self._prior.pop(old, (None, 0))[1]
         if in_segment:
-            self._prior[new] = (None, in_segment, 0)
+            self._prior[new] = (None, in_segment)
 
     def _remember_prior(self, table: str, key: str, segment: str, keys: Sequence[Any]) -> list[Any]:
         """Keep in mind what is about to be forgotten, for those to whom no request is made after all.
@@ -104,24 +126,30 @@ class Doubt(Part):
         Returns the keys of those that are on record.
         """
         known = []
-        self._prior.update(dict.fromkeys(keys, (None, 0, 0)))
+        self._prior.update(dict.fromkeys(keys, (None, 0)))
         for start in range(0, len(keys), GROUP):
             some = keys[start : start + GROUP]
             marks = ",".join("?" * len(some))
             for row in self._db.execute(
-                f"SELECT {key}, delivered, {segment}, number IS NOT NULL FROM main.{table} "
-                f"WHERE sync = ? AND {key} IN ({marks})",
+                f"SELECT {key}, delivered, {segment} FROM main.{table} WHERE sync = ? AND {key} IN ({marks})",
                 (self._sync, *some),
             ):
                 self._prior[row[0]] = row[1:]
                 known.append(row[0])
         return known
 
+    def restore_profile(self, user: OwedUser) -> None:
+        """As `restore`, for the profile of a user."""
+        if user.identity in self._flagged:
+            self._flag([user], 0)
+        else:
+            self.restore("profile", "identity", user.identity)
+
     def restore(self, table: str, key: str, value: Any) -> None:
         """Nothing was sent: Iterable holds what it held, if this run still has it in mind."""
         if value not in self._prior:
             return
-        delivered, in_segment, _ = self._prior[value]
+        delivered, in_segment = self._prior[value]
         for person in self._first_names.pop(str(value), ()):
             self._db.execute("UPDATE name_of_id SET address = NULL WHERE sync = ? AND person = ?", (self._sync, person))
         segment = f", in_segment = {in_segment}" if table == "profile" else ""
@@ -133,6 +161,7 @@ class Doubt(Part):
     def stay_in_doubt(self, user: OwedUser) -> None:
         """An attempt was made for this user, and another waits: what Iterable held before is not known any more."""
         self._prior.pop(user.identity, None)
+        self._flagged.discard(user.identity)
         self._first_names.pop(user.identity, None)
         if user.move:
             self._moves.pop(user.move.person, None)
@@ -143,6 +172,7 @@ class Doubt(Part):
         """What was in mind for these payloads has served."""
         if outcome.profile is not None:
             self._prior.pop(outcome.user.identity, None)
+            self._flagged.discard(outcome.user.identity)
             self._first_names.pop(outcome.user.identity, None)
         for event in outcome.user.events:
             self._prior.pop(event.id, None)

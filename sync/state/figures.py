@@ -17,6 +17,16 @@ class Figures(NamedTuple):
     oldest_debt: float
 
 
+_MEMBER = "EXISTS (SELECT 1 FROM profile p WHERE p.sync = :sync AND p.identity = n.identity AND p.in_segment IN (1, 2))"
+_MEMBERS = (
+    "(SELECT COUNT(*) FROM profile WHERE sync = :sync AND in_segment IN (1, 2)) + (SELECT COUNT(*) FROM (SELECT "
+    "identity FROM delivered_profile WHERE sync = :sync AND in_segment UNION ALL SELECT identity FROM owed_user "
+    f"WHERE sync = :sync AND in_doubt = 2) n WHERE NOT {_MEMBER}) - (SELECT COUNT(*) FROM delivered_profile n "
+    f"WHERE sync = :sync AND NOT in_segment AND {_MEMBER})"
+)
+"""Who is in the segment, and who may be, also where a run was ended before it sorted in what it had delivered."""
+
+
 def note_debts(state: State, sync: SyncName, now: float, *, planned: bool) -> Figures | None:
     """Put on record since when users are owed something, and count; None for a sync of which nothing is known.
 
@@ -45,7 +55,7 @@ def note_debts(state: State, sync: SyncName, now: float, *, planned: bool) -> Fi
             "(SELECT COUNT(*) FROM debt WHERE sync = :sync "
             "AND identity NOT IN (SELECT identity FROM owed_user WHERE sync = :sync)), "
             "(SELECT COUNT(*) FROM owed_event WHERE sync = :sync AND aside = 0), "
-            "(SELECT COUNT(*) FROM profile WHERE sync = :sync AND in_segment IN (1, 2)), "
+            f"{_MEMBERS}, "
             "(SELECT MIN(since) FROM debt WHERE sync = :sync)",
             here,
         ).fetchone()

@@ -18,7 +18,7 @@ from sync.rows.reading import Reading
 from sync.state.claims import Claims
 from sync.state.comparison import Comparison
 from sync.state.debts import Debts
-from sync.state.delivered import DeliveredEvents
+from sync.state.delivered import Delivered
 from sync.state.doubt import Doubt
 from sync.state.file import State
 from sync.state.outcomes import Outcomes
@@ -33,7 +33,7 @@ class Outbox:
 
     def __init__(self, state: State, sync: int, policy: Policy, today: int) -> None:
         self.scope = run = RunScope(state, sync, policy, today)
-        self._delivered = DeliveredEvents(run)  # first: the others look at the events that it sorts in
+        self._delivered = Delivered(run)  # first: the others look at what it sorts in
         spool = Spool(run)
         self._unchanged = Unchanged(run)
         self._comparison, self._debts = Comparison(run, self._unchanged), Debts(run, self._unchanged, spool)
@@ -93,7 +93,7 @@ class Outbox:
         self._doubt.stay_in_doubt(user)
 
     def remember(self) -> None:
-        """Sort in the events that were delivered, and keep by what the next run knows these rows; done last."""
+        """Sort in what was delivered, and keep by what the next run knows these rows; done last."""
         self._delivered.sort_in()
         self._unchanged.remember()
 

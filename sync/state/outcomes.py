@@ -7,7 +7,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from sync.state.delivered import DeliveredEvents
+from sync.state.delivered import Delivered
 from sync.state.doubt import Doubt
 from sync.state.known_names import KnownNames
 from sync.state.owed import Outcome, OwedUser, UserOutcome
@@ -15,10 +15,10 @@ from sync.state.scope import Part, RunScope
 
 _PROFILE_DELIVERED = (
     "UPDATE main.profile SET delivered = ?, rejected = NULL, reason = NULL, again = 0, in_segment = ?, seen = ?, "
-    "moment = ?, fingerprint = ?, number = COALESCE(number, ?) WHERE sync = ? AND identity = ?"
+    "moment = NULL, fingerprint = NULL WHERE sync = ? AND identity = ?"
 )
 _OWN = "place = ? AND sync = ? AND identity = ?"  # a place that is free again may be another sync's
-_PROFILE_PAID = f"UPDATE owed_user SET body = NULL, digest = NULL WHERE {_OWN}"
+_PROFILE_PAID = f"UPDATE owed_user SET body = NULL, digest = NULL, in_doubt = 0 WHERE {_OWN}"
 _EVENT_ANSWERED = (
     "INSERT INTO main.event (sync, id, delivered, rejected, reason, seen) VALUES (?, ?, ?, ?, ?, ?) "
     "ON CONFLICT DO UPDATE SET delivered = excluded.delivered, rejected = excluded.rejected, "
@@ -28,30 +28,10 @@ _EVENT_PAID = "DELETE FROM owed_event WHERE place = ? AND id = ?"
 _FAILS_NO_MORE = "DELETE FROM failer WHERE sync = ? AND identity = ?"
 
 
-class _Numbers:
-    """Gives a number to each profile and event that has a fingerprint now, and had no number yet."""
-
-    def __init__(self, given: int, doubt: Doubt) -> None:
-        self.given, self._doubt = given, doubt
-
-    def of(self, key: str | bytes, fingerprint: bytes | None) -> tuple[bytes | None, int | None]:
-        """What goes on record with a delivery: the fingerprint, and the number if it is a new one.
-
-        Without a number there is no fingerprint either: the next run makes the payload, and then gives both.
-        """
-        known = self._doubt.has_number(key)
-        if not fingerprint or known is None:
-            return None, None
-        if known:
-            return fingerprint, None
-        self.given += 1
-        return fingerprint, self.given
-
-
 class Outcomes(Part):
     """Records what became of owed users, in groups."""
 
-    def __init__(self, run: RunScope, doubt: Doubt, delivered: DeliveredEvents) -> None:
+    def __init__(self, run: RunScope, doubt: Doubt, delivered: Delivered) -> None:
         super().__init__(run)
         self._doubt, self._delivered = doubt, delivered
         self._names = KnownNames(run, doubt)
@@ -83,25 +63,21 @@ class Outcomes(Part):
 
     def _record_delivered(self, outcomes: Sequence[UserOutcome]) -> None:
         """What most outcomes are, a statement for all of them at once."""
-        here, today, inside = self._sync, self._today, bool(self._policy.segment_field)
+        here, inside = self._sync, bool(self._policy.segment_field)
         users = [outcome.user for outcome in outcomes if outcome.profile]
-        numbers = _Numbers(self._run.one("SELECT numbers FROM sync WHERE id = ?", here), self._doubt)
         self._db.executemany(
             _PROFILE_DELIVERED,
-            [
-                (
-                    *(user.digest, inside and user.in_result, today, user.moment),
-                    *numbers.of(user.identity, user.fingerprint),
-                    *(here, user.identity),
-                )
-                for user in users
-            ],
+            [(user.digest, False, self._today, here, user.identity) for user in users if user.leaves],
+        )
+        self._delivered.put_profiles(
+            (user.identity, user.digest, user.fingerprint or None, inside and user.in_result, user.moment)
+            for user in users
+            if not user.leaves
         )
         self._db.executemany(_PROFILE_PAID, [self._own(user) for user in users])
         self._names.delivered(user.identity for user in users)
         events = [event for outcome in outcomes for event in outcome.user.events]
-        self._delivered.put([(event.id, event.digest, *numbers.of(event.id, event.fingerprint)) for event in events])
-        self._db.execute("UPDATE sync SET numbers = ? WHERE id = ?", (numbers.given, here))
+        self._delivered.put_events((event.id, event.digest, event.fingerprint or None) for event in events)
         self._db.executemany(_EVENT_PAID, [(event.place, event.id) for event in events])
         if self._has_failers:
             self._db.executemany(_FAILS_NO_MORE, [(here, outcome.user.identity) for outcome in outcomes])
@@ -123,12 +99,13 @@ class Outcomes(Part):
             return
         if result.outcome is Outcome.FAILED:
             if not result.sent:
-                self._doubt.restore("profile", "identity", user.identity)
+                self._doubt.restore_profile(user)
             return
+        self._doubt.put_on_record(user)
         key = (self._sync, user.identity)
         if result.outcome is Outcome.DELIVERED:
             inside = bool(self._policy.segment_field) and user.in_result
-            self._db.execute(_PROFILE_DELIVERED, (user.digest, inside, self._today, None, None, None, *key))
+            self._db.execute(_PROFILE_DELIVERED, (user.digest, inside, self._today, *key))
             self._names.delivered([user.identity])
         else:
             before = 3 if user.leaves else self._doubt.segment_before(user.identity)

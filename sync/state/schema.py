@@ -197,7 +197,9 @@ CREATE TABLE owed_user_in_order (
     aside INTEGER NOT NULL DEFAULT 0,
     person TEXT,
     fingerprint BLOB,
-    moment INTEGER
+    moment INTEGER,
+    in_doubt INTEGER NOT NULL DEFAULT 0 -- 1: the profile was claimed, and no answer is on record; 2: so it is, and
+                                        -- its user may be in the segment
 );
 INSERT INTO owed_user_in_order (place, sync, identity, digest, body, aside, person, fingerprint, moment)
     SELECT place, sync, identity, digest, body, aside, person, fingerprint, moment FROM owed_user ORDER BY place;
@@ -208,8 +210,20 @@ CREATE INDEX owed_user_aside ON owed_user (sync) WHERE aside > 0;
 DROP INDEX owed_event_of_user;
 CREATE INDEX owed_event_of_sync ON owed_event (sync);
 CREATE INDEX profile_again ON profile (sync, identity) WHERE again;
+CREATE TABLE delivered_profile (       -- on its way into the table of profiles
+    place INTEGER PRIMARY KEY,
+    sync INTEGER NOT NULL,
+    identity TEXT NOT NULL,
+    digest BLOB,
+    in_segment INTEGER NOT NULL,
+    seen INTEGER NOT NULL,
+    moment INTEGER,
+    fingerprint BLOB
+);
+ALTER TABLE delivered_event DROP COLUMN number;
 """
-"""What is owed is found by its place alone: spool.py says why."""
+"""What is owed is found by its place alone: spool.py says why. Deliveries and doubts wait where they are cheap to
+write: delivered.py says for what."""
 
 STEPS = (FIRST_SCHEMA, KNOWN_FAILERS, SYNCS, NAMES, DEBTS, OWNERS, FINGERPRINTS, SPOOL, IN_ORDER)
 """What makes each version of the schema out of the one before; version 1 comes from an empty file."""

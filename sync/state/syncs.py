@@ -136,11 +136,14 @@ class SyncRecord:
     def had_addresses(self) -> bool:
         """Whether users are on record by their addresses."""
         with self._state.errors_explained():
-            found = self._state.db.execute(
-                "SELECT 1 FROM profile WHERE sync = ? AND identity LIKE '%@%' AND identity NOT GLOB '[i?]*:*' LIMIT 1",
-                (self.id,),
-            ).fetchone()
-        return found is not None
+            return any(
+                self._state.db.execute(
+                    f"SELECT EXISTS (SELECT 1 FROM {table} WHERE sync = ? AND identity LIKE '%@%' "
+                    "AND identity NOT GLOB '[i?]*:*')",
+                    (self.id,),
+                ).fetchone()[0]
+                for table in ("profile", "delivered_profile", "owed_user")
+            )
 
     def _events_on_record(self) -> int:
         with self._state.errors_explained():

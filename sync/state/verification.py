@@ -94,12 +94,13 @@ class Repair(NamedTuple):
     events: Sequence[bytes]
 
 
-def owe_again(state: State, sync: int, repairs: Sequence[Repair]) -> None:
+def owe_again(state: State, sync: int, repairs: Sequence[Repair], today: int) -> None:
     """Forget that these were delivered, so that the next run sends them; membership stays.
 
-    Who should have left the segment and has not is a member again, so that the next run sees him leave.
+    `today` is a day number since 1970. Who should have left the segment and has not is a member again, so that the
+    next run sees him leave.
     """
-    sort_in(state, sync)
+    sort_in(state, sync, today)
     with state.transaction():
         for user, profile, events in repairs:
             if user.left:
