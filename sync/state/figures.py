@@ -17,14 +17,13 @@ class Figures(NamedTuple):
     oldest_debt: float
 
 
-_MEMBER = "EXISTS (SELECT 1 FROM profile p WHERE p.sync = :sync AND p.identity = n.identity AND p.in_segment IN (1, 2))"
 _MEMBERS = (
     "(SELECT COUNT(*) FROM profile WHERE sync = :sync AND in_segment IN (1, 2)) + (SELECT COUNT(*) FROM (SELECT "
     "identity FROM delivered_profile WHERE sync = :sync AND in_segment UNION ALL SELECT identity FROM owed_user "
-    f"WHERE sync = :sync AND in_doubt = 2) n WHERE NOT {_MEMBER}) - (SELECT COUNT(*) FROM delivered_profile n "
-    f"WHERE sync = :sync AND NOT in_segment AND {_MEMBER})"
+    "WHERE sync = :sync AND in_doubt = 2) n WHERE NOT EXISTS (SELECT 1 FROM profile p WHERE p.sync = :sync "
+    "AND p.identity = n.identity AND p.in_segment IN (1, 2)))"
 )
-"""Who is in the segment, and who may be, also where a run was ended before it sorted in what it had delivered."""
+"""Who is in the segment, or may be; also where a run was ended before it sorted in what it had delivered."""
 
 
 def note_debts(state: State, sync: SyncName, now: float, *, planned: bool) -> Figures | None:

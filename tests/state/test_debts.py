@@ -303,16 +303,18 @@ def test_a_copy_shows_what_a_run_would_send(runs: Runs) -> None:
     assert shown == runs.run(rows)
 
 
-@pytest.mark.parametrize("delivered", [False, True], ids=["all new", "all unchanged"])
-def test_a_plan_costs_each_user_the_same(tmp_path: Path, delivered: bool) -> None:
+@pytest.mark.parametrize("before", ["nothing", "delivered", "owed"])
+def test_a_plan_costs_each_user_the_same(tmp_path: Path, before: str) -> None:
     """Twice as many users are about twice as much work for SQLite, counted in steps of its machine."""
 
     def steps(count: int) -> int:
         taken = iter(range(10**9))
         with closing(State(tmp_path / str(count))) as state:
             begun = Runs(state)
-            if delivered:
+            if before == "delivered":
                 begun.run(people(count))
+            elif before == "owed":
+                begun.begin(people(count))
             state.db.set_progress_handler(lambda: next(taken) < 0, 100)
             begun.begin(people(count))
             return next(taken)

@@ -1,0 +1,142 @@
+"""Debts in the order of delivery, and deliveries on their way to where the state looks for them."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import timedelta
+
+import pytest
+
+from sync.state.figures import note_debts
+from sync.state.file import State
+from sync.state.owed import OwedUser
+from sync.state.syncs import SyncName, SyncRecord
+from tests.harness import T0, address, people, person, sync_of
+from tests.state.runs import DELIVERED, FAILED, REJECTED, Runs, answered, fields_of, names, pages
+
+SYNC = SyncName("default", "https://api.iterable.com", "key")
+LATE, EARLY = (person(1, page=f"{hour} h", event_time=T0 + timedelta(hours=hour)) for hour in (2, 1))
+
+
+def answer(runs: Runs, users: list[OwedUser]) -> None:
+    """All of it was delivered."""
+    runs.outbox.record([answered(user, DELIVERED) for user in users])
+
+
+def test_a_place_that_is_free_again_may_be_another_sync_s(runs: Runs) -> None:
+    """Two syncs at once: what one has delivered makes room for the other's debts, which it never touches."""
+    runs.begin([LATE, EARLY])
+    first = runs.outbox.claim(1, 1)
+    answer(runs, first)  # the older event, whose place is the last
+    with closing(State(runs.state.path)) as state:
+        other = Runs(state)
+        other.sync = sync_of(state, "other", "another_field")
+        other.begin([person(1, page="other")])
+        places = state.db.execute("SELECT place, sync FROM owed_event ORDER BY place").fetchall()
+        assert places == [(1, runs.sync), (2, other.sync)]
+
+        assert runs.outbox.count_rest(first[0]) == 1
+        rest = runs.outbox.claim_rest(first, 9)
+        answer(runs, rest)
+
+        assert [pages(user) for user in rest] == [["2 h"]]
+        assert state.db.execute("SELECT sync, identity FROM owed_user").fetchall() == [(other.sync, address(1))]
+        assert [pages(user) for user in other.deliver()] == [["other"]]
+
+
+def test_a_killed_run_s_deliveries_are_known(runs: Runs) -> None:
+    """What it put on record stands, and what it had claimed is in doubt; the next run begins with that."""
+    runs.begin(people(4))
+    answer(runs, runs.outbox.claim(2, 9))
+    runs.outbox.claim(1, 9)
+    assert SyncRecord(runs.state, SYNC, "recent_page_view").had_addresses()
+
+    assert names(runs.run(people(4))) == ["user3", "user4"]
+    assert runs.run(people(4)) == []
+
+
+def test_who_may_be_in_the_segment_leaves_it(runs: Runs) -> None:
+    """A killed run's users leave like all others: those who were delivered, and those who were only claimed."""
+    runs.begin(people(4))
+    answer(runs, runs.outbox.claim(1, 9))
+    runs.outbox.claim(1, 9)
+
+    left = runs.run(people(4)[2:], allow_mass_exit=True)
+
+    assert sorted((user.identity, user.in_result) for user in left) == [
+        (address(1), False),
+        (address(2), False),
+        (address(3), True),
+        (address(4), True),
+    ]
+
+
+@pytest.mark.parametrize("is_sorted_in", [False, True])
+def test_members_are_counted_before_they_are_sorted_in(runs: Runs, is_sorted_in: bool) -> None:
+    """The figures of a run that was interrupted are those of any other; who may be a member counts as one."""
+    runs.run(people(1))
+    runs.begin(people(4), full=True)
+    answer(runs, runs.outbox.claim(2, 9))
+    runs.outbox.claim(1, 9)
+    if is_sorted_in:
+        runs.outbox.remember()
+
+    figures = note_debts(runs.state, SYNC, 0.0, planned=True)
+
+    assert figures is not None
+    assert (figures.segment_users, figures.owed_users, figures.owed_events) == (3, 2, 2)
+
+
+def test_a_profile_whose_events_wait_is_not_in_doubt(runs: Runs) -> None:
+    """It was delivered before the run was killed; the other event alone is owed."""
+    runs.begin([LATE, EARLY])
+    answer(runs, runs.outbox.claim(1, 1))
+
+    assert [(user.profile, pages(user)) for user in runs.run([LATE, EARLY])] == [(None, ["2 h"])]
+
+
+@pytest.mark.parametrize("attempted", [False, True], ids=["no request was made", "one was made before"])
+def test_what_was_not_sent_is_not_in_doubt(runs: Runs, attempted: bool) -> None:
+    """Iterable holds what it held, unless an attempt was made that may have reached it."""
+    runs.run(people(1))
+    runs.begin([person(1, first_name="New")])
+    (user,) = runs.outbox.claim(1, 9)
+    if attempted:
+        runs.outbox.stay_in_doubt(user)
+    runs.outbox.record([answered(user, FAILED._replace(sent=False))])
+
+    assert len(runs.run(people(1))) == attempted
+
+
+@pytest.mark.parametrize("attempted", [False, True], ids=["at once", "after an attempt"])
+def test_who_was_rejected_is_no_member(runs: Runs, attempted: bool) -> None:
+    """Nobody has to be told false who was never told true; but who may have been is."""
+    runs.begin(people(2))
+    users = runs.outbox.claim(2, 9)
+    if attempted:
+        runs.outbox.stay_in_doubt(users[0])
+    runs.outbox.record([answered(users[0], REJECTED), answered(users[1], DELIVERED)])
+
+    assert runs.begin(people(2)[1:], allow_mass_exit=True).leavers == attempted
+
+
+def test_a_debt_older_than_a_known_rejection_has_its_segment(runs: Runs) -> None:
+    """The row says again what was rejected; what it said in between is owed still, to somebody of the result."""
+    runs.run(people(1), lambda _: REJECTED)
+    runs.run([person(1, first_name="Between")], lambda _: FAILED)
+
+    (user,) = runs.run(people(1))
+
+    assert fields_of(user)["first_name"] == "Between"
+    assert fields_of(user)["recent_page_view"] is True
+
+
+def test_numbers_are_given_once(runs: Runs) -> None:
+    """Profiles and events share one count without gaps, whatever was delivered before."""
+    runs.run(people(2))
+    runs.run([person(1, first_name="New"), *people(4)[1:]])
+
+    tables = ("profile", "event")
+    given = sorted(n for table in tables for (n,) in runs.state.db.execute(f"SELECT number FROM {table}"))
+    assert given == list(range(1, 9))
+    assert runs.state.db.execute("SELECT numbers FROM sync").fetchone() == (8,)
