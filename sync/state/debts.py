@@ -89,7 +89,7 @@ class Debts(Part):
         if owed_before:
             self._bring_back()
         self._spool.index_events()
-        self._after = self._run.one("SELECT COALESCE(MAX(place), 0) FROM owed_user")
+        self._after = self._last_place()
         self._db.execute(
             "INSERT INTO owed_user (place, sync, identity, digest, body, person, fingerprint, moment) "
             f"SELECT ? + position, ?, identity, digest, body, {self._person()}, fingerprint, moment "
@@ -97,12 +97,23 @@ class Debts(Part):
             "WHERE d.identity = u.identity)) ORDER BY position",
             (self._after, here, Mark.OWED, Mark.KNOWN_REJECTED),
         )
+        self._put_debtors_behind(self._last_place())
+
+    def _put_debtors_behind(self, last: int) -> None:
+        """Who is not in the result and is owed events alone, such as those that were set aside."""
         self._db.execute(
             "INSERT INTO owed_user (sync, identity) SELECT DISTINCT ?, identity FROM temp.due "
             "WHERE identity NOT IN (SELECT identity FROM temp.scan_user) "
             "AND identity NOT IN (SELECT identity FROM owed_user WHERE sync = ?) ORDER BY identity",
-            (here, here),
+            (self._sync, self._sync),
         )
+        self._db.execute(
+            "INSERT OR REPLACE INTO temp.owing SELECT identity, place FROM owed_user WHERE sync = ? AND place > ?",
+            (self._sync, last),
+        )
+
+    def _last_place(self) -> int:
+        return self._run.one("SELECT COALESCE(MAX(place), 0) FROM owed_user")
 
     def _has(self, *tables: str) -> bool:
         """Whether any of these tables has something of this sync; asked for what a first run need not do."""

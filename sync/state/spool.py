@@ -15,7 +15,8 @@ CREATE TEMP TABLE due (
     identity TEXT NOT NULL, moment INTEGER NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (identity, moment, place)
 ) WITHOUT ROWID;
 """
-"""`owing`: who was owed something or had something set aside when the run began, and the place in owed_user, if any.
+"""`owing`: who was owed something or had something set aside when the run began, and the place in owed_user, if any;
+once the debts are put, also who is not in the result and came to a place by them.
 `due`: the owed events of each user, oldest first; those that were paid or set aside since are still there."""
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from sync.state.figures import note_debts
 from sync.state.file import State
-from sync.state.owed import OwedUser
+from sync.state.owed import OwedUser, UserOutcome
 from sync.state.syncs import SyncName, SyncRecord
 from tests.harness import T0, address, people, person, sync_of
 from tests.state.runs import DELIVERED, FAILED, REJECTED, Runs, answered, fields_of, names, pages
@@ -129,6 +129,19 @@ def test_a_debt_older_than_a_known_rejection_has_its_segment(runs: Runs) -> None
 
     assert fields_of(user)["first_name"] == "Between"
     assert fields_of(user)["recent_page_view"] is True
+
+
+def test_a_leaver_whose_event_comes_back(runs: Runs) -> None:
+    """It was rejected alone, and is asked for again when the user leaves: delivered, nothing is owed to anybody."""
+    runs.begin(people(2))
+    first, second = runs.outbox.claim(9, 9)
+    runs.outbox.record([UserOutcome(first, DELIVERED, (REJECTED,)), answered(second, DELIVERED)])
+    runs.outbox.remember()
+
+    (leaver,) = runs.run(people(2)[1:], retry_rejected=True, allow_mass_exit=True)
+
+    assert (leaver.leaves, len(leaver.events)) == (True, 1)
+    assert runs.state.db.execute("SELECT identity FROM owed_user").fetchall() == []
 
 
 def test_numbers_are_given_once(runs: Runs) -> None:
