@@ -13,12 +13,13 @@ from sync.state.owed import Move, OwedEvent, OwedUser
 from sync.state.scope import Part, RunScope
 
 _TURNS = """
-SELECT t.place, t.failed_before, t.leaves, t.identity, o.digest, o.body, t.in_result,
+SELECT t.place, t.failed_before, t.leaves, t.identity, o.digest, CASE o.aside WHEN 0 THEN o.body END, t.in_result,
     EXISTS (SELECT 1 FROM main.profile p INDEXED BY profile_again WHERE p.sync = o.sync AND p.identity = t.identity
-        AND p.again AND p.rejected = o.digest),
+        AND p.again AND p.rejected = o.digest AND o.aside = 0),
     o.fingerprint, o.moment, o.place
-FROM temp.turn t LEFT JOIN owed_user o ON o.place = t.owed AND o.identity = t.identity AND o.aside = 0
+FROM temp.turn t LEFT JOIN owed_user o ON o.place = t.owed AND o.identity = t.identity AND o.sync = ?
 """
+"""What is set aside of a leaver is not sent; it has its place all the same, and goes with the exit."""
 
 _MAY_BE_DRAWN = (
     "failed_before = ? AND identity NOT IN (SELECT new FROM temp.move WHERE level IS NOT NULL "
@@ -64,7 +65,7 @@ class Claims(Part):
                 self._db.execute(
                     f"{_TURNS} WHERE t.place = (SELECT place FROM temp.turn WHERE place > ? AND {_MAY_BE_DRAWN} "
                     "ORDER BY place LIMIT 1 OFFSET ?)",
-                    (self._after, failed_before, rank),
+                    (self._sync, self._after, failed_before, rank),
                 ).fetchone()
                 for rank in ranks
             ]
@@ -103,7 +104,7 @@ class Claims(Part):
 
     def _next(self, count: int, events: int) -> list[OwedUser]:
         turns = self._db.execute(
-            f"{_TURNS} WHERE t.place > ? ORDER BY t.place LIMIT ?", (self._after, count)
+            f"{_TURNS} WHERE t.place > ? ORDER BY t.place LIMIT ?", (self._sync, self._after, count)
         ).fetchall()
         turns = list(takewhile(lambda turn: turn[1] == turns[0][1], turns))
         if turns:

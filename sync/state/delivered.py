@@ -121,7 +121,7 @@ def _put_doubts(state: State, sync: int, today: int) -> None:
         "INSERT INTO main.profile (sync, identity, in_segment, seen) SELECT sync, identity, "
         "CASE in_doubt WHEN 2 THEN 2 ELSE 0 END, ? FROM owed_user WHERE sync = ? AND in_doubt > 0 ORDER BY identity "
         "ON CONFLICT DO UPDATE SET delivered = NULL, fingerprint = NULL, "
-        "in_segment = CASE in_segment WHEN 0 THEN excluded.in_segment ELSE in_segment END",
+        "in_segment = CASE WHEN excluded.in_segment AND in_segment IN (0, 3) THEN 2 ELSE in_segment END",
         (today, sync),
     )
     state.db.execute("UPDATE owed_user SET in_doubt = 0 WHERE sync = ? AND in_doubt > 0", (sync,))

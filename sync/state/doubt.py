@@ -58,7 +58,7 @@ class Doubt(Part):
         self._db.executemany(
             "INSERT INTO main.profile (sync, identity, in_segment, seen) VALUES (?, ?, ?, ?) "
             "ON CONFLICT DO UPDATE SET delivered = NULL, fingerprint = NULL, "
-            "in_segment = CASE in_segment WHEN 0 THEN excluded.in_segment ELSE in_segment END",
+            "in_segment = CASE WHEN excluded.in_segment AND in_segment IN (0, 3) THEN 2 ELSE in_segment END",
             [(self._sync, identity, perhaps, self._today) for identity in identities],
         )
 

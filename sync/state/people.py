@@ -221,6 +221,7 @@ class People(Part):
             "DELETE FROM owed_user WHERE place IN (SELECT w.place FROM temp.stale s JOIN temp.owing w "
             "ON w.identity = s.old WHERE s.in_result)"
         )
+        self._db.execute("DELETE FROM temp.owing WHERE identity IN (SELECT old FROM temp.stale WHERE in_result)")
         for old, new in self._db.execute("SELECT old, new FROM temp.stale WHERE NOT in_result").fetchall():
             self._take_profile_along(old, new)
         here = {"sync": self._sync}
@@ -236,6 +237,7 @@ class People(Part):
             "SELECT o.place, o.body FROM temp.owing w JOIN owed_user o ON o.place = w.place WHERE w.identity = ?",
             (old,),
         ).fetchone()
+        self._db.execute("DELETE FROM temp.owing WHERE identity = ?", (old,))
         query = "SELECT 1 FROM temp.owing WHERE identity = ? AND place IS NOT NULL"
         if self._db.execute(query, (new,)).fetchone():
             self._db.execute("DELETE FROM owed_user WHERE place = ?", (place,))
@@ -245,7 +247,6 @@ class People(Part):
             "UPDATE owed_user SET identity = ?, body = ?, digest = ?, fingerprint = NULL WHERE place = ?",
             (new, profile and profile.body, profile and profile.digest, place),
         )
-        self._db.execute("DELETE FROM temp.owing WHERE identity = ?", (old,))
         self._db.execute("INSERT OR REPLACE INTO temp.owing VALUES (?, ?)", (new, place))
 
     def _take_events_along(self) -> None:

@@ -220,7 +220,9 @@ CREATE TABLE delivered_profile (       -- on its way into the table of profiles
     moment INTEGER,
     fingerprint BLOB
 );
+CREATE INDEX delivered_profile_of_sync ON delivered_profile (sync);
 ALTER TABLE delivered_event DROP COLUMN number;
+CREATE INDEX delivered_event_of_sync ON delivered_event (sync);
 """
 """What is owed is found by its place alone: spool.py says why. Deliveries and doubts wait where they are cheap to
 write: delivered.py says for what."""

@@ -136,14 +136,14 @@ class SyncRecord:
     def had_addresses(self) -> bool:
         """Whether users are on record by their addresses."""
         with self._state.errors_explained():
-            return any(
-                self._state.db.execute(
-                    f"SELECT EXISTS (SELECT 1 FROM {table} WHERE sync = ? AND identity LIKE '%@%' "
-                    "AND identity NOT GLOB '[i?]*:*')",
-                    (self.id,),
-                ).fetchone()[0]
-                for table in ("profile", "delivered_profile", "owed_user")
-            )
+            found: int = self._state.db.execute(
+                "SELECT EXISTS (SELECT 1 FROM (SELECT identity FROM profile WHERE sync = :sync "
+                "UNION ALL SELECT identity FROM delivered_profile WHERE sync = :sync "
+                "UNION ALL SELECT identity FROM owed_user WHERE sync = :sync AND in_doubt > 0) "
+                "WHERE identity LIKE '%@%' AND identity NOT GLOB '[i?]*:*')",
+                {"sync": self.id},
+            ).fetchone()[0]
+        return bool(found)
 
     def _events_on_record(self) -> int:
         with self._state.errors_explained():

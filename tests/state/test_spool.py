@@ -144,6 +144,28 @@ def test_a_leaver_whose_event_comes_back(runs: Runs) -> None:
     assert runs.state.db.execute("SELECT identity FROM owed_user").fetchall() == []
 
 
+def test_what_was_set_aside_goes_with_the_exit(runs: Runs) -> None:
+    """A change that was rejected of somebody who has left since is nothing that could come back."""
+    runs.run(people(2))
+    runs.run([person(1, first_name="New"), person(2)], lambda _: REJECTED)
+
+    (leaver,) = runs.run(people(2)[1:], allow_mass_exit=True)
+
+    assert (leaver.leaves, leaver.in_result, fields_of(leaver)) == (True, False, {"recent_page_view": False})
+    assert runs.state.db.execute("SELECT identity FROM owed_user").fetchall() == []
+
+
+def test_who_comes_back_after_a_rejected_exit_leaves_again(runs: Runs) -> None:
+    """A run that was killed may have told him true again: so he is told false once more."""
+    runs.run(people(2))
+    runs.run(people(2)[1:], lambda _: REJECTED, allow_mass_exit=True)
+    assert runs.run(people(2)[1:], allow_mass_exit=True) == []
+    runs.begin(people(2))
+    runs.outbox.claim(1, 9)
+
+    assert names(runs.run(people(2)[1:], allow_mass_exit=True)) == ["user1"]
+
+
 def test_numbers_are_given_once(runs: Runs) -> None:
     """Profiles and events share one count without gaps, whatever was delivered before."""
     runs.run(people(2))
