@@ -16,7 +16,7 @@ _TURNS = """
 SELECT t.place, t.failed_before, t.leaves, t.identity, o.digest, CASE o.aside WHEN 0 THEN o.body END, t.in_result,
     EXISTS (SELECT 1 FROM main.profile p INDEXED BY profile_again WHERE p.sync = o.sync AND p.identity = t.identity
         AND p.again AND p.rejected = o.digest AND o.aside = 0),
-    o.fingerprint, o.moment, o.place
+    o.fingerprint, CASE o.aside WHEN 0 THEN o.moment END, o.place
 FROM temp.turn t LEFT JOIN owed_user o ON o.place = t.owed AND o.identity = t.identity AND o.sync = ?
 """
 """What is set aside of a leaver is not sent; it has its place all the same, and goes with the exit."""
