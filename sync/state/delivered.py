@@ -15,6 +15,12 @@ from typing import Any
 from sync.state.file import State
 from sync.state.scope import Part, RunScope
 
+IN_DOUBT = (
+    "ON CONFLICT DO UPDATE SET delivered = NULL, fingerprint = NULL, "
+    "in_segment = CASE WHEN excluded.in_segment AND in_segment IN (0, 3) THEN 2 ELSE in_segment END"
+)
+"""How a profile that is on record comes to be in doubt; who was out of the segment may be in it then."""
+
 
 class _Numbers:
     """Gives numbers one after the other, as `next_number()` of the database. See unchanged.py for what."""
@@ -119,9 +125,8 @@ def _put_doubts(state: State, sync: int, today: int) -> None:
     """What was claimed and has no answer on record: Iterable may hold it, and its user may be in the segment."""
     state.db.execute(
         "INSERT INTO main.profile (sync, identity, in_segment, seen) SELECT sync, identity, "
-        "CASE in_doubt WHEN 2 THEN 2 ELSE 0 END, ? FROM owed_user WHERE sync = ? AND in_doubt > 0 ORDER BY identity "
-        "ON CONFLICT DO UPDATE SET delivered = NULL, fingerprint = NULL, "
-        "in_segment = CASE WHEN excluded.in_segment AND in_segment IN (0, 3) THEN 2 ELSE in_segment END",
+        "CASE in_doubt WHEN 2 THEN 2 ELSE 0 END, ? FROM owed_user WHERE sync = ? AND in_doubt > 0 "
+        f"ORDER BY identity {IN_DOUBT}",
         (today, sync),
     )
     state.db.execute("UPDATE owed_user SET in_doubt = 0 WHERE sync = ? AND in_doubt > 0", (sync,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sync.state.delivered import IN_DOUBT
 from sync.state.owed import Move, OwedUser, UserOutcome
 from sync.state.scope import GROUP, Part, RunScope
 
@@ -56,9 +57,7 @@ class Doubt(Part):
     def _mark_profiles(self, identities: Sequence[str]) -> None:
         perhaps = 2 if self._policy.segment_field else 0
         self._db.executemany(
-            "INSERT INTO main.profile (sync, identity, in_segment, seen) VALUES (?, ?, ?, ?) "
-            "ON CONFLICT DO UPDATE SET delivered = NULL, fingerprint = NULL, "
-            "in_segment = CASE WHEN excluded.in_segment AND in_segment IN (0, 3) THEN 2 ELSE in_segment END",
+            f"INSERT INTO main.profile (sync, identity, in_segment, seen) VALUES (?, ?, ?, ?) {IN_DOUBT}",
             [(self._sync, identity, perhaps, self._today) for identity in identities],
         )
 

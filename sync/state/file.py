@@ -185,7 +185,7 @@ class State:
         """Return to the disk what many deliveries left free, once that is more than half of the file.
 
         Less than half is for the next deliveries. The whole file is written anew, which takes as much again of the
-        temporary folder for that while; page by page it would take three times as long.
+        temporary folder, and of the disk, for that while; page by page it would take three times as long.
         """
         with self.errors_explained():
             free = self.db.execute("PRAGMA freelist_count").fetchone()[0]
