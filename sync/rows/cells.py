@@ -7,13 +7,16 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from itertools import chain
 from typing import Any, Final
 
 from sync.rows.values import time_text
 
 # A spreadsheet runs text as a formula when it starts with one of these, also in the full width of East Asian
 # keyboards; it ignores space before them, and some take a leading tab or line break as a way in.
-_FORMULA: Final = re.compile(r"[\t\r\n]|[\s\0\u200b-\u200f\u2060\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+_IGNORED, _OPERATORS = r"\s\0\u200b-\u200f\u2060\ufeff", r"=+\-@\uff1d\uff0b\uff0d\uff20"
+_FORMULA: Final = re.compile(rf"[\t\r\n]|[{_IGNORED}]*[{_OPERATORS}]")
+_FIRST_OF_ONE: Final = re.compile(f"[{_IGNORED}{_OPERATORS}]")
 _SIGNED_NUMBER: Final = re.compile(r"[+-](?:\d+(?:[.,]\d+)*|\.\d+)(?:[eE][+-]?\d+)?%?", re.ASCII)
 _PHONE_NUMBER: Final = re.compile(r"\+\d[\d ().-]*", re.ASCII)
 
@@ -51,12 +54,13 @@ _PLAIN: Final = frozenset({int, float, bool, Decimal, type(None)})  # written ri
 _PLAIN_OR_TEXT: Final = _PLAIN | {str, datetime, date}
 
 
-def is_harmless(values: Sequence[Any]) -> bool:
-    """Whether no value of a row needs `_cell`: for most rows a look at the first characters of its texts is enough."""
+def are_harmless(rows: Sequence[Sequence[Any]]) -> bool:
+    """Whether no value of these rows needs `cell`: mostly a look at the first characters of all texts is enough."""
+    values = list(chain.from_iterable(rows))
     if not _PLAIN_OR_TEXT.issuperset(map(type, values)):
         return False
     firsts = "".join([value[:1] for value in values if type(value) is str])
-    return firsts.isalnum() or not firsts
+    return firsts.isalnum() or not _FIRST_OF_ONE.search(firsts)
 
 
 def cell(value: Any) -> object:

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TextIO
 
-from sync.rows.cells import cell, defused, is_harmless
+from sync.rows.cells import are_harmless, cell, defused
 from sync.rows.columns import Column
 
 logger = logging.getLogger("csv_export")
@@ -174,8 +174,8 @@ class CsvExport:
         # Text from the database may hold half a surrogate pair, which UTF-8 has no bytes for.
         self._file = open(handle, "w", encoding="utf-8", errors="backslashreplace", newline="")  # noqa: PTH123
         try:
-            self._writerow = csv.writer(self._file).writerow
-            self._writerow([defused(name) for name in self._columns])
+            self._writer = csv.writer(self._file)
+            self._writer.writerow([defused(name) for name in self._columns])
         except BaseException:
             self._discard()
             raise
@@ -199,12 +199,12 @@ class CsvExport:
             raise ValueError(self._misfit(row)) from None
         if len(row) != len(values):
             raise ValueError(self._misfit(row))
-        self.write_values(values)
+        self.write_all([values])
 
-    def write_values(self, values: Sequence[Any]) -> None:
-        """Write one row, whose values are in the order of the header."""
-        self._writerow(values if is_harmless(values) else [cell(value) for value in values])
-        self.count += 1
+    def write_all(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Write some rows, whose values are in the order of the header."""
+        self._writer.writerows(rows if are_harmless(rows) else [list(map(cell, values)) for values in rows])
+        self.count += len(rows)
 
     def _misfit(self, row: Mapping[str, Any]) -> str:
         missing = [name for name in self._columns if name not in row]

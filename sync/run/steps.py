@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from itertools import islice
@@ -208,7 +208,7 @@ def _only_warned(what: str) -> Iterator[None]:
 def load_rows(job: Job, outbox: Outbox, on_record: OnRecord) -> int:
     """Stream the result into the outbox and close the database; returns the number of rows."""
     with _result(job, on_record) as (result, reading), job.reading() as read:
-        return outbox.load(_counted(result.values(), read), reading)
+        return outbox.load(_overheard(result.values(), lambda rows: read(len(rows))), reading)
 
 
 def export_rows(job: Job, outbox: Outbox, on_record: OnRecord) -> CsvExport:
@@ -217,7 +217,7 @@ def export_rows(job: Job, outbox: Outbox, on_record: OnRecord) -> CsvExport:
         export = new_export(job, result.columns)
         try:
             with export, job.reading() as read:
-                outbox.load(_exported(export, _counted(result.values(), read)), reading)
+                outbox.load(_overheard(result.values(), export.write_all, lambda rows: read(len(rows))), reading)
         except OSError as error:
             reason = error.strerror or str(error)
             raise ExportError(
@@ -236,17 +236,12 @@ def _result(job: Job, on_record: OnRecord) -> Iterator[tuple[ResultSet, Reading]
         yield result, Reading(on_record.mapping, result.columns, address_ids=on_record.address_ids)
 
 
-def _counted(rows: Iterator[Values], read: Callable[[int], object]) -> Iterator[Values]:
-    """The rows; `read` is told of a hundred at once."""
+def _overheard(rows: Iterator[Values], *listeners: Callable[[Sequence[Values]], object]) -> Iterator[Values]:
+    """The rows; each of the listeners is told of them, a hundred at once."""
     while some := list(islice(rows, 100)):
+        for listener in listeners:
+            listener(some)
         yield from some
-        read(len(some))
-
-
-def _exported(export: CsvExport, rows: Iterable[Values]) -> Iterator[Values]:
-    for row in rows:
-        export.write_values(row)
-        yield row
 
 
 def _deliver(job: Job, outbox: Outbox, plan: Plan, summary: Summary, stop: Stop) -> None:

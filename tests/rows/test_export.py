@@ -72,7 +72,7 @@ def test_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         if call == "fsync":
             monkeypatch.setattr("os.fsync", full)
         else:
-            monkeypatch.setattr(export, "_writerow", full)
+            monkeypatch.setattr(export, "write_all", full)
             export.write({"a": 2})
     assert names_in(tmp_path) == []
 
@@ -313,6 +313,31 @@ def test_prune_removes_what_crashed_runs_left(tmp_path: Path) -> None:
     with CsvExport(tmp_path / export(2), ["a"]):
         assert [path.name for path in prune(tmp_path, 0)] == [f".{export(1)}.abc.part"]
     assert names_in(tmp_path) == [".other.part", export(2)]
+
+
+CELLS = st.one_of(
+    st.none(),
+    st.integers(),
+    st.binary(max_size=3),
+    st.datetimes(),
+    st.timedeltas(),
+    st.text(alphabet='aé/(=+-@ \t\r\n\0,"\u200b\uff1d\ud800', max_size=3),
+)
+
+
+@quick
+@given(st.lists(st.tuples(CELLS, CELLS), max_size=5))
+def test_rows_written_together(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[object, object]]) -> None:
+    """Whatever stands beside a row: it becomes what it becomes alone, and each is counted."""
+    folder = tmp_path_factory.mktemp("together")
+    with CsvExport(folder / "together.csv", "ab") as together:
+        together.write_all(rows)
+    with CsvExport(folder / "alone.csv", "ab") as alone:
+        for row in rows:
+            alone.write_all([row])
+
+    assert together.count == alone.count == len(rows)
+    assert read(folder / "together.csv") == read(folder / "alone.csv")
 
 
 @pytest.mark.parametrize("place", range(4))

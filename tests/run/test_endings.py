@@ -25,7 +25,7 @@ def test_a_disk_that_is_full_for_the_csv(world: World, monkeypatch: pytest.Monke
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("sync.rows.export.CsvExport.write_values", full)
+    monkeypatch.setattr("sync.rows.export.CsvExport.write_all", full)
     summary = world.run()
 
     assert (summary.exit_code, summary.requests) == (ExitCode.STOPPED, 0)
