@@ -60,7 +60,7 @@ def are_harmless(rows: Sequence[Sequence[Any]]) -> bool:
     if not _PLAIN_OR_TEXT.issuperset(map(type, values)):
         return False
     firsts = "".join([value[:1] for value in values if type(value) is str])
-    return firsts.isalnum() or not _FIRST_OF_ONE.search(firsts)
+    return not _FIRST_OF_ONE.search(firsts)
 
 
 def cell(value: Any) -> object:

@@ -77,8 +77,8 @@ class Debts(Part):
         What is rejected as before stays set aside as it is: the result holds no body for it.
         """
         here = self._sync
-        owed_before = self._has("owed_user", "owed_event")
-        if owed_before:
+        self._owed_before = self._has("owed_user", "owed_event")
+        if self._owed_before:
             self._forget_replaced()
         self._db.execute(
             "INSERT INTO owed_event (sync, id, identity, moment, digest, body, aside, person, fingerprint) "
@@ -86,7 +86,7 @@ class Debts(Part):
             "FROM temp.scan_event WHERE body IS NOT NULL ORDER BY position",
             (here, Mark.OWED),
         )
-        if owed_before:
+        if self._owed_before:
             self._bring_back()
         self._spool.index_events()
         self._after = self._last_place()
@@ -151,14 +151,17 @@ class Debts(Part):
 
     def _line_up(self) -> None:
         """Give everybody a place: users in the query's order, then leavers, and last of all the known failers."""
-        in_result = f"o.place > {self._after} OR o.identity IN (SELECT identity FROM temp.scan_user)"
+        # CASE: of an OR that is a value, SQLite looks at both sides.
+        in_result = (
+            f"CASE WHEN o.place > {self._after} THEN true ELSE o.identity IN (SELECT identity FROM temp.scan_user) END"
+        )
         own = f"WHERE o.sync = {self._sync} AND o.aside = 0 AND {self._run.serves()}"
         everybody = (
             f"o.identity, 0, {{}}, o.place, {in_result} FROM owed_user o {own}",
             "o.identity, 1, {}, w.place, false FROM temp.leaver o LEFT JOIN temp.owing w ON w.identity = o.identity "
             "WHERE true",
         )
-        for failed, exists in ((0, "NOT EXISTS"), (1, "EXISTS")):
+        for failed, exists in ((0, "NOT EXISTS"), (1, "EXISTS"))[: 1 + self._has("failer")]:
             for some in everybody:
                 self._db.execute(
                     "INSERT INTO temp.turn (identity, leaves, failed_before, owed, in_result) "
@@ -199,21 +202,15 @@ class Debts(Part):
     def _count(self, plan: Plan) -> None:
         """Everything but what is owed has its outcome now."""
         plan.users.unchanged, plan.events.unchanged = self._unchanged.users, self._unchanged.events
-        kinds: tuple[tuple[str, Counts], ...] = (("scan_user", plan.users), ("scan_event", plan.events))
-        for table, counts in kinds:
-            for mark, count in self._db.execute(f"SELECT mark, COUNT(*) FROM temp.{table} GROUP BY mark"):
-                if mark == Mark.UNCHANGED:
-                    counts.unchanged += count
-                elif mark >= Mark.KNOWN_REJECTED:
-                    counts.rejected += count
-                    counts.newly_rejected += count if mark == Mark.NEWLY_REJECTED else 0
+        if self._run.may_have(Mark.UNCHANGED, *REJECTED):
+            self._count_settled("scan_user", plan.users)
+            self._count_settled("scan_event", plan.events)
         plan.owed_users, plan.owed_profiles, plan.leavers = self._db.execute(
             "SELECT COUNT(*) FILTER (WHERE NOT leaves), COUNT(o.body) FILTER (WHERE NOT leaves), "
             "COUNT(*) FILTER (WHERE leaves) FROM temp.turn t LEFT JOIN owed_user o "
             "ON o.place = t.owed AND o.identity = t.identity AND o.aside = 0"
         ).fetchone()
-        # CROSS: users first, whose events an index finds; the other way round each event would look through all turns.
-        plan.owed_events = self._run.one("SELECT COUNT(*) FROM temp.turn t CROSS JOIN temp.due d USING (identity)")
+        plan.owed_events = self._run.one(f"SELECT COUNT(*) FROM {self._served_events()}")
         if not plan.exit_held_back:
             plan.leaving = plan.leavers
         plan.merged_rows, first = self._db.execute(
@@ -221,6 +218,24 @@ class Debts(Part):
             "JOIN temp.scan_event e ON e.position = r.first"
         ).fetchone()
         plan.first_merged_line = first or 0
+
+    def _served_events(self) -> str:
+        """The owed events of whoever has a turn.
+
+        Those are all where this result alone owes them, unless an address of its rows is no longer the user's.
+        """
+        if not (self._owed_before or self._policy.follows_addresses):
+            return "temp.due"
+        # CROSS: users first, whose events an index finds; the other way round each event would look through all turns.
+        return "temp.turn t CROSS JOIN temp.due d USING (identity)"
+
+    def _count_settled(self, table: str, counts: Counts) -> None:
+        for mark, count in self._db.execute(f"SELECT mark, COUNT(*) FROM temp.{table} GROUP BY mark"):
+            if mark == Mark.UNCHANGED:
+                counts.unchanged += count
+            elif mark >= Mark.KNOWN_REJECTED:
+                counts.rejected += count
+                counts.newly_rejected += count if mark == Mark.NEWLY_REJECTED else 0
 
     def new_rejections(self) -> Iterator[tuple[str, str]]:
         """Who was rejected before any request, and why: (identity, reason)."""

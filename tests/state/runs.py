@@ -48,6 +48,7 @@ class Runs:
         self.state = state
         self.sync = sync_of(state)
         self.outbox: Outbox
+        self.plan: Plan
         self.today = TODAY
 
     def begin(self, rows: Sequence[Row], mapping: Mapping = MAPPING, **policy: Any) -> Plan:
@@ -58,18 +59,24 @@ class Runs:
         policy.setdefault("segment_field", mapping.segment_field)
         self.outbox = Outbox(self.state, self.sync, Policy(**policy), self.today)
         assert self.outbox.load(*to_load(rows, mapping)) == len(rows)
-        plan = self.outbox.plan()
+        self.plan = plan = self.outbox.plan()
         for table, key in (("owed_user", "identity"), ("owed_event", "id")):
             twice = f"SELECT sync, {key} FROM {table} GROUP BY sync, {key} HAVING COUNT(*) > 1"
             assert self.state.db.execute(twice).fetchall() == [], f"{table} has somebody or something twice"
         return plan
 
     def deliver(self, told: Callable[[OwedUser], PayloadResult] = lambda _: DELIVERED) -> list[OwedUser]:
-        """Serve everybody; `told` says what Iterable says of the profile, or of the events where there is none."""
-        served = []
+        """Serve everybody; `told` says what Iterable says of the profile, or of the events where there is none.
+
+        They are as many as the plan has counted.
+        """
+        served, events = [], 0
         while users := self.outbox.claim(3, 9):
             served += users
+            events += sum(len(user.events) + self.outbox.count_rest(user) for user in users)
             self.outbox.record([answered(user, told(user)) for user in users])
+        found = (len(served), sum(user.profile is not None and not user.leaves for user in served), events)
+        assert found == (self.plan.owed_users + self.plan.leavers, self.plan.owed_profiles, self.plan.owed_events)
         return served
 
     def run(

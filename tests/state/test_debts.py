@@ -88,6 +88,17 @@ def test_what_is_owed_outlives_its_row(runs: Runs) -> None:
     assert runs.deliver() == []
 
 
+def test_an_event_under_an_address_that_is_no_longer_the_user_s(runs: Runs) -> None:
+    """While the newest address of a user is unusable, a run with a limit lets events of an older one wait."""
+    mapping = replace(MAPPING, user_id_column="id", identify_by="email")
+    rows = [person(1), person(1, email="none", event_time=T0 + timedelta(hours=1)), person(2)]
+
+    runs.begin(rows, mapping, follows_addresses=True, whole_window=False)
+    assert names(runs.deliver()) == ["user2"]
+    runs.begin(rows, mapping, follows_addresses=True)
+    assert [len(user.events) for user in runs.deliver()] == [1]
+
+
 def test_a_row_replaces_what_was_owed_before(runs: Runs) -> None:
     """Of a user the newest profile alone is owed, with every event that Iterable lacks."""
     runs.run([person(1)], lambda _: FAILED)
