@@ -70,19 +70,18 @@ def fingerprinter(mapping: Mapping, columns: Sequence[Column]) -> Callable[[Valu
         person = person_of(values) if person_of else identity
         if not identity or not person or not identity.isprintable() or not person.isprintable():
             return None
-        event_id = ""
+        key = b""
         if event_of:
             event_id = id_prefix + pinned(person)
             for at in key_at:
                 event_id += pinned(values[at])
-        key = digest_of(event_id) if event_of else b""
+            key = digest_of(event_id)
         moment = moment_of(values)
         try:
             if moment is not None:
-                profile = profile_of(values, "") if profile_of else None
-                return Fingerprint(
-                    identity, person, moment, profile, key, event_of(values, event_id) if event_of else None
-                )
+                profile = profile_of(values) if profile_of else None
+                event = event_of(values) if event_of else None
+                return Fingerprint(identity, person, moment, profile, key, event)
         except (ValueError, RecursionError):  # a number of too many digits, a structure of too many levels
             pass
         return Fingerprint(identity, person, UNKNOWN_MOMENT, FITS_NONE, key, FITS_NONE)
@@ -96,18 +95,18 @@ def _rules_of(zone: tzinfo) -> list[timedelta | None]:
 
 
 def _beside_the_id(mapping: Mapping, kinds: dict[str, Kind], place: dict[str, int], who: Sequence[str]) -> list[int]:
-    """The columns of which an event is made, but for those that its id tells of."""
+    """The columns of which an event is made, but for those that its id tells of: by that the state finds it."""
     in_the_id = {name for name in mapping.event_key if kinds[name] in _PINNED_EXACTLY}
     used = [*(field.column for field in mapping.event_fields), mapping.event_time_column, *mapping.event_key, *who]
     return [place[name] for name in dict.fromkeys(used) if name not in in_the_id]
 
 
-def _printer(seed: str, places: Sequence[int]) -> Callable[[Values, str], bytes]:
-    """What makes a fingerprint of the values at these places, and of a text."""
+def _printer(seed: str, places: Sequence[int]) -> Callable[[Values], bytes]:
+    """What makes a fingerprint of the values at these places."""
     pick = itemgetter(*places) if places else lambda _values: ()
 
-    def fingerprint(values: Values, text: str) -> bytes:
-        return blake2b(f"{seed}{pick(values)!r}{text}".encode(), digest_size=8).digest()
+    def fingerprint(values: Values) -> bytes:
+        return blake2b(f"{seed}{pick(values)!r}".encode(), digest_size=8).digest()
 
     return fingerprint
 

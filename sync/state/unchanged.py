@@ -103,7 +103,7 @@ class Unchanged(Part):
         if self._policy.follows_addresses or (event and self._collected_events and event[3] in self._collected_events):
             return False
         if profile:
-            *_, number, newest = profile
+            number, newest = profile[3:]
             if self._collected_users and number in self._collected_users:
                 return False
             if moment == newest:
