@@ -13,6 +13,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
+from io import BufferedReader
 from itertools import islice
 from typing import Any, Protocol
 
@@ -37,7 +38,7 @@ from sync.rows.server_errors import (
 )
 from sync.rows.source import ResultSet, Source, SourceError
 from sync.rows.statement import bound_values, double_percent, named_placeholder, parse
-from sync.rows.wire_rows import row_parser
+from sync.rows.wire_rows import RowParser, row_parser, whole_rows
 from sync.rows.wire_types import Field, column_kind
 
 __all__ = ["MySQLParams", "connect"]
@@ -57,12 +58,28 @@ class _Connection(Connection):
     """The driver's connection, whose patience can change."""
 
     server_status: int
+    _next_seq_id: int
+    _rfile: BufferedReader
     _secure: bool
     """Whether nobody can listen, so that a password may be sent as it is."""
     _read_timeout: float | None
 
     def wait_for_answers(self, seconds: float | None) -> None:
         self._read_timeout = seconds
+
+    def rows_that_came(self, parse: RowParser) -> Sequence[tuple[Any, ...]]:
+        """The next rows of a result, as far as their packets have come whole.
+
+        For what comes after them ask the driver: it waits, and knows what else there may be. Asked for each row, it
+        takes three times as long.
+        """
+        came = b""
+        with contextlib.suppress(OSError):  # the driver meets it, too, and says what it means
+            came = self._rfile.peek()
+        rows, size = whole_rows(came, self._next_seq_id, parse)
+        self._rfile.read(size)
+        self._next_seq_id = (self._next_seq_id + len(rows)) % 256
+        return rows
 
     def ask(self, sql: str) -> tuple[Any, ...]:
         """Run a statement of our own; its first row."""
@@ -89,7 +106,9 @@ class _Result(Protocol):
 class _Cursor(SSCursor):
     """The driver's unbuffered cursor, whose unread rows can be left with the server."""
 
+    connection: _Connection
     _result: _Result | None
+    _parse: RowParser
     forgotten = False
 
     @property
@@ -100,13 +119,16 @@ class _Cursor(SSCursor):
     def read_what_comes(self) -> None:
         """Have the rows read by our rules: the driver's own raise on a type that they do not know, and take longer."""
         if self._result is not None:
-            parse = row_parser(self._fields)
+            self._parse = parse = row_parser(self._fields)
             self._result._read_row_from_packet = lambda packet: parse(packet.get_all_data())
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """The rows of the result, one at a time."""
         assert self._result is not None  # noqa: S101 - a result with columns was asked for
-        return iter(self._result._read_rowdata_packet_unbuffered, None)
+        while (row := self._result._read_rowdata_packet_unbuffered()) is not None:
+            yield row
+            if self.unread:  # else it was closed meanwhile
+                yield from self.connection.rows_that_came(self._parse)
 
     @property
     def _fields(self) -> Sequence[Field]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import struct
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -13,7 +14,7 @@ from pymysql.connections import Connection
 
 import db
 from sync.rows.columns import Kind
-from sync.rows.source import Source
+from sync.rows.source import Source, SourceError
 from tests.db.asking import LARGE, SINCE, SINCE_LOCAL, run
 from tests.mariadb import Server
 
@@ -73,6 +74,23 @@ class TestRows:
         source.close()
 
         with pytest.raises(RuntimeError, match="closed before all of it was read"):
+            next(rows)
+
+    def test_reset_between_two_rows(self, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A connection that breaks where a row ends breaks in the driver's hands: the sentence is the same."""
+
+        class Reset(io.RawIOBase):
+            def readable(self) -> bool:
+                return True
+
+            def readinto(self, _buffer: object) -> int:
+                raise ConnectionResetError(104, "Connection reset by peer")
+
+        rows = iter(source.query(LARGE, SINCE, SINCE_LOCAL))
+        next(rows)
+        monkeypatch.setattr(source._connection, "_rfile", io.BufferedReader(Reset()))  # type: ignore[attr-defined]
+
+        with pytest.raises(SourceError, match=r"was lost .*reset by peer"):
             next(rows)
 
     def test_whole_result_keeps_the_connection(self, source: Source) -> None:

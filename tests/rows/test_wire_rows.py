@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from pymysql.constants import FIELD_TYPE
 from pymysql.protocol import MysqlPacket
 
-from sync.rows.wire_rows import row_parser
+from sync.rows.wire_rows import row_parser, whole_rows
 
 
 class Field:
@@ -72,3 +73,41 @@ def test_what_is_no_row(data: bytes) -> None:
     """A server of another kind, or one that lost its place, is no source of rows."""
     with pytest.raises(IndexError):
         row_parser([Field()])(data)
+
+
+def packet_of(data: bytes, number: int) -> bytes:
+    """As it comes: with its length and its number before it."""
+    return len(data).to_bytes(3, "little") + bytes([number % 256]) + data
+
+
+@given(
+    st.lists(st.integers(0, 300).map(lambda size: b"x" * size), max_size=8), st.integers(0, 255), st.integers(0, 2500)
+)
+def test_rows_that_came_whole(texts: list[bytes], number: int, cut: int) -> None:
+    """Wherever the bytes end, and whatever number the first packet has: each row that is whole, and no other."""
+    packets = [packet_of(on_the_wire(text), number + place) for place, text in enumerate(texts)]
+    ends = [end for end in accumulate(map(len, packets)) if end <= cut]
+
+    rows, size = whole_rows(b"".join(packets)[:cut], number, row_parser([Field()]))
+
+    assert rows == [(text.decode(),) for text in texts[: len(ends)]]
+    assert size == max(ends, default=0)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        packet_of(b"\xfe\0\0\2\0", 8),
+        packet_of(b"\xff\x7a\4#42S02gone", 8),
+        packet_of(b"\x01b", 9),
+        packet_of(b"", 8) + packet_of(b"\x01b", 9),
+        b"\x02\0\0\x08",
+        b"\x02",
+    ],
+    ids=["end", "error", "number", "empty", "header", "length"],
+)
+def test_what_the_driver_has_to_read(other: bytes) -> None:
+    """The end of the rows, an error, a packet that is not due: reading stops before it."""
+    row = packet_of(b"\x01a", 7)
+
+    assert whole_rows(row + other, 7, row_parser([Field()])) == ([("a",)], len(row))
