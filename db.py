@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
-import ssl
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -28,13 +27,11 @@ from sync.rows.server_errors import (
     IN_THE_QUERY,
     WHILE_CONNECTING,
     cut_sentence,
-    one_line,
+    driver_sentence,
     package_sentence,
-    sentence_for,
     stranger_sentence,
     summed_up,
     tls_files_sentence,
-    tls_sentence,
 )
 from sync.rows.source import ResultSet, Source, SourceError
 from sync.rows.statement import bound_values, double_percent, named_placeholder, parse
@@ -70,8 +67,7 @@ class _Connection(Connection):
     def rows_that_came(self, parse: RowParser) -> Sequence[tuple[Any, ...]]:
         """The next rows of a result, as far as their packets have come whole.
 
-        For what comes after them ask the driver: it waits, and knows what else there may be. Asked for each row, it
-        takes three times as long.
+        What comes after them is for the driver: it waits, and knows what else there may be.
         """
         came = b""
         with contextlib.suppress(OSError):  # the driver meets it, too, and says what it means
@@ -341,7 +337,7 @@ def _advice(params: MySQLParams, remedy: str) -> Iterator[None]:
     try:
         yield
     except pymysql.MySQLError as error:
-        raise SourceError(_sentence(error, params, remedy)) from error
+        raise SourceError(driver_sentence(error, params, remedy)) from error
     except RuntimeError as error:
         if not (sentence := package_sentence(str(error), params.address)):
             raise
@@ -352,15 +348,3 @@ def _advice(params: MySQLParams, remedy: str) -> Iterator[None]:
         ) from error
     except (AssertionError, IndexError, ValueError, struct.error) as error:
         raise SourceError(stranger_sentence(params.address, params.where)) from error
-
-
-def _sentence(error: pymysql.MySQLError, params: MySQLParams, remedy: str) -> str:
-    number = error.args[0] if error.args else None
-    cause = getattr(error, "original_exception", None)  # the driver's, when a socket failed
-    said = one_line(cause or (error.args or ("nothing",))[-1])
-    if isinstance(cause, ssl.SSLError):
-        return tls_sentence(cause, params.address)
-    if not isinstance(number, int):
-        return stranger_sentence(params.address, params.where)
-    facts = {"at": params.address, "user": params.user, "database": params.database}
-    return sentence_for(number, said, remedy, hint=params.hint_for_a_refused_user, **facts)

@@ -10,6 +10,8 @@ import ssl
 from collections.abc import Iterable
 from typing import Final
 
+from sync.rows.server_address import MySQLParams
+
 WHILE_CONNECTING: Final = "correct the server, or the DB_ settings"
 IN_THE_QUERY: Final = "correct QUERY_FILE"
 
@@ -77,6 +79,19 @@ _CUT: Final = frozenset(
     }
 )
 """The warnings by which a server says that it gave a part of a value, or of the rows, and went on."""
+
+
+def driver_sentence(error: Exception, params: MySQLParams, remedy: str) -> str:
+    """What an error that the driver raised comes down to; `remedy` is for those that name none."""
+    number = error.args[0] if error.args else None
+    cause = getattr(error, "original_exception", None)  # the driver's, when a socket failed
+    said = one_line(cause or (error.args or ("nothing",))[-1])
+    if isinstance(cause, ssl.SSLError):
+        return tls_sentence(cause, params.address)
+    if not isinstance(number, int):
+        return stranger_sentence(params.address, params.where)
+    facts = {"at": params.address, "user": params.user, "database": params.database}
+    return sentence_for(number, said, remedy, hint=params.hint_for_a_refused_user, **facts)
 
 
 def summed_up(warnings: Iterable[tuple[str, int, str]]) -> list[tuple[int, str]]:

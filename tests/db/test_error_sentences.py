@@ -5,16 +5,15 @@ from __future__ import annotations
 import pymysql
 import pytest
 
-import db
 from db import MySQLParams
-from sync.rows.server_errors import IN_THE_QUERY, KNOWN, WHILE_CONNECTING
+from sync.rows.server_errors import IN_THE_QUERY, KNOWN, WHILE_CONNECTING, driver_sentence
 
 PARAMS = MySQLParams("db", 3306, "app", "hidden", "shop")
 
 
 def sentence(number: int, remedy: str = IN_THE_QUERY) -> str:
     """What an error with this number becomes."""
-    return db._sentence(pymysql.err.OperationalError(number, "said {by} the\nserver"), PARAMS, remedy)
+    return driver_sentence(pymysql.err.OperationalError(number, "said {by} the\nserver"), PARAMS, remedy)
 
 
 @pytest.mark.parametrize("number", [*KNOWN, 4711])

@@ -335,7 +335,6 @@ def test_rows_written_together(tmp_path_factory: pytest.TempPathFactory, rows: l
     with CsvExport(folder / "alone.csv", "ab") as alone:
         for row in rows:
             alone.write_all([row])
-
     assert together.count == alone.count == len(rows)
     assert read(folder / "together.csv") == read(folder / "alone.csv")
 
