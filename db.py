@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import pymysql
 from pymysql.connections import Connection
-from pymysql.constants import SERVER_STATUS
+from pymysql.constants import CR, SERVER_STATUS
 from pymysql.cursors import Cursor, SSCursor
 
 from sync.rows.columns import Column
@@ -41,9 +41,6 @@ from sync.rows.wire_types import Field, column_kind
 __all__ = ["MySQLParams", "connect"]
 
 logger = logging.getLogger("db")
-
-
-# --- MySQL and MariaDB ----------------------------------------------------------------------------------
 
 
 def connect(params: MySQLParams) -> Source:
@@ -69,9 +66,10 @@ class _Connection(Connection):
 
         What comes after them is for the driver: it waits, and knows what else there may be.
         """
-        came = b""
-        with contextlib.suppress(OSError):  # the driver meets it, too, and says what it means
+        try:
             came = self._rfile.peek()
+        except OSError as error:  # as the driver says it, who would not meet it: a system tells it once
+            raise pymysql.err.OperationalError(CR.CR_SERVER_LOST, f"Lost connection during query ({error})") from error
         rows, size = whole_rows(came, self._next_seq_id, parse)
         self._rfile.read(size)
         self._next_seq_id = (self._next_seq_id + len(rows)) % 256
@@ -326,9 +324,6 @@ def _server(connection: _Connection, params: MySQLParams) -> str:
     except SourceError:
         connection.close()
         raise
-
-
-# --- errors ---------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager

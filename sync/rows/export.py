@@ -203,7 +203,7 @@ class CsvExport:
 
     def write_all(self, rows: Sequence[Sequence[Any]]) -> None:
         """Write some rows, whose values are in the order of the header."""
-        self._writer.writerows(rows if are_harmless(rows) else [list(map(cell, values)) for values in rows])
+        self._writer.writerows(rows if are_harmless(rows) else (list(map(cell, values)) for values in rows))
         self.count += len(rows)
 
     def _misfit(self, row: Mapping[str, Any]) -> str:

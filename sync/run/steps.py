@@ -208,7 +208,7 @@ def _only_warned(what: str) -> Iterator[None]:
 def load_rows(job: Job, outbox: Outbox, on_record: OnRecord) -> int:
     """Stream the result into the outbox and close the database; returns the number of rows."""
     with _result(job, on_record) as (result, reading), job.reading() as read:
-        return outbox.load(_overheard(result.values(), lambda rows: read(len(rows))), reading)
+        return outbox.load(_handed_on(result.values(), lambda rows: read(len(rows))), reading)
 
 
 def export_rows(job: Job, outbox: Outbox, on_record: OnRecord) -> CsvExport:
@@ -217,7 +217,7 @@ def export_rows(job: Job, outbox: Outbox, on_record: OnRecord) -> CsvExport:
         export = new_export(job, result.columns)
         try:
             with export, job.reading() as read:
-                outbox.load(_overheard(result.values(), export.write_all, lambda rows: read(len(rows))), reading)
+                outbox.load(_handed_on(result.values(), export.write_all, lambda rows: read(len(rows))), reading)
         except OSError as error:
             reason = error.strerror or str(error)
             raise ExportError(
@@ -236,8 +236,8 @@ def _result(job: Job, on_record: OnRecord) -> Iterator[tuple[ResultSet, Reading]
         yield result, Reading(on_record.mapping, result.columns, address_ids=on_record.address_ids)
 
 
-def _overheard(rows: Iterator[Values], *listeners: Callable[[Sequence[Values]], object]) -> Iterator[Values]:
-    """The rows; each of the listeners is told of them, a hundred at once."""
+def _handed_on(rows: Iterator[Values], *listeners: Callable[[Sequence[Values]], object]) -> Iterator[Values]:
+    """The rows; each of the listeners is told of them before, a hundred at once."""
     while some := list(islice(rows, 100)):
         for listener in listeners:
             listener(some)

@@ -222,7 +222,8 @@ class Debts(Part):
     def _served_events(self) -> str:
         """The owed events of whoever has a turn.
 
-        Those are all where this result alone owes them, unless an address of its rows is no longer the user's.
+        Those are all where this result alone owes them. Where addresses are followed, an event may stand under one that
+        no user of the result has any more.
         """
         if not (self._owed_before or self._policy.follows_addresses):
             return "temp.due"
