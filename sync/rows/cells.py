@@ -16,7 +16,7 @@ from sync.rows.values import time_text
 # keyboards; it ignores space before them, and some take a leading tab or line break as a way in.
 _IGNORED, _OPERATORS = r"\s\0\u200b-\u200f\u2060\ufeff", r"=+\-@\uff1d\uff0b\uff0d\uff20"
 _FORMULA: Final = re.compile(rf"[\t\r\n]|[{_IGNORED}]*[{_OPERATORS}]")
-_FIRST_OF_ONE: Final = re.compile(f"[{_IGNORED}{_OPERATORS}]")
+_SUSPECT: Final = re.compile(f"[{_IGNORED}{_OPERATORS}]")  # every formula begins with one of these
 _SIGNED_NUMBER: Final = re.compile(r"[+-](?:\d+(?:[.,]\d+)*|\.\d+)(?:[eE][+-]?\d+)?%?", re.ASCII)
 _PHONE_NUMBER: Final = re.compile(r"\+\d[\d ().-]*", re.ASCII)
 
@@ -60,7 +60,7 @@ def are_harmless(rows: Sequence[Sequence[Any]]) -> bool:
     if not _PLAIN_OR_TEXT.issuperset(map(type, values)):
         return False
     firsts = "".join([value[:1] for value in values if type(value) is str])
-    return not _FIRST_OF_ONE.search(firsts)
+    return not _SUSPECT.search(firsts)
 
 
 def cell(value: Any) -> object:
