@@ -268,8 +268,13 @@ def environment(folder: Path) -> dict[str, str]:
 def write_env(folder: Path, environ: Mapping[str, str]) -> Path:
     """The settings as a file."""
     path = folder / "env"
-    path.write_text("".join(f"{name}='{value}'\n" for name, value in environ.items()), encoding="utf-8")
+    path.write_text("".join(f"{name}={quoted(value)}\n" for name, value in environ.items()), encoding="utf-8")
     return path
+
+
+def quoted(value: str, quote: str = "'") -> str:
+    """A value as the README says to write it in an env file."""
+    return quote + value.replace("\\", "\\\\").replace(quote, f"\\{quote}") + quote
 
 
 def counts(summary: Summary) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -4,120 +4,116 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from io import StringIO
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import NamedTuple
+
+from dotenv.parser import Binding, parse_stream
 
 DEFAULT_SYNC = "default"
 SYNC_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
+class UnreadableError(Exception):
+    """A text file cannot be read; one sentence that says which and why."""
+
+
+class EnvFile(NamedTuple):
+    """What an env file says: the value of each name, and a sentence for each line that cannot be meant."""
+
+    values: dict[str, str]
+    problems: list[str]
+
+
 def sync_name_of(env_file: Path | None, standard: Path) -> str | None:
     """The name that the file gives its sync: `orders` for `orders.env` and `.env.orders`; None when it has to be said.
 
-    `standard` is the file that is read unless another is named; it and no file at all describe the default sync.
+    `standard` is the file that is read unless another is named; it, under whatever name, and no file at all describe
+    the default sync.
     """
-    if env_file is None or env_file == Path(os.devnull) or env_file.absolute() == standard:
+    if env_file is None or env_file == Path(os.devnull) or _are_one(env_file, standard):
         return DEFAULT_SYNC
     name = env_file.name
     found = name.removeprefix(".env.") if name.startswith(".env.") else name.removesuffix(".env")
     return found if found not in {"", name} and SYNC_NAME.fullmatch(found) else None
 
 
-def _text_of(path: Path, problems: list[str]) -> str:
-    """What the file holds; nothing when it cannot be read."""
+def _are_one(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them does not exist
+        return one.absolute() == other
+
+
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8, without a byte order mark; raises UnreadableError."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        reason = f"it is not in UTF-8 ({error}); save it in UTF-8"
+        raise UnreadableError(f"{path} cannot be read: it is not UTF-8 ({error}); save it as UTF-8") from error
     except OSError as error:
-        reason = str(error)
-    else:
-        if "\0" not in text:
-            return text
-        reason = "it holds zero bytes, as UTF-16 does; save it in UTF-8"
-    problems.append(f"{path} cannot be read: {reason}")
-    return ""
+        raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
+    if "\0" in text:
+        raise UnreadableError(f"{path} cannot be read: it holds NUL bytes, as UTF-16 does; save it as UTF-8")
+    return text
 
 
-def read_env_file(path: Path, problems: list[str]) -> dict[str, str]:
-    """The assignments of the file; of two of one name the last counts. It is read once, so it may be a pipe."""
-    given: dict[str, str] = {}
-    open_quote = ""
-    for number, line in enumerate(_text_of(path, problems).split("\n"), 1):
-        assignment = _ASSIGNMENT.fullmatch(line)
-        if assignment:
-            name, value = assignment.groups()
-            open_quote = _opened_and_not_closed(value)
-            if open_quote:
-                problems.append(f"line {number} of {path} opens a quote and does not end with it")
+def read_env_file(path: Path) -> EnvFile:
+    """Read the file once, so that it may be a pipe; raises UnreadableError. There is no `$` expansion.
+
+    python-dotenv reads one line at a time: a quote that is not closed swallows no other line.
+    """
+    values: dict[str, str] = {}
+    lines: dict[str, int] = {}
+    problems: list[str] = []
+    for number, line, binding in _bindings(read_text(path)):
+        if fault := _fault(binding, line):
+            problems.append(f"line {number} of {path} {fault}")
+        elif (name := binding.key) and (value := binding.value) is not None:
+            if values.get(name, value) != value:
+                twice = f"lines {lines[name]} and {number} of {path} give {name} two values"
+                problems.append(f"{twice}: leave one of them out")
+            values[name], lines[name] = value, number
+    return EnvFile(values, problems)
+
+
+def _bindings(text: str) -> Iterator[tuple[int, str, Binding]]:
+    """Each line that says something, with its number; not the rest of a quoted value that goes on over lines."""
+    quote = ""
+    for number, line in enumerate(text.split("\n"), 1):
+        for binding in parse_stream(StringIO(line)):
+            if quote and binding.value is None and not _open_quote(binding, line):
+                quote = "" if line.rstrip().endswith(quote) else quote
             else:
-                given[name] = _as_it_is(value)
-        elif open_quote:  # the rest of a value that went on, which has been told
-            open_quote = "" if line.rstrip().endswith(open_quote) else open_quote
-        elif line.strip() and not line.lstrip().startswith("#"):
-            problems.append(f"line {number} of {path} is not NAME=value")
-    return given
+                quote = _open_quote(binding, line)
+                yield number, line, binding
 
 
-_ASSIGNMENT: Final = re.compile(r"\s*(?:export\s+)?([^\s=#'\"]+)\s*=(.*)")
-_QUOTED: Final = re.compile(r"""\s*(?:'(.*?)'|"(.*?)")\s*(?:(?<=\s)\#.*)?""", re.VERBOSE)
-_COMMENT: Final = re.compile(r"\s+#.*")
+def _open_quote(binding: Binding, line: str) -> str:
+    """The quote that a value begins with, if the value does not end with it."""
+    return quote if binding.error and (quote := _value_in(line)[:1]) in ("'", '"') else ""
 
 
-def _opened_and_not_closed(value: str) -> str:
-    """The quote that a value begins with, if no such quote ends it."""
-    first = value.strip()[:1]
-    return first if first and first in "'\"" and not _QUOTED.fullmatch(value) else ""
+def _value_in(line: str) -> str:
+    return line.partition("=")[2].strip()
 
 
-def _as_it_is(value: str) -> str:
-    """The value without the quotes or the comment around it: no `$` expansion, no backslash escapes.
-
-    A quote ends where nothing but a comment follows, so that it may stand in the value too.
-
-    >>> [_as_it_is(value) for value in (' a$b#c # note', ' "a\\tb" # note', "'it's'", '', ' # note')]
-    ['a$b#c', 'a\\tb', "it's", '', '']
-    """
-    if quoted := _QUOTED.fullmatch(value):
-        return quoted[1] if quoted[1] is not None else quoted[2]
-    return _COMMENT.sub("", value).strip()
-
-
-# -- values of the environment -------------------------------------------------------------------------------------
-
-_MAY_BE_QUOTED: Final = ("DB_PASSWORD",)
-"""What may begin and end with a quote and mean it."""
-
-
-def as_meant(outside: Mapping[str, str], problems: list[str]) -> dict[str, str]:
-    """The settings of the environment; what others put into a value on its way there is a problem, and left out.
-
-    >>> as_meant({"EVENT_NAME": '"page_view"', "DB_PASSWORD": "s3cret\\n", "DB_PORT": "tcp://10.3.2.1:3306"}, [])
-    {'EVENT_NAME': 'page_view', 'DB_PASSWORD': 's3cret'}
-    """
-    given = dict(outside)
-    for name, value in outside.items():
-        if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" and name not in _MAY_BE_QUOTED:
-            given[name] = value[1:-1]
-            problems.append(
-                f"{name} in the environment begins and ends with a quote, which is part of the value there: leave the "
-                "quotes out where it is set (docker run --env-file keeps them)"
-            )
-        elif name.endswith("PASSWORD") and value.endswith(("\n", "\r")):
-            given[name] = value.rstrip("\r\n")
-            problems.append(
-                f"{name} in the environment ends with a line break, which is part of the value there: make it without "
-                "one (printf %s or echo -n, and no carriage returns in the file it comes from)"
-            )
-        elif name.endswith("_PORT") and value.startswith("tcp://"):
-            del given[name]
-            problems.append(
-                f"{name} in the environment is {value!r}, which Kubernetes sets for a service of that name and which "
-                f"wins over the env file: set {name} there yourself, or enableServiceLinks: false"
-            )
-    return given
+def _fault(binding: Binding, line: str) -> str:
+    """Why this line cannot be meant as it stands; nothing of it is repeated, for it may hold a secret."""
+    if _open_quote(binding, line):
+        return (
+            "opens a quote that does not end the value on the same line; inside quotes write \\' or \\\" for a quote "
+            "and \\\\ for a backslash"
+        )
+    if binding.error or (binding.key is not None and binding.value is None):
+        return "is not NAME=value"
+    if binding.key is not None and _value_in(line).startswith("#"):
+        return (
+            "has a # straight after the =: put a value that begins with # in quotes, and a comment on a line of its own"
+        )
+    return ""
 
 
 # -- names that were meant to be settings ----------------------------------------------------------------------

@@ -6,6 +6,7 @@ from errno import ENOLCK, ENOSYS, ENOTSUP, EOPNOTSUPP
 
 from sync.delivery.workers import NoThreadError
 from sync.rows.source import SourceError
+from sync.run.env_file import UnreadableError
 from sync.run.exit_codes import ExitCode
 from sync.run.job import ColumnsError
 from sync.run.lock import LockedError
@@ -27,7 +28,7 @@ class ExportError(Exception):
 _CODES: tuple[tuple[tuple[type[BaseException], ...], ExitCode], ...] = (
     ((KeyboardInterrupt,), ExitCode.INTERRUPTED),
     ((LockedError,), ExitCode.LOCKED),
-    ((ColumnsError, RefusedError), ExitCode.USAGE),
+    ((ColumnsError, RefusedError, UnreadableError), ExitCode.USAGE),
     ((SourceError, StateError, ExportError, NoThreadError, OSError), ExitCode.STOPPED),
 )
 """Which error ends a run with which exit code; whatever is not here was foreseen by nobody, and stops it too."""

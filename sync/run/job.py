@@ -17,8 +17,8 @@ from sync.delivery.stop import Stop
 from sync.rows.columns import Column
 from sync.rows.export import EXPORT_STEM, CsvExport, NewCsvExport, timestamped_name
 from sync.rows.mapping import Mapping, mapping_problems
-from sync.rows.source import ResultSet, Source, SourceError
-from sync.run.env_file import DEFAULT_SYNC
+from sync.rows.source import ResultSet, Source
+from sync.run.env_file import DEFAULT_SYNC, read_text
 from sync.run.setting_values import HOME
 from sync.run.settings import Settings
 from sync.state.owed import Policy
@@ -114,11 +114,7 @@ class Job:
         now = datetime.now(UTC)
         start = window_start(self.since or timedelta(days=at.lookback_days), at.db_timezone, now)
         local = start.astimezone(at.db_timezone).replace(tzinfo=None)
-        try:
-            sql = at.query_file.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SourceError(f"QUERY_FILE {at.query_file} cannot be read ({error}); check the file") from error
-        result = source.query(sql, start, local, self.limit)
+        result = source.query(read_text(at.query_file), start, local, self.limit)
         if problems := mapping_problems(self.mapping(), result.columns):
             result.close()
             raise ColumnsError(problems)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from sync.run.exit_codes import ExitCode
 from sync.run.metrics_file import last_success_in, metrics_path, replace_file
@@ -67,15 +68,11 @@ class _Gauges:
     """Gauges with the labels that all of them have."""
 
     def __init__(self, **labels: str) -> None:
-        from prometheus_client import CollectorRegistry
-
         self._registry, self._labels = CollectorRegistry(), labels
-        self._gauges: dict[str, Any] = {}
+        self._gauges: dict[str, Gauge] = {}
 
     def label(self, name: str, told: str, *more: str) -> None:
         """Announce a gauge with these labels, of which there may be no series."""
-        from prometheus_client import Gauge
-
         if name not in self._gauges:
             labels = [*self._labels, *more]
             self._gauges[name] = Gauge(f"iterable_sync_{name}", told, labels, registry=self._registry)
@@ -87,6 +84,4 @@ class _Gauges:
 
     def text(self) -> bytes:
         """All of them, in Prometheus' text format."""
-        from prometheus_client import generate_latest
-
         return generate_latest(self._registry)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 from collections.abc import Iterator
@@ -20,8 +19,6 @@ def metrics_path(path: Path, sync: str) -> Path:
 
 def metrics_problems(path: Path, sync: str) -> Iterator[str]:
     """Why a run cannot write its metrics there, a sentence each."""
-    if importlib.util.find_spec("prometheus_client") is None:
-        yield "METRICS_FILE needs a package that is not installed: pip install prometheus_client"
     file = metrics_path(path, sync)
     if not os.path.isdir(file.parent):  # noqa: PTH112
         yield f"METRICS_FILE: there is no folder {file.parent} that may be entered"

@@ -20,12 +20,22 @@ HOME = Path(__file__).resolve().parents[2]
 
 
 def text(value: str) -> str:
-    """Any text."""
+    """Any text but one in quotes, which some tools keep: it would be sent to Iterable with them, for good."""
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        raise ValueError("begins and ends with a quote, which would be part of the value: leave the quotes out")
+    return value
+
+
+def password(value: str) -> str:
+    """Any text of one line; a line break at its end comes from the tool that stored it."""
+    if value.endswith(("\n", "\r")):
+        raise ValueError("ends with a line break, which would be part of it: store it without one (printf %s, echo -n)")
     return value
 
 
 def secret(value: str) -> str:
     """A key or secret, which has no white space."""
+    text(value)
     if not value.isascii() or any(character.isspace() or not character.isprintable() for character in value):
         raise ValueError("holds white space or characters that no key has; copy it again")
     return value
@@ -81,6 +91,7 @@ def path_or_folder(value: str) -> Path | None:
 
 def path(value: str) -> Path | None:
     """A file; relative paths count from HOME; empty: none."""
+    text(value)
     try:
         return HOME / Path(value).expanduser() if value else None
     except RuntimeError:
@@ -142,6 +153,7 @@ def name_of_user(value: str) -> str:
 
 def field_name(value: str) -> str:
     """The name of one profile field."""
+    text(value)
     if value and not re.fullmatch(r"[^\s.,#_][^.,#]*", value):
         raise ValueError(f"is {value!r}; a field name without dots, commas and # is wanted")
     return value
@@ -154,6 +166,7 @@ def names(value: str) -> tuple[str, ...]:
 
 EMPTY_MEANS_NONE: tuple[Callable[[str], Any], ...] = (
     text,
+    password,
     secret,
     sync_name,
     name_of_user,

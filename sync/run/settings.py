@@ -17,7 +17,7 @@ from typing import Any
 from sync.rows.mapping import Field, parse_fields, unset_problems
 from sync.rows.mapping import Mapping as FieldMapping
 from sync.run import setting_values as kind
-from sync.run.env_file import as_meant, misspelt, read_env_file, sync_name_of
+from sync.run.env_file import EnvFile, UnreadableError, misspelt, read_env_file, read_text, sync_name_of
 from sync.run.metrics_file import metrics_problems
 from sync.run.setting_values import EMPTY_MEANS_NONE, HOME
 
@@ -45,7 +45,7 @@ class Settings:
     db_host: str = _setting("localhost")
     db_port: int = _setting("3306", kind.whole(1, 65535))
     db_user: str = _setting("")
-    db_password: str = _setting("", secret=True)
+    db_password: str = _setting("", kind.password, secret=True)
     db_name: str = _setting("")
     db_socket: Path | None = _setting("", kind.path)
     db_ssl_ca: Path | None = _setting("", kind.path)
@@ -149,13 +149,16 @@ def read_settings(
 ) -> tuple[Settings, tuple[str, ...]]:
     """As `load_settings`, with the problems beside the settings; one that cannot be used has its default."""
     problems: list[str] = []
-    given = _given(env_file, environ, defaults(), problems)
-    values, unusable = _parse(given, _items())
     standard, _ = _parse({}, _items())
+    try:
+        given = _given(env_file, environ, defaults(), problems)
+    except SettingsError as error:  # what the file would have said is not known, so nothing is missing
+        return Settings(**standard), error.problems
+    values, unusable = _parse(given, _items())
     written_out = bool(given.get("EMAIL_COLUMN", "").strip())
     settings = Settings(**{**standard, **values}, email_column_is_written_out=written_out)
     problems += unusable.values()
-    problems += _missing(settings, unusable)
+    problems += _missing(settings, unusable, env_file)
     problems += _joint_problems(settings)
     problems += _file_problems(settings)
     problems += unset_problems(settings.mapping())
@@ -169,19 +172,23 @@ def _given(
 ) -> dict[str, str]:
     """What the file says, and the environment, which wins; a name that was *meant* to be a setting is a problem.
 
-    The file also names the sync, unless that is said.
+    The file also names the sync, unless that is said. Raises SettingsError when the file cannot be read.
     """
     standard_file = HOME / ".env"
     path = env_file or standard_file
-    in_file = read_env_file(path, problems) if env_file or path.exists() else {}
+    try:
+        in_file = read_env_file(path) if env_file or path.exists() else EnvFile({}, [])
+    except UnreadableError as error:
+        raise SettingsError([str(error)]) from error
+    problems += in_file.problems
     settings = list(defaults())
     problems += (
         f"{name} in {path} is no setting; {setting} is probably meant"
-        for name, setting in misspelt(in_file, settings)
+        for name, setting in misspelt(in_file.values, settings)
         if setting in meant
     )
     real = os.environ if environ is None else environ
-    given = in_file | as_meant({name: real[name] for name in settings if name in real and name in meant}, problems)
+    given = in_file.values | {name: real[name] for name in settings if name in real and name in meant}
     return given if given.get("SYNC_NAME") else given | {"SYNC_NAME": sync_name_of(env_file, standard_file) or ""}
 
 
@@ -206,16 +213,18 @@ def _parse(given: Mapping[str, str], items: Iterable[dataclasses.Field[Any]]) ->
     return values, unusable
 
 
-def _missing(settings: Settings, unusable: Collection[str]) -> Iterator[str]:
+def _missing(settings: Settings, unusable: Collection[str], env_file: Path | None) -> Iterator[str]:
     """What has no default and was not given; what was given and cannot be used has been said."""
     if not settings.sync_name and "sync_name" not in unusable:
         yield (
             "SYNC_NAME is missing, and the env file is not named for its sync, as orders.env is: say which sync it "
             "describes, for all that the state knows belongs to that name"
         )
+    path = env_file or HOME / ".env"
+    remedy = f"give it in {path}" if path.exists() else "copy .env.example to .env and fill it in"
     for name in ("db_user", "db_name", "iterable_api_key"):
         if not getattr(settings, name) and name not in unusable:
-            yield f"{name.upper()} is missing; copy .env.example to .env and fill it in"
+            yield f"{name.upper()} is missing; {remedy}"
     if settings.use_jwt_auth and not settings.iterable_jwt_secret and "iterable_jwt_secret" not in unusable:
         yield "USE_JWT_AUTH is true and ITERABLE_JWT_SECRET is missing; it was shown once, with the key"
 
@@ -237,9 +246,12 @@ def _file_problems(settings: Settings) -> Iterator[str]:
     for name in ("query_file", "state_file", "log_file"):
         if getattr(settings, name) is None:
             yield _NO_NAME.format(name.upper())
-    for name in ("query_file", "db_ssl_ca"):
-        path: Path | None = getattr(settings, name)
-        if path and not path.is_file():
-            yield f"{name.upper()}: there is no file {path}"
+    if settings.db_ssl_ca and not settings.db_ssl_ca.is_file():
+        yield f"DB_SSL_CA: there is no file {settings.db_ssl_ca}"
+    try:
+        if settings.query_file:
+            read_text(settings.query_file)
+    except UnreadableError as error:
+        yield f"QUERY_FILE: {error}"
     if settings.metrics_file:
         yield from metrics_problems(settings.metrics_file, settings.sync_name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -32,6 +33,7 @@ def test_broken_line(env_file: Path, text: str, line: int) -> None:
     (problem,) = caught.value.problems
     assert problem.startswith(f"line {line} of {env_file} ")
     assert "open" not in problem.replace(str(env_file), "").replace("opens a quote", "")
+    assert "lines" not in problem.replace(str(env_file), "")
 
 
 def test_broken_lines_do_not_hide_the_others(env_file: Path) -> None:
@@ -46,6 +48,25 @@ def test_broken_lines_do_not_hide_the_others(env_file: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("DB_HOST=a\n\nDB_HOST=b\n", (4, 6)),
+        ("DB_NAME=other\n", (2, 4)),
+        ("OTHER=a\nDB_HOST=x\nOTHER=\n", (4, 6)),
+        ("DB_PASSWORD=s3cret\nexport DB_PASSWORD='s3cret '\n", (4, 5)),
+    ],
+)
+def test_two_values_of_one_name(env_file: Path, text: str, lines: tuple[int, int]) -> None:
+    """A name with two values is a problem that names both lines, and neither value, which may be a secret."""
+    with pytest.raises(SettingsError) as caught:
+        load_settings(appended(env_file, text), {})
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"lines {lines[0]} and {lines[1]} of {env_file} give ")
+    assert problem.endswith("two values: leave one of them out")
+    assert "s3cret" not in problem
+
+
 @pytest.mark.parametrize("content", [None, b"DB_NAME=\xff\xfe\n"], ids=["missing", "not-utf-8"])
 def test_unreadable_file(tmp_path: Path, content: bytes | None) -> None:
     """A file that is named and cannot be read is a problem, even if the environment says everything."""
@@ -58,12 +79,38 @@ def test_unreadable_file(tmp_path: Path, content: bytes | None) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_other_encodings(tmp_path: Path, encoding: str) -> None:
-    """What PowerShell's `>` and some editors write is one problem with its remedy, and no line of it is taken."""
+    """What PowerShell's `>` and some editors write is one problem with its remedy; nothing that follows is listed."""
     path = tmp_path / "x.env"
     path.write_bytes("DB_PASSWORD=x\nDB_NMAE=x\n".encode(encoding))
-    with pytest.raises(SettingsError, match=r"save it in UTF-8$") as caught:
-        load_settings(path, NEEDED | {"SYNC_NAME": "x"})
-    assert len(caught.value.problems) == 1
+    for given in ({}, NEEDED | {"SYNC_NAME": "x", "WORKERS": "many"}):
+        with pytest.raises(SettingsError, match=r"save it as UTF-8$") as caught:
+            load_settings(path, given)
+        assert len(caught.value.problems) == 1
+
+
+def test_a_file_that_nobody_may_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One problem: the cause. Nobody is told to copy the example over a file that is there."""
+    path = tmp_path / ".env"
+    path.write_text("DB_USER=reader\n")
+    denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    monkeypatch.setattr(Path, "read_text", lambda *_args, **_options: (_ for _ in ()).throw(denied))
+    monkeypatch.setattr(config, "HOME", tmp_path)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(None, {})
+    assert caught.value.problems == (f"{path} cannot be read: Permission denied",)
+
+
+def test_where_to_give_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copying the example is suggested only where there is no `.env` that it would destroy."""
+    (tmp_path / "query.sql").touch()
+    monkeypatch.setattr(config, "HOME", tmp_path)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(None, {})
+    assert "DB_USER is missing; copy .env.example to .env and fill it in" in caught.value.problems
+    (tmp_path / ".env").write_text("DB_NAME=shop\nITERABLE_API_KEY=k\n")
+    with pytest.raises(SettingsError) as caught:
+        load_settings(None, {})
+    assert caught.value.problems == (f"DB_USER is missing; give it in {tmp_path / '.env'}",)
 
 
 def test_a_folder_in_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +136,7 @@ def test_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     [
         ("DB_PASSWORD=p$HOME${HOME}$$", "p$HOME${HOME}$$"),
         ("DB_PASSWORD='p$HOME # x'", "p$HOME # x"),
-        ('DB_PASSWORD=" p\\"q "', ' p\\"q '),
+        ('DB_PASSWORD=" p\\"q "', ' p"q '),
         ("DB_PASSWORD=p#q", "p#q"),
         ("DB_PASSWORD=p # a comment", "p"),
         ("export DB_PASSWORD = p", "p"),
@@ -98,11 +145,11 @@ def test_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("DB_PASSWORD=", ""),
         ("DB_PASSWORD=pä", "pä"),
         ("DB_PASSWORD=p\r", "p"),
-        ("DB_PASSWORD=first\nDB_PASSWORD=last", "last"),
+        ("DB_PASSWORD=same\nDB_PASSWORD='same'", "same"),
     ],
 )
 def test_values_are_taken_as_they_are(env_file: Path, line: str, value: str) -> None:
-    """No `$` expansion; quotes keep spaces and `#`; the last of two lines counts."""
+    """No `$` expansion; quotes keep spaces and `#`; a value may be given twice."""
     assert load_settings(appended(env_file, f"{line}\n"), {"HOME": "elsewhere"}).db_password == value
 
 

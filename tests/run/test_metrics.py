@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import signal
 import stat
-import sys
 import threading
 import time
 from pathlib import Path
@@ -226,16 +225,6 @@ def test_the_file_of_another_sync(world: World, capsys: pytest.CaptureFixture[st
 
     assert world.main() == ExitCode.USAGE
     assert "holds the series of the sync default, and this is orders: name a folder" in capsys.readouterr().err
-
-
-def test_without_the_package(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A settings error with the command; without the setting nobody misses it."""
-    monkeypatch.setitem(sys.modules, "prometheus_client", None)
-    assert world.main() == ExitCode.USAGE
-    assert "pip install prometheus_client" in capsys.readouterr().err
-    world.environ["METRICS_FILE"] = ""
-
-    assert world.main() == ExitCode.DONE
 
 
 def test_a_folder_that_is_not_there(world: World, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sync.rows.columns import Row
+from sync.run import settings as config
 from sync.run.exit_codes import ExitCode
 from sync.run.lock import RunLock, lock_path
 from sync.run.settings import load_settings, read_settings
@@ -295,6 +296,31 @@ def test_the_env_file_names_its_sync(tmp_path: Path, file: str, name: str) -> No
     assert settings.sync_name == name
     assert [problem.split()[0] for problem in problems] == ([] if name else ["SYNC_NAME"])
     assert load_settings(path, {"SYNC_NAME": "said"}).sync_name == "said"
+
+
+@pytest.mark.parametrize("spelling", ["up", "link", "folder", "linked .env", "its target"])
+def test_the_file_beside_main_py_by_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelling: str) -> None:
+    """The `.env` beside main.py is known by what it is, however its path is spelt: its sync is the default one."""
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    home.mkdir()
+    elsewhere.mkdir()
+    (home / "query.sql").touch()
+    real = elsewhere / "shared.env" if spelling in ("linked .env", "its target") else home / ".env"
+    real.write_text("DB_USER=a\nDB_NAME=b\nITERABLE_API_KEY=k\n")
+    if real != home / ".env":
+        (home / ".env").symlink_to(real)
+    (elsewhere / "orders.env").symlink_to(home / ".env")
+    (tmp_path / "current").symlink_to(home)
+    monkeypatch.setattr(config, "HOME", home)
+    monkeypatch.chdir(elsewhere)
+    paths = {
+        "up": Path("../home/.env"),
+        "link": Path("orders.env"),
+        "folder": tmp_path / "current" / ".env",
+        "linked .env": home / ".env",
+        "its target": real,
+    }
+    assert load_settings(paths[spelling], {}).sync_name == "default"
 
 
 def test_no_file_is_the_default_sync() -> None:
