@@ -30,7 +30,7 @@ from sync.api.answers import (
     retry_after,
 )
 from sync.api.endpoints import BULK, EVENTS_TRACK, USERS_BULK_UPDATE, USERS_UPDATE
-from sync.api.messages import Message, encode, identity_in, who
+from sync.api.messages import Message, encode, identity_in, known, named, who
 from sync.api.network import (
     MAX_RETRY_AFTER,
     PROXY_AUTHENTICATION,
@@ -43,7 +43,7 @@ from sync.api.network import (
 from sync.api.pacing import Pacer, Ticket
 from sync.api.text import excerpt
 from sync.api.tokens import TokenMint, may_be_stale
-from sync.api.transport import Transport
+from sync.api.transport import Answer, Transport
 from sync.rows.export import export_results_to_csv
 
 __all__ = ["ApiResult", "IterableClient", "Message", "Verdict", "export_results_to_csv"]
@@ -127,32 +127,36 @@ class IterableClient:
             raise ValueError("use_jwt needs jwt_secret; it was shown once, when the key was made")
         return self.jwt_secret
 
-    def update_user(self, email: str, data_fields: Mapping[str, Any]) -> ApiResult:
-        """Create the user or update the profile's fields (POST /api/users/update); null clears a field."""
-        identity = {"email": email.strip().lower()}
-        return self._call(USERS_UPDATE, identity, {"dataFields": data_fields})
+    def update_user(
+        self, email: str | None, data_fields: Mapping[str, Any], *, user_id: str | None = None, **options: Any
+    ) -> ApiResult:
+        """Create the user or update the profile's fields (POST /api/users/update); null clears a field.
+
+        The user is named by `email`, or by `user_id`, and then `email` is None. `options` is whatever else the body
+        holds, by Iterable's names: `preferUserId`, `mergeNestedObjects`, `createNewFields` (Swagger,
+        ApiUserUpdateRequest). Raises TypeError for any other.
+        """
+        payload = {**named(email, user_id), **known(USERS_UPDATE, options), "dataFields": data_fields}
+        return self._make_request_with_retry("POST", self._url(USERS_UPDATE), payload, USERS_UPDATE)
 
     def track_event(
         self,
-        email: str,
+        email: str | None,
         event_name: str,
         data_fields: Mapping[str, Any],
         *,
-        event_id: str | None = None,
-        created_at: int | None = None,
+        user_id: str | None = None,
+        **options: Any,
     ) -> ApiResult:
-        """Track one event (POST /api/events/track).
+        """Track one event (POST /api/events/track) of the user named by `email`, or by `user_id` and None.
 
-        An event with an `event_id` that exists is updated, not added (Swagger, TrackRequest): give one, and a call may
-        be repeated. `created_at` is in Unix seconds; None: the time of arrival.
+        `options` is whatever else the body holds, by Iterable's names: `id`, `createdAt` in Unix seconds (none: the
+        time of arrival), `campaignId`, `templateId`, `createNewFields` (Swagger, TrackRequest); TypeError for any
+        other. An event with an `id` that exists is updated, not added: give one, and a call may be repeated.
         """
-        identity = {"email": email.strip().lower()}
-        rest: dict[str, Any] = {"eventName": event_name}
-        if event_id is not None:
-            rest["id"] = event_id
-        if created_at is not None:
-            rest["createdAt"] = created_at
-        return self._call(EVENTS_TRACK, identity, {**rest, "dataFields": data_fields})
+        who_and_what = {**named(email, user_id), "eventName": event_name}
+        payload = {**who_and_what, **known(EVENTS_TRACK, options), "dataFields": data_fields}
+        return self._make_request_with_retry("POST", self._url(EVENTS_TRACK), payload, EVENTS_TRACK)
 
     def send(self, endpoint: str, message: Message) -> ApiResult:
         """Send a body that is already JSON to `endpoint`, such as "users/update"."""
@@ -180,9 +184,6 @@ class IterableClient:
 
     def _url(self, endpoint: str) -> str:
         return f"{self.base_url}/api/{endpoint}"
-
-    def _call(self, endpoint: str, identity: Mapping[str, str], rest: Mapping[str, Any]) -> ApiResult:
-        return self._make_request_with_retry("POST", self._url(endpoint), {**identity, **rest}, endpoint)
 
     def _make_request_with_retry(
         self, method: str, endpoint_url: str, payload: Mapping[str, Any] | Message, endpoint_name: str
@@ -241,8 +242,9 @@ class IterableClient:
             reply = self._transport.send(method, url, headers, message.body, self.timeout)
         except (requests.RequestException, HTTPError, OSError, UnicodeError) as error:
             return no_answer(error, self._transport.surroundings), 0.0
-        answer = self._read(reply.status, reply.body, endpoint_name, method)
-        asked = retry_after(reply.retry_after, http_date(reply.date)) if reply.retry_after else 0.0
+        answer = self._handle_response(reply, endpoint_name).answer
+        wanted = reply.headers.get("Retry-After")
+        asked = retry_after(wanted, http_date(reply.headers.get("Date"))) if wanted else 0.0
         if self._pacer and ticket:
             self._tell_pacer(self._pacer, endpoint_name, ticket, answer, asked)
         if answer.verdict in SPENT and asked > MAX_RETRY_AFTER:
@@ -276,16 +278,16 @@ class IterableClient:
         logger.debug("JWT token generated successfully%s", who(Message(identity, None)))
         return token
 
-    def _handle_response(self, response: requests.Response, endpoint_name: str) -> ApiResult:
+    def _handle_response(self, response: Answer, endpoint_name: str) -> ApiResult:
         """Say what `response` means: a pair `success, data`, with verdict, reason, status and code."""
-        return ApiResult(self._read(response.status_code, response.content, endpoint_name), 1)
+        return ApiResult(self._read(response, endpoint_name), 1)
 
-    def _read(self, status: int, body: bytes, endpoint_name: str, method: str = "POST") -> ApiResponse:
-        around = self._transport.surroundings
+    def _read(self, response: Answer, endpoint_name: str) -> ApiResponse:
+        around, status, body = self._transport.surroundings, response.status_code, response.content
         if status == PROXY_AUTHENTICATION and around.proxy:
             return proxy_refuses(around)
         answer = read_answer(status, self._without_secrets(body), bulk=endpoint_name in BULK)
-        if method == "GET" and status == 200 and answer.data is not None:
+        if response.request.method == "GET" and status == 200 and answer.data is not None:
             return replace(answer, verdict=Verdict.ACCEPTED, reason="Success")
         if answer.verdict is Verdict.JWT_REFUSED and endpoint_name == EVENTS_TRACK and UNKNOWN_USER in body.lower():
             return replace(answer, verdict=Verdict.NOT_YET)

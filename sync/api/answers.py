@@ -108,6 +108,7 @@ class ApiResult(tuple[bool, dict[str, Any]]):
     JSON object, so that it was an API that spoke.
     """
 
+    answer: ApiResponse
     verdict: Verdict
     reason: str
     status: int | None
@@ -132,7 +133,7 @@ class ApiResult(tuple[bool, dict[str, Any]]):
             if error:
                 data["reason"] = answer.reason
         self = super().__new__(cls, (success, data))
-        self.verdict, self.reason = answer.verdict, answer.reason
+        self.answer, self.verdict, self.reason = answer, answer.verdict, answer.reason
         self.status, self.code, self.attempts, self.retried = answer.status, answer.code, attempts, retried
         self.understood = answer.data is not None
         return self

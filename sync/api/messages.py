@@ -6,11 +6,22 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from sync.api.endpoints import EVENTS_TRACK, USERS_UPDATE
 from sync.api.text import excerpt
 from sync.rows.depth import is_deeper
 
 DEEPEST = 500
 """How many levels a payload may have: more than any document that a row can hold, and no Python gives up before."""
+
+
+OPTIONS = {
+    USERS_UPDATE: frozenset({"preferUserId", "mergeNestedObjects", "createNewFields"}),
+    EVENTS_TRACK: frozenset({"id", "createdAt", "campaignId", "templateId", "createNewFields"}),
+}
+"""What a body may hold beside the user, the event's name and the data fields.
+
+Source: Iterable's Swagger document, ApiUserUpdateRequest and TrackRequest.
+"""
 
 
 class Message(NamedTuple):
@@ -23,12 +34,27 @@ class Message(NamedTuple):
     body: bytes | None
 
 
+def known(endpoint: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options, all of which the endpoint takes: a misspelt `id` would make an event that cannot be repeated."""
+    if unknown := options.keys() - OPTIONS[endpoint]:
+        raise TypeError(f"{endpoint} takes no {', '.join(sorted(unknown))}; it takes {', '.join(OPTIONS[endpoint])}")
+    return options
+
+
+def named(email: str | None, user_id: str | None) -> dict[str, str]:
+    """The field that names the user; raises ValueError unless there is exactly one name."""
+    if email is None and user_id is not None:
+        return {"userId": user_id}
+    if email is None or user_id is not None:
+        raise ValueError("a user is named by an address, or by a user id with None for the address")
+    return {"email": email.strip().lower()}
+
+
 def encode(payload: Mapping[str, Any]) -> Message:
     """The body of `payload` and the identity in it; raises ValueError or TypeError for what is not JSON."""
     if is_deeper(payload, DEEPEST):
         raise ValueError(f"it is nested deeper than {DEEPEST} levels")
-    text = json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
-    return Message(identity_in(payload), text.encode())
+    return Message(identity_in(payload), _written(payload).encode())
 
 
 def identity_in(payload: object) -> Mapping[str, str] | None:
@@ -42,6 +68,10 @@ def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} has no JSON form; give text or a number")
+
+
+_written = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode
+"""As payloads are written when they are built: what was parsed of them is written again letter for letter."""
 
 
 def who(message: Message) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 import requests
@@ -21,14 +21,33 @@ LONGEST_ANSWER = 32_000_000
 PART = 1_000_000
 
 
+class Answer(Protocol):
+    """What is read of an answer: `requests.Response` has it, too."""
+
+    @property
+    def status_code(self) -> int:
+        """The HTTP status."""
+
+    @property
+    def content(self) -> bytes | Any:
+        """The whole body, unpacked."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers, found in any case."""
+
+    @property
+    def request(self) -> requests.PreparedRequest:
+        """What was asked."""
+
+
 class Reply(NamedTuple):
     """An answer, read to its end."""
 
-    status: int
-    body: bytes
-    retry_after: str | None
-    date: str | None
-    """When the server says that it answered."""
+    status_code: int
+    content: bytes
+    headers: Mapping[str, str]
+    request: requests.PreparedRequest
 
 
 class TooLongError(requests.RequestException):
@@ -78,9 +97,7 @@ class Transport:
         environment = self._environment or self._look_around(url)
         deadline: Any = Deadline(timeout)  # urllib3's kind of time-out, which the stubs of `requests` do not know
         response = adapter.send(request, timeout=deadline, **environment)
-        return Reply(
-            response.status_code, _body_of(response), response.headers.get("Retry-After"), response.headers.get("Date")
-        )
+        return Reply(response.status_code, _body_of(response), response.headers, request)
 
     def _look_around(self, url: str) -> dict[str, Any]:
         """Ask the environment for proxies and certificates, and remember which of its variables named them."""

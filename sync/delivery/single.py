@@ -1,24 +1,24 @@
-"""One by one: users/update, then events/track for each event once the profile is accepted."""
+"""One by one: a user's turn is users/update, then events/track for each event once the profile is accepted."""
 
 from __future__ import annotations
 
+import json
+from typing import Any, Final
+
 from iterable_client import IterableClient
 from sync.api.answers import Verdict
-from sync.api.endpoints import EVENTS_TRACK, USERS_UPDATE
-from sync.api.messages import Message
 from sync.delivery.moves import Mover
 from sync.delivery.outcome import NOT_SENT, Reply, outcome_of, with_profile_result
 from sync.delivery.watch import Gate, Piece, Watch
-from sync.rows.identity import identity_fields
 from sync.rows.payloads import names_in
-from sync.state.owed import PayloadResult
+from sync.state.owed import OwedUser, PayloadResult
 
 EVENTS_EACH = 25
 """Events of one user that are in memory at a time."""
 
 
 class SingleSender:
-    """Makes the next request of one user; called from many threads."""
+    """Serves one user, a request at a time; called from many threads."""
 
     batch_size = 1
     events_in_batch = EVENTS_EACH
@@ -28,7 +28,7 @@ class SingleSender:
         self._mover = Mover(client, watch)
 
     def send(self, piece: Piece) -> Reply:
-        """Send the user's profile, or the oldest event; what is to follow is in the reply."""
+        """Go on with the user's turn, if the watch lets it: what is to follow is in the reply."""
         (user,) = piece.users
         reply = Reply()
         gate = self._watch.gate(piece)
@@ -38,24 +38,33 @@ class SingleSender:
             reply.outcomes.append(with_profile_result(user, NOT_SENT))
         elif user.move is not None:
             self._mover.send(piece, user.move, reply)
-        elif user.profile is not None:
-            self._send(piece, USERS_UPDATE, user.profile, reply)
         else:
-            self._send(piece, EVENTS_TRACK, user.events[0].body, reply)
+            self._next_of_turn(piece, user, reply)
         return reply
 
-    def _send(self, piece: Piece, endpoint: str, body: str, reply: Reply) -> None:
-        (user,) = piece.users
+    def _next_of_turn(self, piece: Piece, user: OwedUser, reply: Reply) -> None:
+        """A user's turn: the profile, and once that is accepted each event, oldest first."""
         began = self._watch.now()
-        result = self._client.send(endpoint, Message(identity_fields(user.identity), body.encode()))
+        if user.profile is not None:
+            result = self._client.update_user(**_arguments(user.profile))
+        else:
+            result = self._client.track_event(**_arguments(user.events[0].body))
         advice = self._watch.ended(piece, result, began)
         reply.calls.append(result)
         if result.verdict is Verdict.THROTTLED:
             reply.throttled.append(piece)
-        elif endpoint == EVENTS_TRACK:
+        elif user.profile is None:
             reply.settle_events(piece, user, [outcome_of(result)], advice)
-        elif rest := reply.settle_profile(user, _naming_both(outcome_of(result), body)):
+        elif rest := reply.settle_profile(user, _naming_both(outcome_of(result), user.profile)):
             reply.pieces.append(piece._replace(users=(rest,), tried=True))
+
+
+_PARAMETERS: Final = {"userId": "user_id", "eventName": "event_name", "dataFields": "data_fields"}
+
+
+def _arguments(body: str) -> dict[str, Any]:
+    """A stored body as the arguments of the call that sends it; it is sent letter for letter as it was stored."""
+    return {"email": None, **{_PARAMETERS.get(name, name): value for name, value in json.loads(body).items()}}
 
 
 def _naming_both(result: PayloadResult, body: str) -> PayloadResult:

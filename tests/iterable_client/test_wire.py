@@ -107,11 +107,39 @@ def test_track_event(iterable: StandIn) -> None:
     """Event name, and id and time where they are given."""
     client = client_of(iterable)
     assert client.track_event(ANN, "page_view", {"page": "pricing"})[0]
-    assert client.track_event(ANN, "page_view", {}, event_id="pv-1", created_at=int(NOW))[0]
+    assert client.track_event(ANN, "page_view", {}, id="pv-1", createdAt=int(NOW))[0]
 
     first, second = (request.json() for request in iterable.requests)
     assert first == {"email": ANN, "eventName": "page_view", "dataFields": {"page": "pricing"}}
     assert second == {"email": ANN, "eventName": "page_view", "id": "pv-1", "createdAt": NOW, "dataFields": {}}
+
+
+def test_by_user_id(iterable: StandIn) -> None:
+    """With a user id the address is None; whatever else a body holds goes along under Iterable's own name."""
+    client = client_of(iterable, api_key=iterable.api_key)
+    fields = {"address": {"city": "Berlin"}}
+    assert client.update_user(None, fields, user_id="u1", preferUserId=True, mergeNestedObjects=True)[0]
+    assert client.track_event(None, "page_view", {}, user_id="u1", id="pv-1", createdAt=int(NOW))[0]
+
+    profile, event = (request.body.decode() for request in iterable.requests)
+    assert profile == (
+        '{"userId":"u1","preferUserId":true,"mergeNestedObjects":true,"dataFields":{"address":{"city":"Berlin"}}}'
+    )
+    assert event == f'{{"userId":"u1","eventName":"page_view","id":"pv-1","createdAt":{NOW:.0f},"dataFields":{{}}}}'
+
+
+def test_names_that_no_body_has(iterable: StandIn) -> None:
+    """A misspelt keyword, no name and two names of the user are the caller's errors: nothing is sent."""
+    client = client_of(iterable)
+    with pytest.raises(TypeError, match="events/track takes no event_id"):
+        client.track_event(ANN, "page_view", {}, event_id="pv-1")
+    with pytest.raises(TypeError, match="users/update takes no id"):
+        client.update_user(ANN, {}, id="pv-1")
+    with pytest.raises(ValueError, match="named by an address, or by a user id"):
+        client.update_user(None, {})
+    with pytest.raises(ValueError, match="named by an address, or by a user id"):
+        client.track_event(ANN, "page_view", {}, user_id="u1")
+    assert iterable.requests == []
 
 
 def test_bulk(iterable: StandIn) -> None:
