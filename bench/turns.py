@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.speed import Bench, stand_in
+from main import run
 from sync.rows.columns import Row
 from sync.run.job import Job
 from sync.run.setting_values import HOME
 from sync.run.settings import load_settings
-from sync.run.steps import run
 from sync.run.summary import Summary
 from sync.sandbox.answers import Request
 from sync.sandbox.faults import Fault, Faults

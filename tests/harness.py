@@ -30,7 +30,6 @@ from sync.rows.mapping import Mapping as FieldMapping
 from sync.rows.reading import Reading
 from sync.rows.source import ResultSet, SourceError
 from sync.run import job as job_module
-from sync.run import steps as sync
 from sync.run.job import Job, make_client
 from sync.run.settings import Settings, load_settings
 from sync.run.summary import Summary
@@ -163,7 +162,7 @@ class World:
         self.waits: list[float] = []
         self.environ = {**environment(folder), "ITERABLE_API_BASE_URL": "https://api.iterable.com", **environ}
         self._make_client = make_client
-        monkeypatch.setattr(sync, "make_client", self.client)
+        monkeypatch.setattr(main, "make_client", self.client)
         monkeypatch.setattr(job_module, "connect", lambda _params: self.source())
 
     @property
@@ -192,7 +191,7 @@ class World:
     def run(self, **switches: Any) -> Summary:
         """One run; `sent` is about this one."""
         self.iterable.requests.clear()
-        return sync.run(Job(self.settings, source=self.source, source_name="memory://rows", **switches))
+        return main.run(Job(self.settings, source=self.source, source_name="memory://rows", **switches))
 
     def main(self, *flags: str) -> int:
         """One run by the command line."""

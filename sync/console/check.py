@@ -63,7 +63,7 @@ def check(job: Job, problems: tuple[str, ...] = ()) -> int:
     for finding in findings(job, problems):
         wrong += finding.verdict == "WRONG"
         print(f"{finding.verdict:5}  {finding.what:12} {clean(finding.sentence)}", flush=True)
-    print(f"{wrong} to mend" if wrong else "all is well: python3 main.py --dry-run shows what would be sent")
+    print(f"{wrong} to fix" if wrong else "all is well: python3 main.py --dry-run shows what would be sent")
     return ExitCode.STOPPED if wrong else ExitCode.DONE
 
 

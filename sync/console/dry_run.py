@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -21,8 +20,7 @@ from sync.rows.identity import address_of
 from sync.run.errors import exit_of
 from sync.run.exit_codes import ExitCode
 from sync.run.job import Job
-from sync.run.record import OnRecord
-from sync.run.steps import load_rows
+from sync.run.loading import Loading
 from sync.state.file import StateCopy
 from sync.state.outbox import Outbox
 from sync.state.owed import OwedUser, Plan
@@ -38,15 +36,16 @@ def dry_run(job: Job, out: TextIO | None = None) -> int:
     settings = job.settings
     try:
         with _warnings_on_screen(), closing(StateCopy(settings.state_file)) as state:
-            on_record = OnRecord(job, state)
-            outbox = Outbox(state, on_record.record.id, on_record.policy(), int(time.time() // 86400))
-            rows = load_rows(job, outbox, on_record)
+            loading = Loading(job, state)
+            with closing(job.connect()) as database:
+                loading.load(database)
+            outbox = loading.outbox
             with job.comparing():
-                plan = outbox.plan(on_record.put)
+                plan = outbox.plan(loading.on_record.put)
             made = _print(_requests(outbox, bulk=settings.iterable_bulk), out or _standard_output())
-            _print_counts(job, rows, plan, outbox, made)
-    except BrokenPipeError:
-        raise
+            _print_counts(job, loading.rows, plan, outbox, made)
+    except BrokenPipeError:  # `| head` has what it wants
+        return ExitCode.DONE
     except Exception as error:
         code, sentence = exit_of(error)
         print(sentence, file=sys.stderr)

@@ -6,8 +6,18 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
+from sync.console.options import Options
 from sync.run.log import LAST_LINE
+
+
+def watched_by(options: Options) -> dict[str, Any]:
+    """What of a run somebody watches: at a terminal all of it, of a demo at least the log's lines."""
+    terminal = sys.stderr.isatty()
+    screen = ScreenHandler() if terminal or (options.demo and not options.json) else None
+    bars = {"reading": rows_read, "comparing": comparison, "progress": progress_bar} if terminal else {}
+    return {"screen": screen, **bars}
 
 
 class ScreenHandler(logging.Handler):

@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping, Sequence
 
 from sync.run.exit_codes import ExitCode
+from sync.run.job import Job
 from sync.run.summary import OUTCOMES, Summary, pairs
 from sync.state.file import RunRecord
 from sync.state.owed import Counts
+
+
+def print_summary(summary: Summary, job: Job, *, as_json: bool) -> None:
+    """Tell a person at a terminal everything, cron only what went wrong, a program one JSON object."""
+    log_file = str(job.settings.log_file)
+    if as_json:
+        print(json.dumps(summary.as_json()))
+    if job.screen and not as_json:
+        print(for_a_person(summary, log_file))
+    elif summary.exit_code and not job.screen:
+        print(for_cron(summary, log_file), file=sys.stderr)
+
+
+def print_problems(problems: Sequence[str]) -> None:
+    """List every problem of the settings; nothing was connected or written."""
+    print(f"The settings cannot be used ({len(problems)} to fix):", file=sys.stderr)
+    for problem in problems:
+        print(f"  - {problem}", file=sys.stderr)
+
+
+def print_unexpected(error: Exception) -> None:
+    """Tell of a bug outside a run, in one line."""
+    print(f"unexpected {type(error).__name__}: {error}", file=sys.stderr)
 
 
 def for_a_person(summary: Summary, log_file: str) -> str:

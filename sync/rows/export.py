@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import filecmp
 import logging
 import os
 import re
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
-from errno import ENOENT
-from itertools import count
+from errno import EEXIST, ENOENT
+from itertools import chain, count, islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TextIO
+from typing import Any, Final, Self
 
 from sync.rows.cells import are_harmless, cell, defused
 from sync.rows.columns import Column
+from sync.rows.source import ResultSet
 
 logger = logging.getLogger("csv_export")
 
@@ -44,29 +46,56 @@ SAMPLE_COLUMNS: Final = (
 
 EXPORT_STEM: Final = "query_results"
 _PART_SUFFIX: Final = ".part"
+_STAMP: Final = r"_\d{8}_\d{6}(_\d+)?\.csv"
+
+Inode = tuple[int, int]
+"""A file's device and number there."""
+
+
+class ExportError(OSError):
+    """A CSV cannot be written; one sentence that says which, why, and what to do."""
 
 
 def export_results_to_csv(user_records: Iterable[Mapping[str, Any]], filename: str | None = None) -> str:
-    """Write any iterable of rows to a CSV file and return its path; without a name, a new one in this folder.
+    """Write rows to a CSV file and return its path; without a name, a new one in this folder.
 
-    The header is the iterable's attribute `columns` (names, or columns of a query) where it has one, else the
-    keys of the first row.
+    The rows are those of a query, or any iterable of dicts. The header is the iterable's attribute `columns` (names,
+    or columns of a query) where it has one, else the keys of the first row. Raises ExportError when the file cannot be
+    written, ValueError for a row with other keys than the header.
     """
-    rows = iter(user_records)
-    first = next(rows, None)
-    columns: Sequence[str | Column] | None = getattr(user_records, "columns", None)
-    if columns is None:
-        columns = SAMPLE_COLUMNS if first is None else tuple(first)
-    export = CsvExport(filename, columns) if filename else NewCsvExport(timestamped_name(datetime.now()), columns)
-    with export:
-        if first is not None:
-            export.write(first)
-        for row in rows:
-            export.write(row)
-    return filename or str(export.path)
+    if isinstance(user_records, ResultSet):
+        columns, values = _names(user_records.columns), user_records.values()
+    else:
+        rows = iter(user_records)
+        first = list(islice(rows, 1))
+        columns = _names(getattr(user_records, "columns", None) or (first[0] if first else SAMPLE_COLUMNS))
+        values = _values_of(chain(first, rows), columns, filename)
+    with CsvExport(filename or timestamped_name(datetime.now()), columns) as export:
+        while some := list(islice(values, 100)):
+            export.write_all(some)
+    return filename if filename and Path(filename) == export.path else str(export.path)
 
 
-def export_rejected(source: CsvExport, refused: Iterable[tuple[int, str]], target: Path) -> int:
+def _names(columns: Iterable[str | Column]) -> tuple[str, ...]:
+    return tuple(column.name if isinstance(column, Column) else column for column in columns)
+
+
+def _values_of(
+    rows: Iterable[Mapping[str, Any]], names: Sequence[str], filename: str | None
+) -> Iterator[Sequence[Any]]:
+    """The values of each row in the order of the header; its keys are those of the header, in any order."""
+    for number, row in enumerate(rows, start=1):
+        if row.keys() != set(names):
+            missing = ", ".join(name for name in names if name not in row) or "none"
+            unknown = ", ".join(str(name) for name in row if name not in names) or "none"
+            raise ValueError(
+                f"row {number} has other columns than the header of {filename or 'the CSV'}: "
+                f"missing {missing}; unexpected {unknown}"
+            )
+        yield [row[name] for name in names]
+
+
+def export_rejected(source: Path, inode: Inode, refused: Iterable[tuple[int, str]], target: Path) -> int:
     """Write the rows of the export `source` that were refused to `target`, each with the reason; return how many.
 
     `refused` gives row numbers from 1 in rising order. No file is made when there are none. The rows are read back
@@ -77,13 +106,15 @@ def export_rejected(source: CsvExport, refused: Iterable[tuple[int, str]], targe
     if not number:
         return 0
     csv.field_size_limit(sys.maxsize)
-    with source.open() as file:
+    with source.open(encoding="utf-8", newline="") as file:
+        if _inode(os.fstat(file.fileno())) != inode:
+            raise FileNotFoundError(ENOENT, "another file took the place of this export", str(source))
         rows = csv.reader(file)
         header = [*next(rows), "rejected_reason"]
         with CsvExport(target, header, announce=False) as export:
             for position, cells in enumerate(rows, start=1):
                 if position == number:
-                    export.write(dict(zip(header, [*cells, reason], strict=True)))
+                    export.write_all([[*cells, reason]])
                     number, reason = next(waiting, (0, ""))
     return export.count
 
@@ -107,28 +138,40 @@ def _numbered(path: Path) -> Iterator[Path]:
 def prune(folder: str | os.PathLike[str], keep: int, stem: str = EXPORT_STEM) -> list[Path]:
     """Remove the oldest exports beyond `keep` (0 keeps all) and what crashed runs left; return what was removed.
 
-    Those whose names are `stem` and a time stamp: `query_results_orders_eu_...` is no export of `orders`.
+    The newest takes the place of the one before if they are the same byte for byte: quiet days push out no changes.
+    Only names that are `stem` and a time stamp count: `query_results_orders_eu_...` is no export of `orders`.
 
     Raises OSError for the last of those that cannot be removed, when all others are.
     """
-    name = re.compile(re.escape(stem) + r"_\d{8}_\d{6}(_\d+)?\.csv")
+    name = re.compile(re.escape(stem) + _STAMP)
     exports = sorted((path for path in _regular_files(folder, "*.csv") if name.fullmatch(path.name)), key=_age)
-    surplus = exports[:-keep] if keep > 0 else []
     parts = [path for path in _regular_files(folder, f".*{_PART_SUFFIX}") if name.match(path.name[1:])]
     removed: list[Path] = []
     failure: OSError | None = None
-    for path in surplus + parts:
+    for path, remove in [
+        *((path, _remove) for path in _surplus(exports, keep)),
+        *((path, _removed_if_abandoned) for path in parts),
+    ]:
         try:
-            if path in surplus:
-                path.unlink(missing_ok=True)
-            elif not _removed_if_abandoned(path):
-                continue
-            removed.append(path)
+            removed += [path] if remove(path) else []
         except OSError as error:
             failure = error
     if failure:
         raise failure
     return removed
+
+
+def _surplus(exports: Sequence[Path], keep: int) -> list[Path]:
+    """The one before the last if the last is its twin, and the oldest beyond `keep`."""
+    if keep == 0:
+        return []
+    twins = exports[-2:-1] if exports[1:] and filecmp.cmp(exports[-2], exports[-1], shallow=False) else []
+    return [*twins, *[path for path in exports if path not in twins][:-keep]]
+
+
+def _remove(path: Path) -> bool:
+    path.unlink(missing_ok=True)
+    return True
 
 
 def _regular_files(folder: str | os.PathLike[str], pattern: str) -> Iterator[Path]:
@@ -158,28 +201,41 @@ class CsvExport:
     """A CSV file being written: `with CsvExport(path, columns) as export: export.write(row)`.
 
     Leaving the block puts the file in its place, over an older one of that name; leaving it by an exception
-    leaves nothing behind.
+    leaves nothing behind. A name with a time stamp belongs to one export alone: where it was taken meanwhile, by
+    another run, `path` gets a number. Raises ExportError when the file cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], columns: Sequence[str | Column], *, announce: bool = True) -> None:
+    def __init__(self, path: str | os.PathLike[str], columns: Iterable[str | Column], *, announce: bool = True) -> None:
         self._announce = announce
         self.path = Path(path)
         self.count = 0
-        self._columns = tuple(column.name if isinstance(column, Column) else column for column in columns)
+        self._columns = _names(columns)
 
     def __enter__(self) -> Self:
-        if self.path.exists() and not self.path.is_file():
-            raise FileExistsError(f"{self.path} exists and is not a file: choose another name for the CSV")
-        self._part, handle = self._new_part()
-        # Text from the database may hold half a surrogate pair, which UTF-8 has no bytes for.
-        self._file = open(handle, "w", encoding="utf-8", errors="backslashreplace", newline="")  # noqa: PTH123
-        try:
-            self._writer = csv.writer(self._file)
-            self._writer.writerow([defused(name) for name in self._columns])
-        except BaseException:
-            self._discard()
-            raise
+        with self._told():
+            if self.path.exists() and not self.path.is_file():
+                raise FileExistsError(EEXIST, "it exists and is not a file")
+            self._part, handle = self._new_part()
+            # Text from the database may hold half a surrogate pair, which UTF-8 has no bytes for.
+            self._file = open(handle, "w", encoding="utf-8", errors="backslashreplace", newline="")  # noqa: PTH123
+            try:
+                self._writer = csv.writer(self._file)
+                self._writer.writerow([defused(name) for name in self._columns])
+            except BaseException:
+                self._discard()
+                raise
         return self
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn what the system says into a sentence that names the file and the remedy."""
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ExportError(
+                f"the CSV {self.path} cannot be written ({reason}); free space, or set CSV_DIR"
+            ) from error
 
     def _new_part(self) -> tuple[Path, int]:
         """A file of mode 0600 beside the place, locked, so that nobody takes it for abandoned."""
@@ -191,28 +247,11 @@ class CsvExport:
                 return Path(part), handle
             os.close(handle)
 
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Write one row; its keys are those of the header, in any order."""
-        try:
-            values = [row[name] for name in self._columns]
-        except KeyError:
-            raise ValueError(self._misfit(row)) from None
-        if len(row) != len(values):
-            raise ValueError(self._misfit(row))
-        self.write_all([values])
-
     def write_all(self, rows: Sequence[Sequence[Any]]) -> None:
         """Write some rows, whose values are in the order of the header."""
-        self._writer.writerows(rows if are_harmless(rows) else (list(map(cell, values)) for values in rows))
+        with self._told():
+            self._writer.writerows(rows if are_harmless(rows) else (list(map(cell, values)) for values in rows))
         self.count += len(rows)
-
-    def _misfit(self, row: Mapping[str, Any]) -> str:
-        missing = [name for name in self._columns if name not in row]
-        unknown = [str(name) for name in row if name not in self._columns]
-        return (
-            f"row {self.count + 1} has other columns than the header of {self.path}: "
-            f"missing {', '.join(missing) or 'none'}; unexpected {', '.join(unknown) or 'none'}"
-        )
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -221,11 +260,11 @@ class CsvExport:
             self._discard()
             return
         try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._inode = _inode(self._file.fileno())
-            self._take_place()
-            self._file.close()
+            with self._told():
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                self._take_place()
+                self._file.close()
         except BaseException:
             self._discard()
             raise
@@ -234,31 +273,19 @@ class CsvExport:
             logger.info("Exported %d records to CSV: %s", self.count, self.path)
 
     def _take_place(self) -> None:
-        self._part.replace(self.path)
-
-    def open(self) -> TextIO:
-        """Read what was written; raises OSError when there is another file in its place."""
-        file = self.path.open(encoding="utf-8", newline="")
-        if _inode(file.fileno()) != self._inode:
-            file.close()
-            raise FileNotFoundError(ENOENT, "another file took the place of this export", str(self.path))
-        return file
-
-    def _discard(self) -> None:
-        with suppress(OSError):  # a full disk: what is still buffered cannot be written, and need not be
-            self._file.close()
-        self._part.unlink(missing_ok=True)
-
-
-class NewCsvExport(CsvExport):
-    """A CSV file that replaces none: if its name was taken meanwhile, by another run, `path` gets a number."""
-
-    def _take_place(self) -> None:
+        if not re.search(f"{_STAMP}$", self.path.name):
+            self._part.replace(self.path)
+            return
         for path in _numbered(self.path):
             with suppress(FileExistsError):
                 _move_to_free_name(self._part, path)
                 self.path = path
                 return
+
+    def _discard(self) -> None:
+        with suppress(OSError):  # a full disk: what is still buffered cannot be written, and need not be
+            self._file.close()
+        self._part.unlink(missing_ok=True)
 
 
 def _move_to_free_name(part: Path, path: Path) -> None:
@@ -274,9 +301,12 @@ def _move_to_free_name(part: Path, path: Path) -> None:
         part.unlink()
 
 
-def _inode(descriptor: int) -> tuple[int, int]:
-    """What tells a file from every other, whatever its name."""
-    status = os.fstat(descriptor)
+def inode_of(path: Path) -> Inode:
+    """What tells a file from every other, whatever its name; raises OSError."""
+    return _inode(path.stat())
+
+
+def _inode(status: os.stat_result) -> Inode:
     return status.st_dev, status.st_ino
 
 

@@ -29,6 +29,7 @@ class ResultSet:
         release: Callable[[], None],
     ) -> None:
         self.columns = tuple(columns)
+        self._parameters = parameters
         self.uses_since = bool(parameters)
         """Whether the query looks at `:since` or `:since_local`; without, it is not a window in time."""
         self._rows = rows
@@ -45,6 +46,10 @@ class ResultSet:
             yield from self._rows
         finally:
             self.close()
+
+    def passed_through(self, step: Callable[[Iterator[Sequence[Any]]], Iterator[Sequence[Any]]]) -> ResultSet:
+        """The same result, whose rows pass through `step` as they are read."""
+        return ResultSet(self.columns, step(self.values()), parameters=self._parameters, release=self._release)
 
     def __enter__(self) -> ResultSet:
         return self

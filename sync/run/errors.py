@@ -5,6 +5,7 @@ from __future__ import annotations
 from errno import ENOLCK, ENOSYS, ENOTSUP, EOPNOTSUPP
 
 from sync.delivery.workers import NoThreadError
+from sync.rows.export import ExportError
 from sync.rows.source import SourceError
 from sync.run.env_file import UnreadableError
 from sync.run.exit_codes import ExitCode
@@ -21,15 +22,15 @@ UNEXPECTED = "unexpected"
 _NO_LOCKS = frozenset({ENOLCK, ENOTSUP, EOPNOTSUPP, ENOSYS})
 
 
-class ExportError(Exception):
-    """The CSV cannot be written."""
+class LogError(Exception):
+    """The log cannot be written."""
 
 
 _CODES: tuple[tuple[tuple[type[BaseException], ...], ExitCode], ...] = (
     ((KeyboardInterrupt,), ExitCode.INTERRUPTED),
     ((LockedError,), ExitCode.LOCKED),
     ((ColumnsError, RefusedError, UnreadableError), ExitCode.USAGE),
-    ((SourceError, StateError, ExportError, NoThreadError, OSError), ExitCode.STOPPED),
+    ((SourceError, StateError, LogError, NoThreadError, OSError), ExitCode.STOPPED),
 )
 """Which error ends a run with which exit code; whatever is not here was foreseen by nobody, and stops it too."""
 
@@ -47,7 +48,7 @@ def exit_of(error: BaseException) -> tuple[int, str]:
 def _sentence(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted by SIGINT"
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and not isinstance(error, ExportError):
         return f"{error.filename or 'a file'}: {error.strerror or error}; {_remedy(error)}"
     return str(error)
 

@@ -14,8 +14,7 @@ from iterable_client import IterableClient
 from sync.api.endpoints import EVENTS_TRACK, USERS_UPDATE, USERS_UPDATE_EMAIL
 from sync.api.pacing import DOCUMENTED_CEILINGS, UNSTATED_CEILING, Pacer
 from sync.delivery.stop import Stop
-from sync.rows.columns import Column
-from sync.rows.export import EXPORT_STEM, CsvExport, NewCsvExport, timestamped_name
+from sync.rows.export import EXPORT_STEM, timestamped_name
 from sync.rows.mapping import Mapping, mapping_problems
 from sync.rows.source import ResultSet, Source
 from sync.run.env_file import DEFAULT_SYNC, read_text
@@ -176,8 +175,3 @@ def csv_path(job: Job) -> Path:
 def export_stem(sync_name: str) -> str:
     """How the names of a sync's exports begin; those of the default sync have no name in them."""
     return EXPORT_STEM if sync_name == DEFAULT_SYNC else f"{EXPORT_STEM}_{sync_name}"
-
-
-def new_export(job: Job, columns: Sequence[Column]) -> CsvExport:
-    """This run's export: under the name that was given, or under one that no other run has."""
-    return (CsvExport if job.csv else NewCsvExport)(csv_path(job), columns)

@@ -15,11 +15,16 @@ from typing import TextIO
 _kept: list[str] = []
 
 
+def keep_warnings() -> None:
+    """Keep what is warned of from here on, as while libraries are loaded."""
+    warnings.showwarning = _keep
+
+
 @contextmanager
 def kept_warnings() -> Iterator[None]:
     """Keep what is warned of inside the block; what no log took by its end is printed."""
     before = warnings.showwarning
-    warnings.showwarning = _keep
+    keep_warnings()
     try:
         yield
     finally:

@@ -45,9 +45,9 @@ class OnRecord:
         known = self._before.event_key
         return tuple(known) if sorted(known) == sorted(event_key) else tuple(sorted(event_key))
 
-    def policy(self) -> Policy:
+    def policy(self, *, keep_bodies: bool) -> Policy:
         """The job's, with what the record adds."""
-        return replace(self._job.policy(), address_ids=self.address_ids)
+        return replace(self._job.policy(), address_ids=self.address_ids, keep_bodies=keep_bodies)
 
     def check(self, columns: Sequence[Column]) -> None:
         """Hold the columns of the result against the record: raises RefusedError when events would get other ids."""

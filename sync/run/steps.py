@@ -1,14 +1,14 @@
-"""One run, from the lock to the last log line: the order of the steps and what an error means for the run."""
+"""The steps of a run, and what holds around them; `main.run` says in which order they are taken."""
 
 from __future__ import annotations
 
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime
-from itertools import islice
+from pathlib import Path
 
 from iterable_client import IterableClient
 from sync.delivery.dispatcher import Dispatcher
@@ -18,27 +18,24 @@ from sync.delivery.stop import Stop
 from sync.delivery.tally import Tally
 from sync.delivery.watch import Watch
 from sync.delivery.workers import Sender
-from sync.rows.columns import Values
-from sync.rows.export import EXPORT_STEM, CsvExport, export_rejected, prune
-from sync.rows.reading import Reading
-from sync.rows.source import ResultSet
+from sync.rows.export import EXPORT_STEM, export_rejected, inode_of, prune
+from sync.rows.source import ResultSet, Source
 from sync.run.announcement import announce
 from sync.run.env_file import DEFAULT_SYNC
-from sync.run.errors import UNEXPECTED, ExportError, exit_of
+from sync.run.errors import UNEXPECTED, LogError, exit_of
 from sync.run.exit_codes import ExitCode
-from sync.run.job import Job, csv_folder, export_stem, make_client, new_export
+from sync.run.job import Job, csv_folder, export_stem
 from sync.run.library_warnings import take_warnings
 from sync.run.limits import affordable
+from sync.run.loading import Loading
 from sync.run.lock import RunLock, lock_path
 from sync.run.log import LAST_LINE, LineFormatter, add_handler, rotate_when_large, start_logging, stop_logging, unmasked
 from sync.run.metrics import sync_name, write_metrics
-from sync.run.record import OnRecord
 from sync.run.settings import Settings
 from sync.run.signals import Interrupted, Interruption, describe
 from sync.run.summary import Summary
 from sync.state.figures import note_debts
 from sync.state.file import State, StateError
-from sync.state.outbox import Outbox
 from sync.state.owed import Plan
 
 logger = logging.getLogger("main")
@@ -48,18 +45,160 @@ BULK_WORKERS = 6
 jobs are what memory is needed for."""
 
 
-def run(job: Job) -> Summary:
-    """Do one run and say what it did; never raises for anything that can go wrong in it."""
-    settings = job.settings
-    run_id = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    summary = Summary(
-        run_id, settings.sync_name, "jwt" if settings.use_jwt_auth else "api_key", retry_configuration(settings)
-    )
-    began = time.monotonic()
-    lock = RunLock(lock_path(settings.state_file, settings.sync_name if settings.sync_name != DEFAULT_SYNC else ""))
-    with _errors_into(summary), _logging(job, summary, began), lock:
-        _locked_run(job, summary, began)
-    return summary
+class Run:
+    """One run of a job: what its steps share. What it did, and what went wrong in it, is in `summary`."""
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.settings = job, job.settings
+        run_id = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        auth = "jwt" if self.settings.use_jwt_auth else "api_key"
+        self.summary = Summary(run_id, self.settings.sync_name, auth, retry_configuration(self.settings))
+        self.stop = Stop()
+        self._interruption = Interruption(self.stop)
+        self._began = time.monotonic()
+
+    # -- around the steps
+
+    @contextmanager
+    def accounted_for(self) -> Iterator[None]:
+        """Whatever goes wrong inside becomes the exit code and the reason; nothing is raised."""
+        with _errors_into(self.summary):
+            yield
+
+    @contextmanager
+    def logged(self) -> Iterator[None]:
+        """The first line of a run names both ends, the last one counts, also when the run failed."""
+        settings, secrets = self.settings, self.settings.secrets()
+        try:
+            formatter = LineFormatter(self.summary.run_id, secrets.values())
+            file = start_logging(settings.log_file, settings.log_level, formatter)
+        except OSError as error:
+            told = f"the log {settings.log_file} cannot be written ({error.strerror}); check LOG_FILE"
+            raise self._without_log(told) from error
+        if self.job.screen:
+            add_handler(self.job.screen, LineFormatter("", secrets.values()))
+        try:
+            logger.info(
+                "Run started: from %s to %s, query %s sync=%s",
+                self.job.describe_source(),
+                settings.iterable_api_base_url,
+                settings.query_file.name,
+                settings.sync_name,
+            )
+            for sentence in [*unmasked(secrets), *take_warnings()]:
+                logger.warning(sentence)
+            with _errors_into(self.summary):
+                yield
+            for sentence in take_warnings():
+                logger.warning(sentence)
+            self.summary.seconds = time.monotonic() - self._began
+            self._write_metrics()
+            level = logging.INFO if self.summary.exit_code == ExitCode.DONE else logging.ERROR
+            logger.log(level, LAST_LINE, self.summary.log_line())
+        finally:
+            stop_logging()
+        if file.failure:
+            raise self._without_log(f"the log {settings.log_file} could not be written ({file.failure}); free space")
+
+    def _without_log(self, told: str) -> LogError:
+        """The error of a run that has no log, or not all of it: the metrics tell of it, too."""
+        error = LogError(told)
+        self.summary.exit_code, self.summary.stopped_because = exit_of(error)
+        self._write_metrics()
+        return error
+
+    def _write_metrics(self) -> None:
+        """Tell a machine that watches; a run that met a lock leaves that to the one that holds it."""
+        if self.summary.exit_code != ExitCode.LOCKED:
+            write_metrics(self.settings, self.summary, time.time(), trial=not self.job.policy().whole_window)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Inside, no other run of this sync is under way; the state knows of this one, and signals are heard."""
+        settings, summary, interruption = self.settings, self.summary, self._interruption
+        with RunLock(lock_path(settings.state_file, settings.sync_name if settings.sync_name != DEFAULT_SYNC else "")):
+            rotate_when_large()
+            with closing(open_state(self.job, self.stop)) as self._state:
+                self._state.hear_signals()
+                self._state.begin_run(summary.run_id, f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}", summary.sync)
+                with interruption.listening():
+                    with _errors_into(summary):
+                        yield
+                    if interruption.signum:  # whatever else it broke, the signal is what happened
+                        summary.exit_code = 128 + interruption.signum
+                        summary.stopped_because = describe(interruption.signum)
+                    with interruption.delivering():
+                        self._end()
+
+    def _end(self) -> None:
+        """Put on record how the run ended, and since when what is owed is owed."""
+        interrupted = bool(self._interruption.signum)
+        self.summary.seconds = time.monotonic() - self._began
+        with _only_warned("the run is not on record") if interrupted else nullcontext():
+            self._state.end_run(self.summary.run_id, self.summary.as_json())
+        if not interrupted:  # after a signal there is no time for what the next run can do
+            with _only_warned("the state takes more of the disk than it needs"):
+                self._state.give_back_space()
+        with _only_warned("it is not on record since when what is owed"):
+            name, planned = sync_name(self.settings), self.summary.planned
+            self.summary.figures = note_debts(self._state, name, time.time(), planned=planned)
+
+    # -- the steps
+
+    def query(self, database: Source) -> ResultSet:
+        """Run the query; its rows pass through the state as they are read, which says what of them is owed."""
+        logger.info("Connected to %s: %s", database.description, database.server)
+        self._loading = Loading(self.job, self._state)
+        return self._loading.query(database)
+
+    def plan(self) -> None:
+        """Compare all rows with the state: from here on it is known who is owed what."""
+        self.summary.rows, outbox = self._loading.rows, self._loading.outbox
+        self._export = inode_of(Path(str(self.summary.csv)))
+        with self.job.comparing():
+            self._plan = outbox.plan(self._loading.on_record.put)
+        self.summary.planned = True
+
+    def deliver(self, client: IterableClient) -> None:
+        """Send what is owed: for each user `client.update_user`, then `client.track_event` for each event."""
+        outbox, summary = self._loading.outbox, self.summary
+        with self._interruption.delivering():
+            announce(self._plan, outbox, self.job, summary)
+            self._dispatch(client, self._plan)
+            with _only_warned("the rejected rows are not in a file of their own"):
+                self._write_rejected()
+            if self.stop.deadline is None:  # after a signal there is no time for what the next run can do
+                with _only_warned("the next run has more to do"):
+                    outbox.remember()
+            stem = export_stem(self.settings.sync_name)
+            for each in (stem, rejected_name(stem)):
+                with _only_warned("old exports are still there"):
+                    prune(csv_folder(self.settings), self.settings.csv_keep, each)
+        summary.exit_code = _exit_code(summary)
+
+    def _dispatch(self, client: IterableClient, plan: Plan) -> None:
+        outbox, stop = self._loading.outbox, self.stop
+        watch = Watch(StopRules(outbox.stops_in_a_row()), stop)
+        sender, workers = _sender(self.settings, client, watch)
+        with self.job.progress(plan.owed_users + plan.leavers) as progress:
+            settle_seconds = self.settings.move_settle_seconds
+            dispatcher = Dispatcher(
+                sender, outbox, stop, watch, workers=workers, settle_seconds=settle_seconds, progress=progress
+            )
+            try:
+                dispatcher.run(plan)
+            finally:
+                _take_over(dispatcher.tally, self.summary)
+        if watch.stopped_by_rule or not stop.is_set():
+            outbox.record_end(stopped_by_rule=watch.stopped_by_rule)
+
+    def _write_rejected(self) -> None:
+        """Give the person who will correct them the rows that were rejected, with the reasons."""
+        path = Path(str(self.summary.csv))
+        refused = path.with_name(rejected_name(path.name))
+        if export_rejected(path, self._export, self._loading.outbox.refused_lines(), refused):
+            self.summary.rejected_csv = str(refused)
+            logger.warning("Rejected rows written to %s", refused)
 
 
 def retry_configuration(settings: Settings) -> dict[str, float]:
@@ -70,51 +209,6 @@ def retry_configuration(settings: Settings) -> dict[str, float]:
         "backoff_factor": settings.backoff_factor,
         "request_timeout": settings.request_timeout,
     }
-
-
-@contextmanager
-def _logging(job: Job, summary: Summary, began: float) -> Iterator[None]:
-    """The first line of a run names both ends, the last one counts, also when the run failed."""
-    settings = job.settings
-    secrets = settings.secrets()
-    try:
-        file = start_logging(settings.log_file, settings.log_level, LineFormatter(summary.run_id, secrets.values()))
-    except OSError as error:
-        told = f"the log {settings.log_file} cannot be written ({error.strerror}); check LOG_FILE"
-        raise _without_log(job, summary, told) from error
-    if job.screen:
-        add_handler(job.screen, LineFormatter("", secrets.values()))
-    try:
-        logger.info(
-            "Run started: from %s to %s, query %s sync=%s",
-            job.describe_source(),
-            settings.iterable_api_base_url,
-            settings.query_file.name,
-            settings.sync_name,
-        )
-        for sentence in [*unmasked(secrets), *take_warnings()]:
-            logger.warning(sentence)
-        with _errors_into(summary):
-            yield
-        for sentence in take_warnings():
-            logger.warning(sentence)
-        summary.seconds = time.monotonic() - began
-        _metrics(job, summary)
-        level = logging.INFO if summary.exit_code == ExitCode.DONE else logging.ERROR
-        logger.log(level, LAST_LINE, summary.log_line())
-    finally:
-        stop_logging()
-    if file.failure:
-        told = f"the log {settings.log_file} could not be written ({file.failure}); free space"
-        raise _without_log(job, summary, told)
-
-
-def _without_log(job: Job, summary: Summary, told: str) -> ExportError:
-    """The error of a run that has no log, or not all of it: the metrics tell of it, too."""
-    error = ExportError(told)
-    summary.exit_code, summary.stopped_because = exit_of(error)
-    _metrics(job, summary)
-    return error
 
 
 @contextmanager
@@ -130,70 +224,11 @@ def _errors_into(summary: Summary) -> Iterator[None]:
             summary.stopped_because += "; the log has the traceback"
 
 
-def _locked_run(job: Job, summary: Summary, began: float) -> None:
-    """Everything that only one run of a sync at a time may do."""
-    stop = Stop()
-    rotate_when_large()
-    with closing(open_state(job, stop)) as state:
-        interruption = Interruption(stop)
-        state.hear_signals()
-        state.begin_run(summary.run_id, f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}", summary.sync)
-        with interruption.listening():
-            with _errors_into(summary):
-                _take_steps(job, state, summary, stop, interruption)
-            if interruption.signum:  # whatever else it broke, the signal is what happened
-                summary.exit_code = 128 + interruption.signum
-                summary.stopped_because = describe(interruption.signum)
-            summary.seconds = time.monotonic() - began
-            with interruption.delivering():
-                _end_run(state, summary, interrupted=bool(interruption.signum))
-                with _only_warned("it is not on record since when what is owed"):
-                    summary.figures = note_debts(state, sync_name(job.settings), time.time(), planned=summary.planned)
-
-
 def open_state(job: Job, stop: Stop) -> State:
     """The state, brought up to date under the lock of the default sync, which version 1.0.0 knows too."""
     settings = job.settings
     alone = nullcontext if settings.sync_name == DEFAULT_SYNC else lambda: RunLock(lock_path(settings.state_file))
     return State(settings.state_file, alone, lambda: stop.deadline is not None and time.monotonic() > stop.deadline)
-
-
-def _metrics(job: Job, summary: Summary) -> None:
-    """Tell a machine that watches; a run that met a lock leaves that to the one that holds it."""
-    if summary.exit_code != ExitCode.LOCKED:
-        write_metrics(job.settings, summary, time.time(), trial=not job.policy().whole_window)
-
-
-def _end_run(state: State, summary: Summary, *, interrupted: bool) -> None:
-    with _only_warned("the run is not on record") if interrupted else nullcontext():
-        state.end_run(summary.run_id, summary.as_json())
-    if not interrupted:  # after a signal there is no time for what the next run can do
-        with _only_warned("the state takes more of the disk than it needs"):
-            state.give_back_space()
-
-
-def _take_steps(job: Job, state: State, summary: Summary, stop: Stop, interruption: Interruption) -> None:
-    """Rows, debts, delivery, and what is left to say; the summary is told once it is known who is owed what."""
-    settings = job.settings
-    on_record = OnRecord(job, state)
-    outbox = Outbox(state, on_record.record.id, on_record.policy(), int(time.time() // 86400))
-    export = export_rows(job, outbox, on_record)
-    summary.rows, summary.csv = export.count, str(export.path)
-    with job.comparing():
-        plan = outbox.plan(on_record.put)
-    summary.planned = True
-    with interruption.delivering():
-        announce(plan, outbox, job, summary)
-        _deliver(job, outbox, plan, summary, stop)
-        with _only_warned("the rejected rows are not in a file of their own"):
-            _write_rejected(export, outbox, summary)
-        if stop.deadline is None:  # after a signal there is no time for what the next run can do
-            with _only_warned("the next run has more to do"):
-                outbox.remember()
-        for stem in (export_stem(settings.sync_name), rejected_name(export_stem(settings.sync_name))):
-            with _only_warned("old exports are still there"):
-                prune(csv_folder(settings), settings.csv_keep, stem)
-    summary.exit_code = _exit_code(summary)
 
 
 @contextmanager
@@ -203,68 +238,6 @@ def _only_warned(what: str) -> Iterator[None]:
         yield
     except (OSError, StateError) as error:
         logger.warning("Housekeeping failed, %s: %s", what, exit_of(error)[1])
-
-
-def load_rows(job: Job, outbox: Outbox, on_record: OnRecord) -> int:
-    """Stream the result into the outbox and close the database; returns the number of rows."""
-    with _result(job, on_record) as (result, reading), job.reading() as read:
-        return outbox.load(_handed_on(result.values(), lambda rows: read(len(rows))), reading)
-
-
-def export_rows(job: Job, outbox: Outbox, on_record: OnRecord) -> CsvExport:
-    """As `load_rows`, through the CSV."""
-    with _result(job, on_record) as (result, reading):
-        export = new_export(job, result.columns)
-        try:
-            with export, job.reading() as read:
-                outbox.load(_handed_on(result.values(), export.write_all, lambda rows: read(len(rows))), reading)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise ExportError(
-                f"the CSV {export.path} cannot be written ({reason}); free space, or set CSV_DIR"
-            ) from error
-        return export
-
-
-@contextmanager
-def _result(job: Job, on_record: OnRecord) -> Iterator[tuple[ResultSet, Reading]]:
-    """The result of the query, and what is made of its rows; the database is closed afterwards."""
-    with closing(job.connect()) as source:
-        logger.info("Connected to %s: %s", source.description, source.server)
-        result = job.query(source)
-        on_record.check(result.columns)
-        yield result, Reading(on_record.mapping, result.columns, address_ids=on_record.address_ids)
-
-
-def _handed_on(rows: Iterator[Values], *listeners: Callable[[Sequence[Values]], object]) -> Iterator[Values]:
-    """The rows; each of the listeners is told of them before, a hundred at once."""
-    while some := list(islice(rows, 100)):
-        for listener in listeners:
-            listener(some)
-        yield from some
-
-
-def _deliver(job: Job, outbox: Outbox, plan: Plan, summary: Summary, stop: Stop) -> None:
-    settings = job.settings
-    watch = Watch(StopRules(outbox.stops_in_a_row()), stop)
-    with closing(make_client(settings, stop)) as client:
-        sender, workers = _sender(settings, client, watch)
-        with job.progress(plan.owed_users + plan.leavers) as progress:
-            dispatcher = Dispatcher(
-                sender,
-                outbox,
-                stop,
-                watch,
-                workers=workers,
-                settle_seconds=settings.move_settle_seconds,
-                progress=progress,
-            )
-            try:
-                dispatcher.run(plan)
-            finally:
-                _take_over(dispatcher.tally, summary)
-    if watch.stopped_by_rule or not stop.is_set():
-        outbox.record_end(stopped_by_rule=watch.stopped_by_rule)
 
 
 def _take_over(tally: Tally, summary: Summary) -> None:
@@ -281,15 +254,6 @@ def _sender(settings: Settings, client: IterableClient, watch: Watch) -> tuple[S
 
         return BulkSender(client, watch), BULK_WORKERS
     return SingleSender(client, watch), affordable(settings.workers)
-
-
-def _write_rejected(export: CsvExport, outbox: Outbox, summary: Summary) -> None:
-    """Give the person who will correct them the rows that were rejected, with the reasons."""
-    path = export.path
-    refused = path.with_name(rejected_name(path.name))
-    if export_rejected(export, outbox.refused_lines(), refused):
-        summary.rejected_csv = str(refused)
-        logger.warning("Rejected rows written to %s", refused)
 
 
 def rejected_name(export: str) -> str:

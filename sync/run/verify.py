@@ -6,24 +6,24 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sync.delivery.stop import Stop
 from sync.rows.columns import Column, Kind
-from sync.rows.export import NewCsvExport, prune, timestamped_name
+from sync.rows.export import CsvExport, prune, timestamped_name
 from sync.rows.identity import address_of
 from sync.rows.read_back import Difference
 from sync.run.env_file import DEFAULT_SYNC
 from sync.run.job import Job, csv_folder, export_stem, make_client
+from sync.run.loading import Loading, today
 from sync.run.lock import RunLock, is_held, lock_path
 from sync.run.reading import Found, Reader
 from sync.run.record import OnRecord
 from sync.run.settings import SettingsError
-from sync.run.steps import load_rows, open_state
+from sync.run.steps import open_state
 from sync.state.file import StateCopy, read_history
-from sync.state.outbox import Outbox
 from sync.state.verification import DeliveredUser, Repair, Verification, owe_again
 
 logger = logging.getLogger("main")
@@ -64,13 +64,13 @@ def verify(job: Job, count: int, *, sleep: Callable[[float], object] = time.slee
         )
     verified = Verified()
     with closing(StateCopy(settings.state_file)) as state:
-        on_record = OnRecord(job, state)
-        policy = replace(on_record.policy(), keep_bodies=True)
-        outbox = Outbox(state, on_record.record.id, policy, _today())
-        verified.rows = load_rows(job, outbox, on_record)
+        loading = Loading(job, state, keep_bodies=True)
+        with closing(job.connect()) as database:
+            loading.load(database)
+        verified.rows, on_record = loading.rows, loading.on_record
         with job.comparing():
-            outbox.plan(on_record.put)
-        verification = Verification(outbox.scope)
+            loading.outbox.plan(on_record.put)
+        verification = Verification(loading.outbox.scope)
         there, verified.owed = verification.count()
         total = min(count, there)
         with closing(make_client(settings, Stop())) as client:
@@ -138,9 +138,9 @@ def _lock_name(job: Job) -> str:
 def _write(job: Job, verified: Verified) -> Path:
     """All differences as a CSV beside the exports, of which as many are kept."""
     folder, stem = csv_folder(job.settings), export_stem(job.settings.sync_name).replace("query_results", "verify", 1)
-    with NewCsvExport(folder / timestamped_name(datetime.now(), folder, stem), COLUMNS) as export:
+    with CsvExport(folder / timestamped_name(datetime.now(), folder, stem), COLUMNS) as export:
         for user, difference in verified.lines():
-            export.write({"user": user, **difference._asdict()})
+            export.write_all([[user, *difference]])
     prune(folder, job.settings.csv_keep, stem)
     return export.path
 
@@ -152,10 +152,5 @@ def repair(job: Job, verified: Verified) -> None:
         Repair(found.user, bool(found.profile), [event for event, _ in found.events]) for found in verified.differing
     ]
     with RunLock(lock_path(settings.state_file, _lock_name(job))), closing(open_state(job, Stop())) as state:
-        owe_again(state, OnRecord(job, state).record.id, repairs, _today())
+        owe_again(state, OnRecord(job, state).record.id, repairs, today())
     verified.repaired = len(repairs)
-
-
-def _today() -> int:
-    """The day number since 1970."""
-    return int(time.time() // 86400)

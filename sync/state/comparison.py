@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -32,8 +32,8 @@ class Comparison(Part):
         super().__init__(run)
         self._unchanged = unchanged
 
-    def load(self, rows: Iterable[Values], reading: Reading) -> int:
-        """Take all rows of the result and return how many there were; a group at a time is in memory."""
+    def take(self, rows: Iterable[Values], reading: Reading) -> Iterator[Values]:
+        """Take the rows of the result as they are asked for, and hand each on; a group at a time is in memory."""
         waiting = iter(rows)
         count = 0
         while group := list(islice(waiting, GROUP)):
@@ -42,9 +42,9 @@ class Comparison(Part):
                 if collected := self._unchanged.sort_out(count + 1, group, fingerprints):
                     self._collect(collected, reading)
             count += len(group)
+            yield from group
         self._merge_users()
         self._merge_events()
-        return count
 
     def _collect(self, rows: Sequence[Collected], reading: Reading) -> None:
         made = {row.line: reading.payloads(row.values, row.fingerprint) for row in rows if row.delivered is None}

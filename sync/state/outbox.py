@@ -40,9 +40,13 @@ class Outbox:
         self._doubt = Doubt(run)
         self._claims, self._outcomes = Claims(run, self._doubt), Outcomes(run, self._doubt, self._delivered)
 
+    def take(self, rows: Iterable[Values], reading: Reading) -> Iterator[Values]:
+        """Take the rows of the result as they are asked for, and hand each on; a group at a time is in memory."""
+        return self._comparison.take(rows, reading)
+
     def load(self, rows: Iterable[Values], reading: Reading) -> int:
-        """Take all rows of the result and return how many there were; a group at a time is in memory."""
-        return self._comparison.load(rows, reading)
+        """Take all rows of the result, for whom nobody waits, and return how many there were."""
+        return sum(1 for _ in self.take(rows, reading))
 
     def plan(self, put_on_record: Callable[[], object] = lambda: None) -> Plan:
         """Turn the collected rows into debts, in one commit with `put_on_record`, and say what they mean."""

@@ -35,7 +35,7 @@ def test_three_things_wrong_at_once(desk: Desk) -> None:
         "settings: every setting can be used; users/update and events/track, signed in by API key",
         f"state: {desk.world.folder}/state.sqlite3; no run yet: the first one sends everything",
     ]
-    assert desk.out.splitlines()[-1] == "3 to mend"
+    assert desk.out.splitlines()[-1] == "3 to fix"
 
 
 def test_everything_wrong_at_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ def broken(*_: object, **__: object) -> Any:
     ("flag", "part"),
     [
         ("--check", "sync.console.check.findings"),
-        ("--check", "main.check_everything"),
+        ("--check", "main.read_settings"),
         ("--history", "sync.console.history.read_history"),
         ("--dry-run", "sync.console.dry_run._requests"),
         ("--dry-run", "sync.state.outbox.Outbox.plan"),
@@ -105,3 +105,29 @@ def test_flags_that_would_be_ignored(world: World, capsys: pytest.CaptureFixture
     told = capsys.readouterr().err.splitlines()[-1]
     assert all(flag in told for flag in flags if flag.startswith("--"))
     assert not world.settings.log_file.exists() and not world.settings.state_file.exists()
+
+
+@pytest.mark.parametrize("isolated", [("-I", ""), ("", "1")], ids=["-I", "PYTHONSAFEPATH"])
+def test_where_python_leaves_out_the_folder_of_the_script(
+    world: World, tmp_path: Path, isolated: tuple[str, str]
+) -> None:
+    """The program finds its own files where the interpreter does not look beside the script."""
+    flag, safe = isolated
+    world.run()
+    command = [sys.executable, *([flag] if flag else []), str(PROJECT / "main.py"), "--history"]
+    environ = {"PYTHONSAFEPATH": safe} if safe else {}
+    env_file = write_env(tmp_path, world.environ)
+    done = subprocess.run(
+        [*command, "--env-file", str(env_file)], env=environ, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (ExitCode.DONE, "")
+
+
+def test_without_its_packages() -> None:
+    """A Python that lacks them, as the system's does, is told how to start the program, in one sentence."""
+    command = [sys.executable, "-I", "-S", str(PROJECT / "main.py"), "--demo"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == ExitCode.STOPPED
+    (line,) = done.stderr.splitlines()
+    assert "which this Python lacks. Start it as .venv/bin/python main.py" in line
+    assert done.stdout == ""

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sync.rows.columns import Column, Kind
-from sync.rows.export import SAMPLE_COLUMNS, CsvExport, export_results_to_csv, prune, timestamped_name
+from sync.rows.export import SAMPLE_COLUMNS, CsvExport, ExportError, export_results_to_csv, prune, timestamped_name
 
 quick = settings(derandomize=True, max_examples=60, deadline=None, database=None)
 
@@ -68,12 +68,12 @@ def test_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with pytest.raises(OSError, match="No space left"), CsvExport(tmp_path / "out.csv", ["a"]) as export:
-        export.write({"a": 1})
+        export.write_all([[1]])
         if call == "fsync":
             monkeypatch.setattr("os.fsync", full)
         else:
             monkeypatch.setattr(export, "write_all", full)
-            export.write({"a": 2})
+            export.write_all([[2]])
     assert names_in(tmp_path) == []
 
 
@@ -108,16 +108,16 @@ def test_row_of_other_columns(tmp_path: Path, row: dict[str, Any], words: str) -
 
 
 def test_missing_folder(tmp_path: Path) -> None:
-    """A folder that does not exist is the system's own error."""
-    with pytest.raises(FileNotFoundError):
+    """A folder that does not exist is said in a sentence that names the file."""
+    with pytest.raises(ExportError, match=r"nowhere/out.csv cannot be written \(No such file or directory\)"):
         export_results_to_csv([{"a": 1}], str(tmp_path / "nowhere" / "out.csv"))
 
 
 def test_folder_and_device_are_no_files(tmp_path: Path) -> None:
     """What is not a file is never replaced by one."""
-    with pytest.raises(FileExistsError, match="is not a file"):
+    with pytest.raises(ExportError, match="is not a file"):
         export_results_to_csv([{"a": 1}], str(tmp_path))
-    with pytest.raises(FileExistsError, match="is not a file"):
+    with pytest.raises(ExportError, match="is not a file"):
         export_results_to_csv([{"a": 1}], "/dev/null")
 
 
@@ -125,7 +125,7 @@ def test_file_appears_at_the_end(tmp_path: Path) -> None:
     """While it is written, the file is hidden; it is private from its first byte."""
     path = tmp_path / "out.csv"
     with CsvExport(path, [Column("a", Kind.TEXT)]) as export:
-        export.write({"a": 1})
+        export.write_all([[1]])
         (part,) = tmp_path.iterdir()
         assert part.name.startswith(".out.csv.")
         assert part.name.endswith(".part")
@@ -178,8 +178,8 @@ def test_log_counts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     path = str(tmp_path / "out.csv")
     export_results_to_csv([{"a": 1}, {"a": 2}], path)
-    with pytest.raises(ValueError, match="row 1"), CsvExport(tmp_path / "bad.csv", ["a"]) as export:
-        export.write({})
+    with pytest.raises(ValueError, match="row 2"):
+        export_results_to_csv([{"a": 1}, {}], str(tmp_path / "bad.csv"))
     assert [record.getMessage() for record in caplog.records] == [f"Exported 2 records to CSV: {path}"]
 
 
@@ -298,7 +298,7 @@ def test_prune_keeps_the_newest(tmp_path: Path) -> None:
     for age, name in enumerate(
         [export(3), export(1), export(2), "query_results_orders_20260106_120000.csv", "mine.csv"]
     ):
-        (tmp_path / name).touch()
+        (tmp_path / name).write_text(name)
         os.utime(tmp_path / name, (1_000_000 - age, 1_000_000 - age))
     assert prune(tmp_path, 0) == []
     assert prune(tmp_path, 5) == []

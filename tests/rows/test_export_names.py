@@ -12,9 +12,9 @@ import pytest
 from sync.rows import export as export_module
 from sync.rows.export import (
     CsvExport,
-    NewCsvExport,
     export_rejected,
     export_results_to_csv,
+    inode_of,
     prune,
     timestamped_name,
 )
@@ -30,9 +30,9 @@ def names_in(folder: Path) -> list[str]:
 
 def started(folder: Path, value: int) -> CsvExport:
     """An export that is being written, under the name that is free now."""
-    export = NewCsvExport(folder / timestamped_name(NOW, folder), ["a"])
+    export = CsvExport(folder / timestamped_name(NOW, folder), ["a"])
     export.__enter__()
-    export.write({"a": value})
+    export.write_all([[value]])
     return export
 
 
@@ -73,6 +73,15 @@ def test_function_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (tmp_path / taken).read_text() == "of another program"
 
 
+def test_a_name_with_a_time_stamp_replaces_none(tmp_path: Path) -> None:
+    """Such a name is another run's export, even when somebody gives it."""
+    path = tmp_path / f"{STEM}.csv"
+    path.write_text("of another run")
+
+    assert export_results_to_csv([{"a": 1}], str(path)) == str(tmp_path / f"{STEM}_2.csv")
+    assert path.read_text() == "of another run"
+
+
 def test_given_name_is_replaced(tmp_path: Path) -> None:
     """A name that somebody gave is that file's, over an older one."""
     path = tmp_path / "out.csv"
@@ -89,12 +98,13 @@ def test_rejected_rows_come_from_the_own_file(tmp_path: Path) -> None:
     first.__exit__(None, None, None)
     second.__exit__(None, None, None)
 
-    assert export_rejected(second, [(1, "no")], tmp_path / "rejected.csv") == 1
+    inodes = [inode_of(export.path) for export in (first, second)]
+    assert export_rejected(second.path, inodes[1], [(1, "no")], tmp_path / "rejected.csv") == 1
     assert (tmp_path / "rejected.csv").read_text().split() == ["a,rejected_reason", "2,no"]
 
     second.path.replace(first.path)
     with pytest.raises(FileNotFoundError, match="another file took the place of this export"):
-        export_rejected(first, [(1, "no")], tmp_path / "rejected.csv")
+        export_rejected(first.path, inodes[0], [(1, "no")], tmp_path / "rejected.csv")
 
 
 def test_file_that_is_being_begun_is_not_taken_for_abandoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,8 +119,8 @@ def test_file_that_is_being_begun_is_not_taken_for_abandoned(tmp_path: Path, mon
         lock(handle, how)
 
     monkeypatch.setattr(fcntl, "flock", late)
-    with NewCsvExport(tmp_path / f"{STEM}.csv", ["a"]) as export:
-        export.write({"a": 1})
+    with CsvExport(tmp_path / f"{STEM}.csv", ["a"]) as export:
+        export.write_all([[1]])
 
     assert len(pruned[0]) == 1
     assert names_in(tmp_path) == [f"{STEM}.csv"]

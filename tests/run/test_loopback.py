@@ -12,7 +12,6 @@ import pytest
 import main
 from iterable_client import IterableClient
 from sync.delivery.stop import Stop
-from sync.run import steps as sync
 from sync.run.exit_codes import ExitCode
 from sync.run.job import Job
 from sync.run.settings import Settings, load_settings
@@ -37,7 +36,7 @@ def dead_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
         made._sleep = lambda _: stop.is_set()
         return made
 
-    monkeypatch.setattr(sync, "make_client", client)
+    monkeypatch.setattr(main, "make_client", client)
 
 
 @pytest.mark.usefixtures("dead_proxy")
@@ -59,7 +58,7 @@ def test_a_base_url_on_this_machine_needs_no_proxy(tmp_path: Path, host: str) ->
     with StandIn() as iterable:
         environ = {**environment(tmp_path), "ITERABLE_API_BASE_URL": iterable.url.replace("127.0.0.1", host)}
         job = Job(load_settings(Path(os.devnull), environ), source=partial(Rows, people(3)))
-        summary = sync.run(job)
+        summary = main.run(job)
 
         assert (summary.exit_code, summary.retries) == (ExitCode.DONE, {})
         assert len(iterable.requests) == 6

@@ -29,7 +29,7 @@ def test_three_missing_settings(
     told = capsys.readouterr()
     assert told.out == ""
     first, *lines = told.err.splitlines()
-    assert first.endswith("(3 to mend):")
+    assert first.endswith("(3 to fix):")
     assert [line.split()[1] for line in lines] == ["DB_USER", "DB_NAME", "ITERABLE_API_KEY"]
     assert all("is missing" in line for line in lines)
     assert list(tmp_path.iterdir()) == [env]
