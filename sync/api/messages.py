@@ -52,9 +52,14 @@ def named(email: str | None, user_id: str | None) -> dict[str, str]:
 
 def encode(payload: Mapping[str, Any]) -> Message:
     """The body of `payload` and the identity in it; raises ValueError or TypeError for what is not JSON."""
-    if is_deeper(payload, DEEPEST):
+    try:
+        text = _written(payload)
+        deep = text.count("{") + text.count("[") > DEEPEST and is_deeper(payload, DEEPEST)
+    except RecursionError:
+        deep = True
+    if deep:
         raise ValueError(f"it is nested deeper than {DEEPEST} levels")
-    return Message(identity_in(payload), _written(payload).encode())
+    return Message(identity_in(payload), text.encode())
 
 
 def identity_in(payload: object) -> Mapping[str, str] | None:
@@ -70,8 +75,13 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no JSON form; give text or a number")
 
 
-_written = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode
-"""As payloads are written when they are built: what was parsed of them is written again letter for letter."""
+_written = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain, check_circular=False
+).encode
+"""As payloads are written when they are built: what was parsed of them is written again letter for letter.
+
+What holds itself is found by its depth, as what is too deep is.
+"""
 
 
 def who(message: Message) -> str:

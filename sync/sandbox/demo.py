@@ -13,8 +13,6 @@ from sync.run.job import Job
 from sync.run.lock import LockedError, RunLock
 from sync.run.setting_values import HOME
 from sync.run.settings import load_settings
-from sync.sandbox import stand_in
-from sync.sandbox.faults import UNAVAILABLE, scripted
 from sync.sandbox.sample_database import sample_database
 
 OUTPUT = HOME / "demo_output"
@@ -31,6 +29,9 @@ def _forget_the_last_demo() -> None:
 @contextmanager
 def demonstration(*, bulk: bool, **switches: Any) -> Iterator[Job]:
     """The job of a demo run, with the stand-in up; the demo starts afresh each time, so that it shows everything."""
+    from sync.sandbox.faults import UNAVAILABLE, scripted  # only a demo pays for loading a server
+    from sync.sandbox.stand_in import StandIn
+
     OUTPUT.mkdir(mode=0o700, exist_ok=True)
     _forget_the_last_demo()
     print(
@@ -39,7 +40,7 @@ def demonstration(*, bulk: bool, **switches: Any) -> Iterator[Job]:
         f"{OUTPUT.name}/.",
         file=sys.stderr,
     )
-    with stand_in.StandIn(faults=scripted([None, None, UNAVAILABLE])) as iterable:
+    with StandIn(faults=scripted([None, None, UNAVAILABLE])) as iterable:
         settings = load_settings(
             Path(os.devnull),
             {
