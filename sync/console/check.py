@@ -21,6 +21,7 @@ from sync.rows.mapping import unset_problems
 from sync.rows.payloads import Payload, PayloadBuilder, RejectedEvent, RowPayloads
 from sync.rows.rejection import Rejection
 from sync.rows.source import ResultSet, SourceError
+from sync.run.env_file import UnreadableError
 from sync.run.exit_codes import ExitCode
 from sync.run.job import ColumnsError, Job, csv_folder, make_client
 from sync.run.log import LineFormatter, unmasked
@@ -135,6 +136,8 @@ def _database(job: Job, sample: Sample) -> Iterator[Finding]:
             yield from _query(replace(job, limit=SAMPLE_ROWS), source, sample)
         except SourceError as error:
             yield Finding("WRONG", "query", str(error))
+        except UnreadableError:  # which is a finding of the settings
+            return
         except ColumnsError as error:
             yield from (Finding("WRONG", "query", problem) for problem in error.problems)
 

@@ -98,6 +98,14 @@ def path(value: str) -> Path | None:
         raise ValueError(f"is {value!r}; there is no such home directory") from None
 
 
+def file(value: str) -> Path:
+    """A file that there has to be a name for."""
+    found = path(value)
+    if found is None:
+        raise ValueError("is empty; a file name is wanted")
+    return found
+
+
 def zone(value: str) -> tzinfo:
     """A time zone by its name."""
     if value.upper() == "UTC":
@@ -172,6 +180,7 @@ EMPTY_MEANS_NONE: tuple[Callable[[str], Any], ...] = (
     name_of_user,
     names,
     path,
+    file,
     field_name,
     parse_fields,
 )

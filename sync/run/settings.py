@@ -65,7 +65,7 @@ class Settings:
     users_per_second: float = _setting("500", kind.seconds(0.1, 100_000))
     events_per_second: float = _setting("2000", kind.seconds(0.1, 100_000))
     iterable_bulk: bool = _setting("false", kind.flag)
-    query_file: Path = _setting("query.sql", kind.path)
+    query_file: Path = _setting("query.sql", kind.file)
     lookback_days: float = _setting("7", kind.seconds(0.001, 36_500))
     email_column: str = _setting("email")
     user_id_column: str = _setting("")
@@ -79,10 +79,10 @@ class Settings:
     event_key: tuple[str, ...] = _setting("event_time,page", kind.names)
     csv_dir: Path | None = _setting("", kind.path)
     csv_keep: int = _setting("100", kind.whole(0, 1_000_000))
-    state_file: Path = _setting("iterable_sync.sqlite3", kind.path)
+    state_file: Path = _setting("iterable_sync.sqlite3", kind.file)
     metrics_file: Path | None = _setting("", kind.path_or_folder)
     log_level: str = _setting("INFO", kind.level)
-    log_file: Path = _setting("iterable_integration.log", kind.path)
+    log_file: Path = _setting("iterable_integration.log", kind.file)
     email_column_is_written_out: bool = False
     """No setting of its own: with USER_ID_COLUMN set, that EMAIL_COLUMN is written out asks for the address."""
 
@@ -136,11 +136,9 @@ def load_state_file(env_file: Path | None = None, environ: Mapping[str, str] | N
     (item,) = (item for item in _items() if item.name == "state_file")
     values, unusable = _parse(given, [item])
     problems += unusable.values()
-    path: Path | None = values.get("state_file")
-    if path is None and not unusable:
-        problems.append(_NO_NAME.format("STATE_FILE"))
-    if path is None or problems:
+    if problems:
         raise SettingsError(problems)
+    path: Path = values["state_file"]
     return path
 
 
@@ -238,19 +236,12 @@ def _joint_problems(settings: Settings) -> Iterator[str]:
         )
 
 
-_NO_NAME = "{} is empty; a file name is wanted"
-
-
 def _file_problems(settings: Settings) -> Iterator[str]:
-    """Files without a name, and files to read that are not there."""
-    for name in ("query_file", "state_file", "log_file"):
-        if getattr(settings, name) is None:
-            yield _NO_NAME.format(name.upper())
+    """Files that cannot be read, and a metrics file that cannot be written."""
     if settings.db_ssl_ca and not settings.db_ssl_ca.is_file():
         yield f"DB_SSL_CA: there is no file {settings.db_ssl_ca}"
     try:
-        if settings.query_file:
-            read_text(settings.query_file)
+        read_text(settings.query_file)
     except UnreadableError as error:
         yield f"QUERY_FILE: {error}"
     if settings.metrics_file:

@@ -1,0 +1,32 @@
+"""--check with settings that are empty or odd: every check is made, whatever a setting holds."""
+
+from __future__ import annotations
+
+import pytest
+
+from sync.run.settings import defaults
+from tests.console.desk import Desk
+
+ODD = (" ", "-1", "/nonexistent/x", "a,b:c:d,", "\N{PILE OF POO}", "'x", "#x", "~nobody/x", "[::1", "1e400")
+KEPT_FROM_THE_NETWORK = "ITERABLE_API_BASE_URL"
+"""An odd one has the default, which is not on this machine."""
+
+
+@pytest.mark.parametrize("name", ["STATE_FILE", "LOG_FILE", "QUERY_FILE"])
+def test_a_file_without_a_name(desk: Desk, name: str) -> None:
+    """It is one problem with its remedy, and all other checks are made."""
+    desk.world.environ[name] = ""
+    assert desk.check() == [f"settings: {name} is empty; a file name is wanted"]
+    checked = {line.partition(":")[0] for line in desk.told("ok")}
+    assert {"state", "log", "CSV folder", "database", "query", "rows", "credentials"} <= checked
+
+
+@pytest.mark.parametrize("name", sorted(defaults().keys() - {KEPT_FROM_THE_NETWORK}))
+def test_no_setting_ends_the_check_early(desk: Desk, name: str) -> None:
+    """Each setting, empty or odd, leaves a check that comes to its end; nothing is unexpected."""
+    for value in ("", *ODD):
+        desk.world.environ[name] = value
+        desk.check()
+        last = desk.out.splitlines()[-1]
+        assert last.endswith("to fix") or last.startswith("all is well"), (value, desk.out)
+        assert "unexpected" not in desk.out
