@@ -103,7 +103,8 @@ class Mapping:
 
     `identify_by` says which of the two names is the identity, "email" or "user_id"; empty: the user id where there is
     a column for it. `send_address`: where the user id is the identity, the address goes along; else the e-mail column
-    is only read for events that are on record under ids made with the address.
+    is only read for events that are on record under ids made with the address. `null_means`: a NULL clears its field
+    ("clear"), or is not sent ("keep").
     """
 
     email_column: str | None
@@ -117,6 +118,7 @@ class Mapping:
     timezone: tzinfo  # of DATETIME values, and of text that is mapped as a date
     identify_by: str = ""
     send_address: bool = False
+    null_means: str = "clear"
 
     @property
     def by_user_id(self) -> bool:

@@ -86,13 +86,14 @@ class PayloadBuilder:
         self._zone = None if str(mapping.timezone) == "UTC" else mapping.timezone
         self._naming = Naming(mapping, columns)
         self._name_field = '"userId"' if mapping.by_user_id else '"email"'
+        self._null = None if mapping.null_means == "keep" else "null"  # null clears the field at Iterable
         self._user_fields = self._template(mapping.user_fields) if mapping.user_fields else None
         # By default Iterable replaces an object as a whole; fields that we do not know would go. It merges one
         # level only: of a.b.c, what stands beside c in b is still replaced.
         merges = any(len(field.path) > 1 for field in mapping.user_fields)
         options = {"preferUserId": mapping.by_user_id, "mergeNestedObjects": merges}
         self._options = "".join(f'"{name}":true,' for name, wanted in options.items() if wanted)
-        self._segment = f",{quoted(mapping.segment_field)}:true" if mapping.segment_field else ""
+        self._segment = f"{quoted(mapping.segment_field)}:true" if mapping.segment_field else ""
         self._event_fields = self._template(mapping.event_fields) if mapping.event_name else None
         self._event_name = quoted(mapping.event_name)
         self._event_key = tuple(self._places[name] for name in mapping.event_key) if mapping.event_name else ()
@@ -107,13 +108,14 @@ class PayloadBuilder:
         return None if in_utc else self._zone
 
     def _template(self, fields: Sequence[Field]) -> Template:
-        return Template([self._member(field) for field in fields])
+        return Template([self._member(field) for field in fields], self._null)
 
     def _member(self, field: Field) -> Member:
         kind = self._kinds[field.column]
         convert = converter(kind, field.type, self._zone_of(field.column))
         is_text = kind is Kind.TEXT and field.type in (None, "string")
-        return Member(field.path, field.column, self._places[field.column], convert, is_text)
+        is_json = (field.type or kind.value) == "json"
+        return Member(field.path, field.column, self._places[field.column], convert, is_text, is_json)
 
     def build(self, values: Values, fingerprint: Fingerprint | None = None) -> RowPayloads:
         """Return what this row says of its user and of its event; what its `fingerprint` tells is not asked again."""
@@ -155,9 +157,9 @@ class PayloadBuilder:
         data = fields.members(values)
         if isinstance(data, Rejection):
             return data
-        if names.other:
-            data = f'"{self._naming.other_field}":{quoted(name_of(names.other))},{data}'
-        return _payload(f'{user}{self._options}"dataFields":{{{data}{self._segment}}}}}')
+        other = f'"{self._naming.other_field}":{quoted(name_of(names.other))}' if names.other else ""
+        data = ",".join(filter(None, (other, data, self._segment)))
+        return _payload(f'{user}{self._options}"dataFields":{{{data}}}}}')
 
     def _event(self, user: str, event_id: str, created_at: int, data: str | Rejection) -> Event | RejectedEvent:
         if isinstance(data, Rejection):

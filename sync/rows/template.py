@@ -6,7 +6,7 @@ What comes out is letter for letter what `encode` writes of the same object, in 
 from __future__ import annotations
 
 import json.encoder
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from sync.rows.columns import Values
@@ -20,7 +20,7 @@ quoted: Final[Callable[[str], str]] = json.encoder.encode_basestring
 class Member(NamedTuple):
     """One value of the object: its path of names, its column with its place in a row, and what converts it.
 
-    `is_text`: the column holds text, which is sent as it is.
+    `is_text`: the column holds text, which is sent as it is. `is_json`: it holds JSON, whose `null` is a value.
     """
 
     path: tuple[str, ...]
@@ -28,34 +28,37 @@ class Member(NamedTuple):
     place: int
     convert: Converter
     is_text: bool
+    is_json: bool = False
 
 
 class Template:
-    """Writes the members of one object, nested ones where a path has several names; no two have the same path."""
+    """Writes the members of one object, nested ones where a path has several names; no two have the same path.
 
-    def __init__(self, members: Sequence[Member]) -> None:
-        self._members = members
-        tree: dict[str, Any] = {}
+    `null` is written for a column that is NULL or holds a zero date. With None, such a member is left out, and so is
+    an object that is left without members.
+    """
+
+    def __init__(self, members: Sequence[Member], null: str | None = "null") -> None:
+        self._members, self._null = members, null
+        self._tree: dict[str, Any] = {}
         for member in members:
-            inner = tree
+            inner = self._tree
             for name in member.path[:-1]:
                 inner = inner.setdefault(name, {})
             inner[member.path[-1]] = member
         in_order: list[Member] = []
-        self._form = _form(tree, in_order)
-        self._writers = tuple((member.place, _writer(member)) for member in in_order)
+        self._form = _form(self._tree, in_order)
+        self._writers = tuple((member.place, _writer(member, null)) for member in in_order)
         self._in_order = in_order
 
     def members(self, values: Values) -> str | Rejection:
         """What stands between the braces of the object; or why it cannot be made, by its first member that is unfit."""
+        null = self._null
         try:
-            written = [
-                "null" if (value := values[place]) is None else write(value)  # NULL is sent as null: it clears a field
-                for place, write in self._writers
-            ]
+            written = [null if (value := values[place]) is None else write(value) for place, write in self._writers]
         except (UnfitError, TypeError):  # the latter: bytes that are no text, in a column of text
             return self._carefully(values)
-        return self._form % tuple(written)
+        return self._put_together(written)
 
     def _carefully(self, values: Values) -> str | Rejection:
         """As `members`, with each value in the place where a fault would be told."""
@@ -63,10 +66,17 @@ class Template:
         for member in self._members:
             value = values[member.place]
             try:
-                written[member] = "null" if value is None else encode(member.convert(value))
+                made = None if value is None else member.convert(value)
             except UnfitError as exc:
                 return rejection(member.column, value, exc)
-        return self._form % tuple(written[member] for member in self._in_order)
+            is_null = value is None or (made is None and not member.is_json)
+            written[member] = self._null if is_null else encode(made)
+        return self._put_together([written[member] for member in self._in_order])
+
+    def _put_together(self, written: Sequence[str | None]) -> str:
+        if self._null is None and None in written:
+            return _without_nulls(self._tree, iter(written))
+        return self._form % tuple(written)
 
 
 def _form(tree: Mapping[str, Any], in_order: list[Member]) -> str:
@@ -82,16 +92,32 @@ def _form(tree: Mapping[str, Any], in_order: list[Member]) -> str:
     return ",".join(pieces)
 
 
-def _writer(member: Member) -> Callable[[Any], str]:
-    """What writes the values of one column as JSON."""
+def _without_nulls(tree: Mapping[str, Any], written: Iterator[str | None]) -> str:
+    """The object without its outer braces, of the members that are not None; they come as `_form` names them."""
+    pieces = []
+    for name, value in tree.items():
+        if isinstance(value, Member):
+            text = next(written)
+        else:
+            inner = _without_nulls(value, written)
+            text = f"{{{inner}}}" if inner else None
+        if text is not None:
+            pieces.append(f"{quoted(name)}:{text}")
+    return ",".join(pieces)
+
+
+def _writer(member: Member, null: str | None) -> Callable[[Any], str | None]:
+    """What writes the values of one column as JSON; `null` for a zero date."""
     if member.is_text:
         return quoted
-    convert = member.convert
+    convert, nothing = member.convert, "null" if member.is_json else null
 
-    def write(value: Any) -> str:
+    def write(value: Any) -> str | None:
         made = convert(value)
         if type(made) is str:
             return quoted(made)
+        if made is None:
+            return nothing
         return str(made) if type(made) is int else encode(made)
 
     return write

@@ -159,6 +159,14 @@ def name_of_user(value: str) -> str:
     return word
 
 
+def meaning_of_null(value: str) -> str:
+    """What a NULL column does to its field."""
+    word = value.lower()
+    if word not in {"clear", "keep"}:
+        raise ValueError(f"is {value!r}; say clear or keep")
+    return word
+
+
 def field_name(value: str) -> str:
     """The name of one profile field."""
     text(value)

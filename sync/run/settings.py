@@ -73,6 +73,7 @@ class Settings:
     move_settle_seconds: float = _setting("60", kind.seconds(0, 3600))
     user_fields: tuple[Field, ...] = _setting("first_name,last_name,plan_type,candidate", parse_fields)
     segment_field: str = _setting("recent_page_view", kind.field_name)
+    null_means: str = _setting("clear", kind.meaning_of_null)
     event_name: str = _setting("page_view")
     event_fields: tuple[Field, ...] = _setting("page,device,browser,location,candidate,event_time", parse_fields)
     event_time_column: str = _setting("event_time")
@@ -105,6 +106,7 @@ class Settings:
             timezone=self.db_timezone,
             identify_by=self.identify_by,
             send_address=self.email_column_is_written_out,
+            null_means=self.null_means,
         )
 
 

@@ -65,7 +65,7 @@ rows = st.builds(
         number, first_name=name, browser=browser, event_time=at and T0 + timedelta(seconds=at)
     ),
     st.sampled_from([1, 1, 2]),
-    st.sampled_from(["Ann", "Bob"]),
+    st.sampled_from(["Ann", "Bob", None]),
     st.sampled_from([1, 2, 3, None]),
     st.sampled_from(["Firefox", "Firefox", "Lynx"]),
 )
@@ -76,6 +76,7 @@ one_run = st.tuples(
     st.tuples(told, told, told),
     st.sampled_from([{}, {}, {}, {"full": True}, {"retry_rejected": True}, {"whole_window": False}]),
     st.sampled_from([0, 1, 9]),
+    st.sampled_from(["clear", "clear", "keep"]),
 )
 
 
@@ -83,19 +84,20 @@ one_run = st.tuples(
     "mapping", [MAPPING, BOTH_NAMES, BY_ID, NO_EVENTS, NO_PROFILES, EVENTS_OF_BOTH_NAMES], ids=range(6)
 )
 def test_the_same_as_without(mapping: Mapping, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the rows, their order and groups, the outcomes and the days between: the plan, and what is sent."""
+    """Whatever the rows, their order and groups, the outcomes, the days between and NULL_MEANS: plan and requests."""
     monkeypatch.setattr(comparison, "GROUP", 2)
 
     @settings(max_examples=60, deadline=None, derandomize=True, database=None)
     @given(st.lists(one_run, min_size=2, max_size=5))
-    def hold(runs: list[tuple[list[Row], bool, tuple[PayloadResult, ...], dict[str, Any], int]]) -> None:
+    def hold(runs: list[tuple[list[Row], bool, tuple[PayloadResult, ...], dict[str, Any], int, str]]) -> None:
         with two_states() as both:
             before: list[Row] = []
-            for more, again, outcomes, policy, days in runs:
+            for more, again, outcomes, policy, days, null in runs:
+                now = replace(mapping, null_means=null)
                 result = [*before, *more] if again else more
                 forget(both[1])
                 policy["follows_addresses"] = mapping in (BOTH_NAMES, EVENTS_OF_BOTH_NAMES)
-                quick, slow = (_run(each, result, mapping, outcomes, policy, days) for each in both)
+                quick, slow = (_run(each, result, now, outcomes, policy, days) for each in both)
                 assert quick == slow
                 before = result
 
