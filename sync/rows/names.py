@@ -8,13 +8,12 @@ without a usable identity is rejected; one without a usable other name goes with
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sync.rows.columns import Column, Values
 from sync.rows.identity import address_identity, unusable_identity, user_id_identity
 from sync.rows.ids import digest_of, pinned
-from sync.rows.mapping import Mapping
+from sync.rows.mapping import Mapping, named_columns
 from sync.rows.rejection import Rejection, rejection, shown
 from sync.rows.values import UnfitError
 
@@ -38,10 +37,11 @@ class Naming:
     """Reads the names in every row of one query."""
 
     def __init__(self, mapping: Mapping, columns: Sequence[Column]) -> None:
-        self._names = [column.name for column in columns]
+        place = {column.name: number for number, column in enumerate(columns)}
         self._column, self._other_column = mapping.identity_column, mapping.other_name_column
-        self._at = self._names.index(self._column)
-        self._other_at = self._names.index(self._other_column) if self._other_column else None
+        self._at = place[self._column]
+        self._other_at = place[self._other_column] if self._other_column else None
+        self._mapped = [(name, place[name]) for name in sorted(named_columns(mapping))]
         by_id = mapping.by_user_id
         self._identify: Callable[[Any], str] = user_id_identity if by_id else address_identity
         self._identify_other: Callable[[Any], str] = address_identity if by_id else user_id_identity
@@ -70,11 +70,10 @@ class Naming:
             return unusable_identity(stand_in), rejection(self._column, value, exc)
 
     def _no_identity(self, values: Values) -> tuple[str, Rejection]:
-        """Rows that name nobody are not one user: each stands for itself, told apart by all its values."""
-        by_name = sorted(zip(self._names, values, strict=True), key=itemgetter(0))
-        whole_row = "".join(f"{pinned(name)}{pinned(value)}" for name, value in by_name)
+        """Rows that name nobody are not one user. Their mapped columns tell them apart; others may hold NOW()."""
+        row = "".join(f"{pinned(name)}{pinned(values[at])}" for name, at in self._mapped)
         fault = "the row names no user; fill the column in, or leave such rows out of the query"
-        return unusable_identity(f"row-{digest_of(whole_row).hex()}"), rejection(self._column, values[self._at], fault)
+        return unusable_identity(f"row-{digest_of(row).hex()}"), rejection(self._column, values[self._at], fault)
 
     def _other(self, value: Any) -> tuple[str, str]:
         if _is_empty(value):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 
 import pytest
 
+from sync.rows.columns import Column, Kind
 from sync.rows.identity import address_of, identity_fields, is_usable
-from sync.rows.payloads import RejectedEvent
+from sync.rows.mapping import named_columns
+from sync.rows.payloads import PayloadBuilder, RejectedEvent
 from sync.rows.rejection import Rejection
-from tests.rows.payload_samples import SAMPLE, USER_ID, body_of, build
+from tests.rows.payload_samples import COLUMNS, ONE_USER, SAMPLE, USER_ID, body_of, build, values_of
 
 
 @pytest.mark.parametrize(
@@ -99,6 +102,22 @@ def test_rows_that_name_nobody_stay_apart() -> None:
     assert first.identity != other.identity
     assert first.profile.reason.startswith("email is NULL: the row names no user")
     assert build(email="  ").identity != first.identity
+
+
+def test_mapped_columns_alone_tell_rows_apart_that_name_nobody() -> None:
+    """Each of them does, in whatever order the query and the settings have them; what no setting names does not."""
+    nobody = ONE_USER | {"email": None}
+    columns = [*COLUMNS, Column("now", Kind.DATETIME), Column("rank", Kind.INTEGER)]
+    first = build(email=None).identity
+    for given in (columns, columns[::-1]):
+        for mapping in (SAMPLE, replace(SAMPLE, user_fields=SAMPLE.user_fields[::-1])):
+            builder = PayloadBuilder(mapping, given)
+            for number in (1, 2):
+                row = nobody | {"now": datetime(2026, 1, number), "rank": number, "id": number}
+                assert builder.build(values_of(row, given)).identity == first
+    assert {build(**nobody | {name: "x"}).identity == first for name in named_columns(SAMPLE)} == {False}
+    no_events = replace(SAMPLE, event_name="")
+    assert build(no_events, email=None).identity == build(no_events, email=None, page="x").identity
 
 
 def test_bad_value_is_the_key_of_its_row() -> None:

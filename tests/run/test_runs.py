@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 import db
+from sync.rows.columns import Column, Kind
 from sync.run import job as job_module
 from sync.run.exit_codes import ExitCode
 from sync.sandbox.faults import on
 from tests.faults import UNAVAILABLE as DOWN
-from tests.harness import T0, TRACK, UPDATE, World, about, address, counts, identity, people, person
+from tests.harness import COLUMNS, T0, TRACK, UPDATE, World, about, address, counts, identity, people, person
 from tests.mariadb import Server
 from tests.process import params_environ
 
@@ -160,6 +161,27 @@ def test_rows_without_an_address(world: World) -> None:
 
     again = world.run()
     assert (again.exit_code, again.requests, again.rejected_csv) == (ExitCode.DONE, 0, None)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [{}, {"USER_ID_COLUMN": "id"}, {"USER_ID_COLUMN": "id", "IDENTIFY_BY": "email"}, {"USER_FIELDS": ""}],
+    ids=["address", "user id", "both", "events alone"],
+)
+def test_a_row_that_names_nobody_is_news_once(world: World, names: dict[str, str]) -> None:
+    """Whatever its other columns hold, such as the time of the query; the state does not grow."""
+    world.environ |= names
+    world.columns = (*COLUMNS, Column("now", Kind.DATETIME))
+    nobody = {"id": None} if "USER_ID_COLUMN" in names else {}
+    for number in range(3):
+        world.rows = [
+            {**person(1), "now": T0},
+            {**person(2, email=None, **nobody), "now": T0 + timedelta(minutes=5 * number)},
+        ]
+        summary = world.run()
+        assert summary.exit_code == (ExitCode.DONE if number else ExitCode.INCOMPLETE)
+        assert summary.events.rejected == 1
+    assert len(world.table("SELECT 1 FROM event")) == 2
 
 
 def test_a_disallowed_event(world: World) -> None:
