@@ -144,7 +144,7 @@ def _database(job: Job, sample: Sample) -> Iterator[Finding]:
 
 def _query(job: Job, source: Any, sample: Sample) -> Iterator[Finding]:
     with job.query(source) as result:
-        columns = ", ".join(f"{column.name} ({column.kind.value})" for column in result.columns)
+        columns = ", ".join(f"{column.name!r} ({column.kind.value})" for column in result.columns)
         yield Finding("ok", "query", f"{job.settings.query_file.name} gives {columns}")
         if not result.uses_since:
             yield Finding(

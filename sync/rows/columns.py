@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 Row = dict[str, Any]
@@ -36,3 +36,8 @@ class Column(NamedTuple):
 
     name: str
     kind: Kind
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names of columns as a message lists them, each in quotes: that of an expression may hold commas and lines."""
+    return ", ".join(map(repr, names))

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from sync.rows.cells import are_harmless, cell, defused
-from sync.rows.columns import Column
+from sync.rows.columns import Column, listed
 from sync.rows.source import ResultSet
 
 logger = logging.getLogger("csv_export")
@@ -86,8 +86,8 @@ def _values_of(
     """The values of each row in the order of the header; its keys are those of the header, in any order."""
     for number, row in enumerate(rows, start=1):
         if row.keys() != set(names):
-            missing = ", ".join(name for name in names if name not in row) or "none"
-            unknown = ", ".join(str(name) for name in row if name not in names) or "none"
+            missing = listed(name for name in names if name not in row) or "none"
+            unknown = listed(name for name in row if name not in names) or "none"
             raise ValueError(
                 f"row {number} has other columns than the header of {filename or 'the CSV'}: "
                 f"missing {missing}; unexpected {unknown}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Final, NamedTuple
 
-from sync.rows.columns import Column, Kind
+from sync.rows.columns import Column, Kind, listed
 from sync.rows.identity import ADDRESS_KINDS, USER_ID_KINDS
 from sync.rows.values import TIME_KINDS, TYPES
 
@@ -35,6 +36,10 @@ RESERVED_FIELDS: Final = frozenset(
 )
 """Profile fields that Iterable keeps itself; `email` and `userId` are names of the user, which EMAIL_COLUMN and
 USER_ID_COLUMN give."""
+
+_NAME_IT: Final = "give it a name with AS in the query, and use that name here"
+_EXPRESSION: Final = re.compile(r"""[()'"`+*/|<>=]""")
+"""What the name of a column holds that is an expression and has no other name."""
 
 
 class Field(NamedTuple):
@@ -66,7 +71,7 @@ def parse_fields(text: str) -> tuple[Field, ...]:
             problems.append(str(exc))
     problems += _path_conflicts([field.path for field in fields])
     if problems:
-        raise ValueError("; ".join(problems))
+        raise ValueError(f"{'; '.join(problems)} (does a column's name hold a comma or a colon? {_NAME_IT})")
     return tuple(fields)
 
 
@@ -181,21 +186,33 @@ def unset_problems(mapping: Mapping) -> Iterator[str]:
 def mapping_problems(mapping: Mapping, columns: Sequence[Column]) -> list[str]:
     """Everything that would make the mapping fail on these columns, one sentence each; not what it leaves empty."""
     kinds = dict(columns)
-    given = f"the query gives: {', '.join(name for name, _kind in columns) or 'nothing'}"
+    given = f"the query gives: {listed(name for name, _kind in columns) or 'nothing'}"
     counts = Counter(name for name, _kind in columns)
     problems = [
         f"the query gives {count} columns named {name}: rename all but one with AS ({given})"
         for name, count in counts.items()
         if count > 1
     ]
-    problems += [
-        f"{setting} names the column {name}, which is missing ({given})"
-        for setting, name in dict.fromkeys(_named_columns(mapping))
-        if name and name not in kinds
-    ]
+    problems += dict.fromkeys(f"{missing} ({given})" for missing in _missing(mapping, kinds))
     problems += _profile_problems(mapping)
     problems += _kind_problems(mapping, kinds, given)
     return problems
+
+
+def _missing(mapping: Mapping, kinds: dict[str, Kind]) -> Iterator[str]:
+    """The columns that a setting names and the query does not give; of an expression, with the remedy.
+
+    A list of columns is split at each comma and colon, and so is the name of a column that holds one.
+    """
+    parts = {part.strip(): whole for whole in kinds for part in re.split("[,:]", whole)}
+    for setting, name in _named_columns(mapping):
+        if not name or name in kinds:
+            continue
+        if name in parts:
+            yield f"{setting} names a part of the column {parts[name]!r}, which holds a comma or a colon: {_NAME_IT}"
+        else:
+            remedy = f": {_NAME_IT}" if _EXPRESSION.search(name) else ""
+            yield f"{setting} names the column {name}, which is missing{remedy}"
 
 
 def _named_columns(mapping: Mapping) -> Iterator[tuple[str, str]]:

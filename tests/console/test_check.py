@@ -29,7 +29,9 @@ def test_three_things_wrong_at_once(desk: Desk) -> None:
 
     assert len(wrong) == 3
     assert "nowhere/run.log may not be written" in wrong[0] and "check that its folder exists" in wrong[0]
-    assert wrong[1].startswith("query: USER_FIELDS names the column shoe_size, which is missing (the query gives: id,")
+    assert wrong[1].startswith(
+        "query: USER_FIELDS names the column shoe_size, which is missing (the query gives: 'id',"
+    )
     assert wrong[2].startswith("credentials: 401 BadApiKey: Invalid API key; check ITERABLE_API_KEY")
     assert desk.told("ok")[:2] == [
         "settings: every setting can be used; users/update and events/track, signed in by API key",
@@ -130,7 +132,7 @@ def test_what_the_mapping_leaves_empty_is_said_once(desk: Desk, environ: dict[st
 
     assert len(wrong) == (3 if len(environ) == 3 else 1)
     assert all(line.startswith("settings: ") and "empty" in line for line in wrong)
-    assert any(line.startswith("query: query.sql gives id (integer), email (text), ") for line in desk.told("ok"))
+    assert any(line.startswith("query: query.sql gives 'id' (integer), 'email' (text), ") for line in desk.told("ok"))
     assert "rows" not in {what for _, what, _ in desk.findings}
 
 
@@ -191,7 +193,7 @@ def test_columns_and_rows_are_told(desk: Desk) -> None:
     desk.world.rows[2]["event_time"] = None
 
     assert desk.check() == []
-    assert "query.sql gives id (integer), email (text)" in desk.out and "event_time (timestamp)" in desk.out
+    assert "query.sql gives 'id' (integer), 'email' (text)" in desk.out and "'event_time' (timestamp)" in desk.out
     assert any("row 2 would be rejected: email is 'nobody'" in note for note in desk.told("note"))
     assert any("row 3 would be rejected: event_time is NULL: no event time" in note for note in desk.told("note"))
     assert "rows: 20 of the first 20 read, 2 would be rejected" in desk.told("ok")
@@ -255,7 +257,7 @@ def test_one_line_each_whatever_the_columns_are_called(desk: Desk) -> None:
     desk.world.columns = (*COLUMNS, Column("a\nb\x1b[31m", Kind.TEXT))
     desk.world.rows = [person(1, **{"a\nb\x1b[31m": "x"})]
     assert desk.check() == []
-    assert "a\\nb\\x1b[31m (text)" in desk.out and "\x1b" not in desk.out
+    assert "'a\\nb\\x1b[31m' (text)" in desk.out and "\x1b" not in desk.out
 
 
 @pytest.mark.database
@@ -272,7 +274,7 @@ def test_on_a_real_server(desk: Desk, mariadb: Server, monkeypatch: pytest.Monke
     assert desk.check() == []
     (database,) = [line for line in desk.told("ok") if line.startswith("database:")]
     assert mariadb.product in database and "TLS" in database
-    assert "all.sql gives id (integer), email (text)" in desk.out and "event_time (timestamp)" in desk.out
+    assert "all.sql gives 'id' (integer), 'email' (text)" in desk.out and "'event_time' (timestamp)" in desk.out
     assert "query: it uses neither :since nor :since_local: every run reads all that it selects" in desk.told("note")
     assert Server.password not in desk.out
 

@@ -92,10 +92,10 @@ def test_really_full_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ({"a": 1}, "missing b; unexpected none"),
-        ({"a": 1, "b": 2, "c": 3}, "missing none; unexpected c"),
-        ({"a": 1, "c": 3}, "missing b; unexpected c"),
-        ({}, "missing a, b; unexpected none"),
+        ({"a": 1}, "missing 'b'; unexpected none"),
+        ({"a": 1, "b": 2, "c": 3}, "missing none; unexpected 'c'"),
+        ({"a": 1, "c": 3}, "missing 'b'; unexpected 'c'"),
+        ({}, "missing 'a', 'b'; unexpected none"),
     ],
     ids=str,
 )

@@ -19,6 +19,7 @@ def test_fields_with_every_problem() -> None:
         parse_fields("a,,b:c:int,d:e:json:f,:g,h:,i:j..k,l:x,m:x,n:y.z,o:y")
     for words in ("'int'", "'d:e:json:f'", "':g'", "'h:'", "'i:j..k'", "x is named 2 times", "the field y cannot"):
         assert words in str(caught.value)
+    assert str(caught.value).count("give it a name with AS in the query") == 1
 
 
 def test_fields() -> None:
@@ -70,7 +71,48 @@ def test_mapping_with_every_problem() -> None:
     ):
         assert sum(words in problem for problem in problems) == 1, words
     assert len(problems) == 12
-    assert all("a, a, blob" in problem for problem in problems if "missing" in problem)
+    assert all("'a', 'a', 'blob'" in problem for problem in problems if "missing" in problem)
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "words"),
+    [
+        ("CONCAT(n, '-', id):label", "CONCAT(n, '-', id)", "a part of the column \"CONCAT(n, '-', id)\""),
+        ("CONCAT(n,'-',id)", "CONCAT(n, '-', id)", "a part of the column \"CONCAT(n, '-', id)\""),
+        ("IF(a, b, c):x.y:json", "IF(a, b, c)", "a part of the column 'IF(a, b, c)'"),
+        ("a,b", "a,b", "a part of the column 'a,b'"),
+        ("x:y", "x:y", "a part of the column 'x:y'"),
+        ("x:y:json", "x:y", "a part of the column 'x:y'"),
+        ("first\n", "first\n,last", "a part of the column 'first\\n,last'"),
+        ("UPPER(n):name", "upper(n)", "the column UPPER(n), which is missing"),
+        ("n + 1", "n+1", "the column n + 1, which is missing"),
+        ("'x'", "y", "the column 'x', which is missing"),
+    ],
+)
+def test_columns_that_have_no_plain_name(fields: str, name: str, words: str) -> None:
+    """One that a list splits, and an expression that is not there: one sentence, with the remedy."""
+    mapping = replace(SAMPLE, user_fields=parse_fields(fields))
+    (problem,) = mapping_problems(mapping, [*COLUMNS, Column(name, Kind.TEXT)])
+    assert problem.startswith(f"USER_FIELDS names {words}")
+    assert ": give it a name with AS in the query, and use that name here (the query gives: 'id'," in problem
+    assert problem.endswith(f", {name!r})")
+    assert "\n" not in problem
+
+
+def test_columns_of_other_settings_that_have_no_plain_name() -> None:
+    """A setting of one column takes any name whole; a list of them is split at commas."""
+    columns = [*COLUMNS, Column("IF(a, b, c)", Kind.TEXT), Column("f(x:y)", Kind.DATETIME)]
+    whole = replace(SAMPLE, email_column="IF(a, b, c)", event_time_column="f(x:y)", event_key=("f(x:y)",))
+    assert mapping_problems(whole, columns) == []
+    (problem,) = mapping_problems(replace(SAMPLE, event_key=("IF(a", "b", "c)")), columns)
+    assert problem.startswith("EVENT_KEY names a part of the column 'IF(a, b, c)', which holds a comma or a colon: ")
+
+
+@pytest.mark.parametrize("text", ["CONCAT(a, ', ', b)", "TIME_FORMAT(t, '%H:%i:%s:%f')", "x:y:z", "IF(a, '..', b)"])
+def test_a_list_that_such_a_name_spoils(text: str) -> None:
+    """Where the parts are no fields at all, the remedy is told with what is wrong with them."""
+    with pytest.raises(ValueError, match="give it a name with AS in the query"):
+        parse_fields(text)
 
 
 @pytest.mark.parametrize(

@@ -164,5 +164,23 @@ def test_what_is_missing_is_said_at_once(shop: World, capsys: pytest.CaptureFixt
     told = capsys.readouterr().err
     assert "USER_FIELDS names the column city, which is missing" in told
     assert "EVENT_KEY names the column order_id, which is missing" in told
-    assert "buyer_id, full_name, town, preferences, number, total, placed_at" in told
+    assert "'buyer_id', 'full_name', 'town', 'preferences', 'number', 'total', 'placed_at'" in told
     assert shop.iterable.requests == []
+
+
+@pytest.mark.parametrize("column", ["CONCAT(full_name, '-', town)", "`a,b`", "CONCAT('a:', full_name)"])
+def test_columns_that_have_no_plain_name(shop: World, capsys: pytest.CaptureFixture[str], column: str) -> None:
+    """A run and --check say what to do, in one sentence for the column; done, its value is sent."""
+    sql = f"SELECT id, {column} FROM (SELECT *, 1 AS `a,b` FROM buyers) AS b"
+    shop.settings.query_file.write_text(sql, encoding="utf-8")
+    name = column.strip("`")
+    shop.environ |= {"USER_ID_COLUMN": "id", "USER_FIELDS": name, "EVENT_NAME": ""}
+    said = f"USER_FIELDS names a part of the column {name!r}, which holds a comma or a colon: give it a name with AS"
+    assert shop.main() == ExitCode.USAGE
+    assert capsys.readouterr().err.count(said) == 1
+    assert shop.main("--check") == ExitCode.STOPPED
+    assert capsys.readouterr().out.count(f"WRONG  query        {said}") == 1
+    shop.settings.query_file.write_text(sql.replace(column, f"{column} AS plain", 1), encoding="utf-8")
+    shop.environ["USER_FIELDS"] = "plain:label"
+    assert shop.main() == ExitCode.DONE
+    assert all(profile.get("label") for user, profile in shop.profiles.items() if user != "8")  # who has no town
