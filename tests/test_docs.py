@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import pytest
 
+from iterable_client import export_results_to_csv
 from main import main
 from sync.api.surroundings import CERTIFICATE_VARIABLES
 from sync.console.options import VERSION, _parser
@@ -316,6 +317,13 @@ def test_example_of_another_schema(tmp_path: Path) -> None:
     assert profile["dataFields"]["address"] == {"city": "Oslo"}
     assert profile["dataFields"]["preferences"] == {"size": "M"}
     assert json.loads(built.event.body)["dataFields"] == {"number": "A-1", "amount": 12.5}
+
+
+def test_encoding_of_the_csv(tmp_path: Path) -> None:
+    """It is the one that the README tells users of Excel."""
+    assert "CSV is UTF-8 without a byte order mark" in document("README.md")
+    path = Path(export_results_to_csv([{"name": "Zoë"}], str(tmp_path / "x.csv")))
+    assert path.read_bytes() == "name\r\nZoë\r\n".encode()
 
 
 def test_requirements_are_pinned() -> None:
