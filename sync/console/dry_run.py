@@ -17,6 +17,7 @@ from sync.delivery.bulk import BulkSender, batches, event_items, fitting, profil
 from sync.delivery.moves import move_body
 from sync.delivery.single import SingleSender
 from sync.rows.identity import address_of
+from sync.run.announcement import merged
 from sync.run.errors import exit_of
 from sync.run.exit_codes import ExitCode
 from sync.run.job import Job
@@ -146,6 +147,8 @@ def _print_counts(job: Job, rows: int, plan: Plan, outbox: Outbox, made: Counter
         say(f"address changed, and would not be moved: {address_of(identity)}: {reason}")
     if plan.moves:
         say(f"addresses to be moved: {plan.moves:,}")
+    for sentence in merged(plan):
+        say(sentence)
     if plan.second_name_missing:
         say(f"users whose other name is missing or unusable: {plan.second_name_missing:,}")
     if plan.exit_held_back:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 
 from sync.rows.identity import log_field
 from sync.run.job import Job
@@ -40,20 +41,32 @@ def announce(plan: Plan, outbox: Outbox, job: Job, summary: Summary) -> None:
             plan.members_renamed,
         )
     _announce_names(plan, outbox, summary)
-    if plan.merged_rows:
-        summary.merged_rows = plan.merged_rows
-        logger.warning(
-            "Rows that are one event by EVENT_KEY and differ: %d, the first is row %d of the result; the first row "
-            "of an event counts; name one more column in EVENT_KEY if they are events of their own (--new-event-ids)",
-            plan.merged_rows,
-            plan.first_merged_line,
-        )
+    summary.merged_rows = plan.merged_rows
+    for sentence in merged(plan):
+        logger.warning(sentence)
     if plan.exit_held_back:
         summary.held_back = (
             f"{plan.leaving:,} of the {plan.segment_size:,} users in the segment would leave it at once, so nobody "
             "leaves; if that is right, run with --allow-mass-exit"
         )
         logger.warning("Mass exit held back: %s", summary.held_back)
+
+
+def merged(plan: Plan) -> Iterator[str]:
+    """Which rows another one counts for, though they differ from it."""
+    if plan.merged_events.rows:
+        yield (
+            f"Rows that are one event by EVENT_KEY and differ: {plan.merged_events.rows}, the first is row "
+            f"{plan.merged_events.first} of the result; the first row of an event counts; name one more column in "
+            "EVENT_KEY if they are events of their own (--new-event-ids)"
+        )
+    if plan.merged_profiles.rows:
+        yield (
+            "Rows of one user that differ in the profile and not in the event time: "
+            f"{plan.merged_profiles.rows}, the first is row {plan.merged_profiles.first} of the result; the first row "
+            "of a user counts; give each customer a name of their own, or let the query give the right row first "
+            f"{log_field(plan.merged_profiles.identity)}"
+        )
 
 
 def _announce_names(plan: Plan, outbox: Outbox, summary: Summary) -> None:

@@ -115,8 +115,9 @@ class Comparison(Part):
     def _merge_users(self) -> None:
         """Leave one entry for each identity, or where addresses may change for each person: that of the newest row.
 
-        It has the place of the first one. Done once all rows are there, as for events: who comes next in a result is
-        as good as random among all identities.
+        It has the place of the first one. Of rows that are as new, the first is the newest; others that differ from it
+        are counted. Done once all rows are there, as for events: who comes next in a result is as good as random among
+        all identities.
         """
         table, key, columns = self._user_table()
         said = ", ".join(columns)
@@ -125,6 +126,9 @@ class Comparison(Part):
             f"INSERT INTO temp.repeated_user SELECT MIN(position), {key}, (SELECT position FROM temp.{table} newest "
             f"WHERE newest.{key} = {table}.{key} ORDER BY moment DESC, position LIMIT 1) FROM temp.{table} "
             f"GROUP BY {key} HAVING COUNT(*) > 1",
+            "INSERT OR IGNORE INTO temp.merged SELECT other.line, 'profile', one.identity FROM temp.repeated_user r "
+            f"CROSS JOIN temp.{table} one ON one.position = r.newest CROSS JOIN temp.{table} other "
+            f"ON other.{key} = r.key AND other.moment = one.moment AND other.digest <> one.digest",
             f"UPDATE temp.{table} SET ({said}) = (SELECT {said} FROM temp.{table} WHERE position = newest) "
             "FROM temp.repeated_user WHERE position = first AND first <> newest",
             f"DELETE FROM temp.{table} WHERE {key} IN (SELECT key FROM temp.repeated_user) "
@@ -137,7 +141,7 @@ class Comparison(Part):
             )
 
     def _merge_events(self) -> None:
-        """Leave one entry for each event, that of the first row, with a count of those that differ from it.
+        """Leave one entry for each event, that of the first row; those that differ from it are counted.
 
         Done once all rows are there: ids are as good as random, so that sorting them costs less than an index that
         grows with each row.
@@ -146,9 +150,9 @@ class Comparison(Part):
             "CREATE INDEX temp.scan_event_id ON scan_event (id)",
             "INSERT INTO temp.repeated_event SELECT id, MIN(position) FROM temp.scan_event "
             "GROUP BY id HAVING COUNT(*) > 1",
-            "UPDATE temp.scan_event SET (merged, merged_line) = (SELECT COUNT(*), MIN(line) "
-            "FROM temp.scan_event other WHERE other.id = scan_event.id AND other.digest <> scan_event.digest) "
-            "WHERE position IN (SELECT first FROM temp.repeated_event)",
+            "INSERT OR IGNORE INTO temp.merged SELECT other.line, 'event', one.identity FROM temp.repeated_event r "
+            "CROSS JOIN temp.scan_event one ON one.position = r.first CROSS JOIN temp.scan_event other "
+            "ON other.id = r.id AND other.digest <> one.digest",
             "DELETE FROM temp.scan_event WHERE id IN (SELECT id FROM temp.repeated_event) "
             "AND position NOT IN (SELECT first FROM temp.repeated_event)",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from sync.state.owed import REJECTED, Counts, Mark, Plan
+from sync.state.owed import REJECTED, Counts, Mark, Merged, Plan
 from sync.state.people import People
 from sync.state.scope import Part, RunScope
 from sync.state.segment import Segment
@@ -213,11 +213,13 @@ class Debts(Part):
         plan.owed_events = self._run.one(f"SELECT COUNT(*) FROM {self._served_events()}")
         if not plan.exit_held_back:
             plan.leaving = plan.leavers
-        plan.merged_rows, first = self._db.execute(
-            "SELECT COALESCE(SUM(merged), 0), MIN(merged_line) FROM temp.repeated_event r "
-            "JOIN temp.scan_event e ON e.position = r.first"
-        ).fetchone()
-        plan.first_merged_line = first or 0
+        plan.merged_rows = self._run.one("SELECT COUNT(DISTINCT line) FROM temp.merged")
+        plan.merged_events, plan.merged_profiles = self._merged("event"), self._merged("profile")
+
+    def _merged(self, kind: str) -> Merged:
+        query = "SELECT COUNT(*), MIN(line), identity FROM temp.merged WHERE kind = ?"  # the identity is that line's
+        rows, first, identity = self._db.execute(query, (kind,)).fetchone()
+        return Merged(rows, first, identity) if rows else Merged()
 
     def _served_events(self) -> str:
         """The owed events of whoever has a turn.

@@ -173,14 +173,23 @@ class Counts:
         return self.delivered + self.rejected + self.failed
 
 
+class Merged(NamedTuple):
+    """Rows that an earlier row counts for, though they differ from it: how many, the first one's number, its user."""
+
+    rows: int = 0
+    first: int = 0
+    identity: str = ""
+
+
 @dataclass
 class Plan:
     """What the result of the query means: counted before anything is sent.
 
     `owed_events` counts those of leavers, too; `leaving` is who would leave, `leavers` who does: nobody while a mass
-    exit is held back. `members_renamed` were known by the other kind of name; `merged_rows` fell together with others
-    under EVENT_KEY and differ from them, the first of them on `first_merged_line` of the result. `moves` are addresses
-    to be changed at Iterable; `second_name_missing` counts the users whose other name is missing or unusable.
+    exit is held back. `members_renamed` were known by the other kind of name. `merged_events` are one event with others
+    by EVENT_KEY; `merged_profiles` are as new as the row that makes the profile of their user; `merged_rows` counts
+    each of these rows once. `moves` are addresses to be changed at Iterable; `second_name_missing` counts the users
+    whose other name is missing or unusable.
     """
 
     users: Counts = field(default_factory=Counts)
@@ -195,7 +204,8 @@ class Plan:
     segment_renamed_from: str = ""
     members_renamed: int = 0
     merged_rows: int = 0
-    first_merged_line: int = 0
+    merged_events: Merged = Merged()
+    merged_profiles: Merged = Merged()
     moves: int = 0
     second_name_missing: int = 0
 

@@ -203,6 +203,11 @@ class People(Part):
             "(SELECT 1 FROM temp.scan_person q WHERE q.identity = p.identity AND q.position <> p.position "
             "AND (q.moment > p.moment OR (q.moment = p.moment AND q.line < p.line)))"
         )
+        self._db.execute(
+            "INSERT OR IGNORE INTO temp.merged SELECT p.line, 'profile', u.identity FROM temp.scan_person p "
+            "CROSS JOIN temp.scan_user u ON u.identity = p.identity "
+            "WHERE p.position <> u.position AND p.moment = u.moment AND p.digest <> u.digest"
+        )
 
     def _take_debts_along(self) -> None:
         """What is owed under an address that is no longer the user's, or never was, is owed under the right one."""

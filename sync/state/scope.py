@@ -23,10 +23,13 @@ CREATE TEMP TABLE scan_person (
 CREATE TEMP TABLE scan_event (
     position INTEGER PRIMARY KEY, id BLOB NOT NULL, identity TEXT NOT NULL, moment INTEGER NOT NULL,
     line INTEGER NOT NULL, mark INTEGER NOT NULL, digest BLOB NOT NULL, body TEXT, reason TEXT,
-    merged INTEGER NOT NULL DEFAULT 0, merged_line INTEGER, person TEXT, kept TEXT, fingerprint BLOB
+    person TEXT, kept TEXT, fingerprint BLOB
 );
 CREATE TEMP TABLE repeated_user (first INTEGER PRIMARY KEY, key TEXT NOT NULL, newest INTEGER NOT NULL);
 CREATE TEMP TABLE repeated_event (id BLOB PRIMARY KEY, first INTEGER NOT NULL);
+CREATE TEMP TABLE merged (  -- rows that an earlier one counts for, though they differ from it
+    line INTEGER NOT NULL, kind TEXT NOT NULL, identity TEXT NOT NULL, PRIMARY KEY (line, kind)
+) WITHOUT ROWID;
 CREATE INDEX temp.scan_event_person ON scan_event (person) WHERE person IS NOT NULL;
 CREATE TEMP TABLE move (
     place INTEGER PRIMARY KEY, person TEXT NOT NULL UNIQUE, old TEXT NOT NULL, new TEXT NOT NULL, perhaps TEXT,
