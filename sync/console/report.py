@@ -72,16 +72,12 @@ def headline(summary: Summary) -> str:
 def attention(summary: Summary) -> list[str]:
     """What a person has to look at, a sentence each."""
     sentences = []
-    if summary.users.newly_rejected or summary.events.newly_rejected:
-        where = summary.rejected_csv or "the log"
-        sentences.append(
-            f"newly rejected: {summary.users.newly_rejected:,} users, {summary.events.newly_rejected:,} events; "
-            f"the reasons are in {where}"
-        )
+    if rejected := summary.newly_rejected():
+        sentences.append(f"newly rejected: {rejected}")
     if summary.users.failed or summary.events.failed:
-        sentences.append(
-            f"failed: {summary.users.failed:,} users, {summary.events.failed:,} events; owed, the next run sends them"
-        )
+        failed = f"failed: {summary.users.failed:,} users, {summary.events.failed:,} events"
+        cause = f", the last with: {summary.failed_because}" if summary.failed_because else ""
+        sentences.append(f"{failed}{cause}; owed, the next run sends them")
     if summary.held_back:
         sentences.append(summary.held_back)
     return sentences
@@ -95,10 +91,10 @@ def next_step(summary: Summary) -> str:
         return "mend the cause above, then run again; what was not sent is still owed"
     if summary.held_back:
         return "look at the source table; if the exits are right, run with --allow-mass-exit"
-    if summary.users.newly_rejected + summary.events.newly_rejected:
+    if summary.newly_rejected():
         return "correct the rows at the source and run again; --retry-rejected when the project was corrected"
     if summary.users.failed + summary.events.failed:
-        return "run again; grep 'Max retries' in the log for what they met"
+        return "run again; what each of them met is in the log"
     return "nothing to do; run it from cron as often as you like"
 
 

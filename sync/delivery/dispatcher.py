@@ -95,21 +95,8 @@ class Dispatcher:
             finally:
                 self.tally.fail_unsent(plan)
                 self._workers.end()
-        self.tally.stopped_because = self._why_stopped()
+        self.tally.stopped_because = self._stop.reason or self.tally.nothing_accepted()
         return self.tally
-
-    def _why_stopped(self) -> str | None:
-        """None when only known failers failed: that some of them were left out is no news to anybody.
-
-        A run that came to its end counts as stopped when nothing was accepted and somebody failed for the first time.
-        """
-        newly_failed = self.tally.newly_failed
-        if self._watch.stopped_by_rule and not newly_failed:
-            logger.warning("Users who failed before fail again, the others of them wait: %s", self._stop.reason)
-            return None
-        if self._stop.is_set() or self.tally.accepted or not newly_failed:
-            return self._stop.reason
-        return self._watch.failure(f"nothing was accepted, and {newly_failed} users failed")
 
     # -- the order of service
 
@@ -218,7 +205,7 @@ class Dispatcher:
     def _is_worth_stopping(self, plan: Plan) -> bool:
         """Whether anything is left to send, or was left out because the calls of the only users there were failed."""
         only_these = bool(self._cut_short) and self._accepted_of <= self._cut_short
-        return any(self.tally.unsent(plan)) or only_these
+        return any(self.tally.unsent(plan)) or (only_these and not self.tally.one_is_stubborn)
 
     # -- replies
 

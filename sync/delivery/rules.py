@@ -72,7 +72,7 @@ class StopRules:
         self._others_tried = False
         self._refused_canaries = 0
         self._waiting_for: set[str] = set()
-        self._last: tuple[Verdict, str] | None = None
+        self._last = Verdict.RETRYABLE, "no answer"
         self.suspicious = False
         """The row is full: nobody is sent but those who are drawn, until one of them gets something."""
         self.still_to_draw = DRAWN
@@ -157,12 +157,8 @@ class StopRules:
         """The row is full; nobody who was drawn got anything, or nobody is left to draw."""
         if self.suspicious and self.reason is None:
             self.by_the_row = True
-            self._stop(self.failure(f"{self._row} calls in a row failed"))
-
-    def failure(self, what: str) -> str:
-        """The sentence for a run in which `what` happened: with the last failure, and what to check."""
-        verdict, reason = self._last or (Verdict.RETRYABLE, "no answer")
-        return why(verdict, f"{what}, the last with: {reason}")
+            verdict, reason = self._last
+            self._stop(why(verdict, f"{self._row} calls in a row failed, the last with: {reason}"))
 
     def _stop(self, reason: str) -> None:
         self.reason = self.reason or reason

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from sync.api.answers import ApiResult
+from sync.api.answers import ApiResult, Verdict
+from sync.delivery.rules import why
 from sync.state.owed import Counts, Outcome, PayloadResult, Plan, UserOutcome
 
 
@@ -14,8 +15,9 @@ from sync.state.owed import Counts, Outcome, PayloadResult, Plan, UserOutcome
 class Tally:
     """Payloads by outcome, requests, and retries by what each met.
 
-    `accepted`: Iterable took something; `newly_failed`: how many users failed who had not failed before, and `failure`
-    is what the last of them met.
+    `accepted`: Iterable took something. `answered` is what the last call met. `failing` are users whose calls failed,
+    two of them at most, each with whether a call failed in an earlier run, too. `failure` is why the last of all who
+    failed did, and `failed_with` what that user's call met.
     """
 
     users: Counts = field(default_factory=Counts)
@@ -25,8 +27,10 @@ class Tally:
     requests: int = 0
     retries: Counter[str] = field(default_factory=Counter)
     accepted: bool = False
-    newly_failed: int = 0
+    answered: Verdict = Verdict.ACCEPTED
+    failing: dict[str, bool] = field(default_factory=dict)
     failure: str = ""
+    failed_with: Verdict = Verdict.ACCEPTED
     stopped_because: str | None = None
 
     def begin(self, plan: Plan) -> None:
@@ -38,6 +42,7 @@ class Tally:
         for call in calls:
             self.requests += call.attempts
             self.retries.update(call.retried)
+            self.answered = call.verdict
 
     def add(self, outcome: UserOutcome) -> None:
         """Count the payloads of one user."""
@@ -52,8 +57,7 @@ class Tally:
             self._add_one(self.users, profile, known=user.refused_before)
         for event in outcome.events:
             self._add_one(self.events, event, known=user.refused_before)
-        if not user.failed_before:
-            self._look_for_failure(outcome)
+        self._look_for_failure(outcome)
 
     def add_delivered(self, outcome: UserOutcome) -> None:
         """As `add`, for what was delivered whole."""
@@ -65,10 +69,32 @@ class Tally:
             self.users.delivered += 1
 
     def _look_for_failure(self, outcome: UserOutcome) -> None:
-        failure = next((one for one in outcome.results if one.failed), None)
-        if failure:
-            self.newly_failed += 1
-            self.failure = failure.reason
+        """Note why a user failed. To whom nothing was sent is not failing, such as a link of a chain that waits."""
+        user = outcome.user
+        for result in outcome.results:
+            if result.outcome is Outcome.FAILED and result.sent:
+                self.failure, self.failed_with = result.reason, self.answered
+                if len(self.failing) < 2:
+                    self.failing[user.identity] = user.failed_before
+            elif result.outcome is Outcome.FAILED:
+                self.failure = self.failure or result.reason
+
+    @property
+    def one_is_stubborn(self) -> bool:
+        """Whether calls of one user alone failed, as in an earlier run: that says nothing about the API."""
+        return list(self.failing.values()) == [True]
+
+    def nothing_accepted(self) -> str | None:
+        """Why a run that came to its end counts as stopped: nothing was accepted, and more than one user failed.
+
+        The numbers are those of the summary; a user to whom only events were owed counts among these.
+        """
+        if self.accepted or len(self.failing) < 2:
+            return None
+        failed = ((self.users.failed, "users"), (self.events.failed, "events"))
+        told, *more = [f"{count:,} {kind}" for count, kind in failed if count]
+        events = f" ({more[0]})" if more else ""
+        return why(self.failed_with, f"nothing was accepted, and {told} failed{events}, the last with: {self.failure}")
 
     def _add_one(self, counts: Counts, result: PayloadResult, *, known: bool) -> None:
         """`known`: a rejection over a name, which is tried again every run, is news only once."""

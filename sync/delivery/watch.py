@@ -99,10 +99,6 @@ class Watch:
             self._rules.give_up()
             self._heed()
 
-    def failure(self, what: str) -> str:
-        """The sentence for a run in which `what` happened, with the last failure and what to check."""
-        return self._rules.failure(what)
-
     @property
     def still_to_draw(self) -> int:
         """How many users more are drawn, if there are so many, before it counts as made sure."""

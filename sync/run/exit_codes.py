@@ -19,7 +19,13 @@ class ExitCode(enum.IntEnum):
         return member
 
     DONE = 0, "done: everything owed was delivered (nothing to do is also done)"
-    STOPPED = 1, "the run could not be done or was stopped: database, credentials, API down, disk"
+    STOPPED = (
+        1,
+        (
+            "the run could not be done or was stopped (database, credentials, API down, disk), or nothing was accepted "
+            "and more than one user failed"
+        ),
+    )
     USAGE = 2, "wrong usage or settings, columns that the query does not give (every problem named)"
     INCOMPLETE = (
         3,

@@ -245,6 +245,7 @@ def _take_over(tally: Tally, summary: Summary) -> None:
     summary.moved = tally.moved
     summary.requests, summary.retries = tally.requests, dict(tally.retries)
     summary.stopped_because = tally.stopped_because
+    summary.failed_because = None if tally.stopped_because else tally.failure or None
 
 
 def _sender(settings: Settings, client: IterableClient, watch: Watch) -> tuple[Sender, int]:

@@ -33,6 +33,8 @@ class Summary:
     retries: Mapping[str, int] = field(default_factory=dict)
     csv: str | None = None
     stopped_because: str | None = None
+    failed_because: str | None = None
+    """What the last of the users who failed met, in a run that was not stopped."""
     rejected_csv: str | None = None
     held_back: str | None = None
     figures: Figures | None = None
@@ -69,7 +71,12 @@ class Summary:
             for kind, counts in (("users", self.users), ("events", self.events))
             for word in OUTCOMES
         )
-        reasons = (("stopped_because", self.stopped_because), ("held_back", self.held_back))
+        reasons = (
+            ("stopped_because", self.stopped_because),
+            ("failed_because", self.failed_because),
+            ("newly_rejected", self.newly_rejected()),
+            ("held_back", self.held_back),
+        )
         why = "".join(f" {name}={reason!r}" for name, reason in reasons if reason)
         return (
             f"exit_code={self.exit_code} sync={self.sync} rows={self.rows} {counts} "
@@ -78,6 +85,12 @@ class Summary:
             f"seconds={self.seconds:.2f} auth={self.auth} "
             f"retry_configuration={pairs(self.retry_configuration)} csv={self.csv}{why}"
         )
+
+    def newly_rejected(self) -> str | None:
+        """How much was rejected and was not before, and where the reasons are; None: nothing."""
+        users, events = self.users.newly_rejected, self.events.newly_rejected
+        where = self.rejected_csv or "the log"
+        return f"{users:,} users, {events:,} events; the reasons are in {where}" if users or events else None
 
 
 def _outcomes(counts: Counts) -> dict[str, int]:

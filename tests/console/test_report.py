@@ -37,7 +37,13 @@ STOPPED = replace(
     DONE, exit_code=1, users=Counts(failed=1234), events=Counts(failed=1234), stopped_because="the API is down"
 )
 REJECTED = replace(DONE, exit_code=3, users=Counts(delivered=1230, rejected=4, newly_rejected=3))
-FAILED = replace(DONE, exit_code=3, users=Counts(delivered=1230, failed=4), events=Counts(delivered=1230, failed=4))
+FAILED = replace(
+    DONE,
+    exit_code=3,
+    users=Counts(delivered=1230, failed=4),
+    events=Counts(delivered=1230, failed=4),
+    failed_because="503 with an empty body",
+)
 HELD_BACK = replace(DONE, exit_code=3, held_back="600 of the 1,000 users in the segment would leave it at once")
 ALL = [DONE, NOTHING, STOPPED, REJECTED, FAILED, HELD_BACK]
 IDS = ["done", "nothing", "stopped", "rejected", "failed", "held-back"]
@@ -51,7 +57,9 @@ IDS = ["done", "nothing", "stopped", "rejected", "failed", "held-back"]
     [
         pytest.param(STOPPED, "the API is down", "run again", id="stopped"),
         pytest.param(REJECTED, "newly rejected: 3 users", "--retry-rejected", id="rejected"),
-        pytest.param(FAILED, "failed: 4 users, 4 events", "run again", id="failed"),
+        pytest.param(
+            FAILED, "failed: 4 users, 4 events, the last with: 503 with an empty body; ", "run again", id="failed"
+        ),
         pytest.param(HELD_BACK, "600 of the 1,000", "--allow-mass-exit", id="held-back"),
     ],
 )
@@ -185,7 +193,7 @@ def test_exit_code_in_json_is_a_number() -> None:
 
 @pytest.mark.parametrize("summary", ALL, ids=IDS)
 def test_log_line(summary: Summary) -> None:
-    """A run's last log line gives the exit code and every count as key=value, and the reason of a stop."""
+    """A run's last log line gives the exit code and every count as key=value, and the cause of an exit code but 0."""
     fields: dict[str, Any] = dict(part.partition("=")[::2] for part in summary.log_line().split(" ") if "=" in part)
     assert fields["exit_code"] == str(summary.exit_code)
     for kind, counts in (("users", summary.users), ("events", summary.events)):
@@ -193,7 +201,13 @@ def test_log_line(summary: Summary) -> None:
     assert (fields["rows"], fields["seconds"], fields["auth"]) == ("1234", "12.35", "api_key")
     assert fields["retries"] == "503:4,timeout:1"
     assert fields["retry_configuration"] == "max_retries=3,initial_backoff=1,backoff_factor=2,request_timeout=30"
-    assert ("stopped_because='the API is down'" in summary.log_line()) == (summary is STOPPED)
+    causes = (
+        "stopped_because='the API is down'",
+        "failed_because='503 with an empty body'",
+        "newly_rejected='3 users, 0 events; the reasons are in the log'",
+        "held_back='600 of the 1,000 users",
+    )
+    assert sum(cause in summary.log_line() for cause in causes) == bool(summary.exit_code)
 
 
 # -- the history ---------------------------------------------------------------------------------------------------

@@ -16,10 +16,11 @@ from sync.delivery.dispatcher import Dispatcher
 from sync.delivery.rules import DRAWN
 from sync.delivery.stop import Stop
 from sync.run.exit_codes import ExitCode
+from sync.run.summary import Summary
 from sync.sandbox.answers import Request
 from sync.sandbox.faults import Fault
 from tests import faults as catalogue
-from tests.harness import World, address, counts, person
+from tests.harness import World, address, counts, person, whom
 
 ANSWERS: dict[str, Fault | None] = {
     "fine": None,
@@ -122,11 +123,30 @@ def let_all_have_their_turn(folder: Path, crowd: list[User], seed: int, *, bulk:
             assert [sum(outcomes) for outcomes in counts(summary)] == [len(crowd), len(world.rows)]
             assert summary.requests <= requests_allowed(owed, bulk=bulk)
             assert sent_at_stop[:1] in ([], [summary.requests])
-            assert summary.exit_code in {ExitCode.DONE, ExitCode.INCOMPLETE, ExitCode.STOPPED}
+            check_exit_code(summary, world)
         fine = {address(n) for n, user in enumerate(crowd) if user.is_fine}
         assert fine <= world.profiles.keys()
         expected = {f"{n} {place}" for n, user in enumerate(crowd) if user.is_fine for place in range(len(user.events))}
         assert expected <= {event["dataFields"]["page"] for event in world.events}
+
+
+def check_exit_code(summary: Summary, world: World) -> None:
+    """Nothing accepted and more than one user failed: 1. Otherwise only the rule for calls in a row stops a run."""
+    failing = {ANSWERS[name].name for name in FAILING}  # type: ignore[union-attr]
+    alone = [whom(request)[0] for request in world.iterable.requests if request.fault in failing and is_alone(request)]
+    nothing_accepted = not (summary.users.delivered or summary.events.delivered)
+    failed = summary.users.failed + summary.events.failed
+    if nothing_accepted and len(set(alone)) > 1:
+        assert summary.exit_code == ExitCode.STOPPED and summary.stopped_because
+    elif "calls in a row failed" not in str(summary.stopped_because):
+        wanted = ExitCode.INCOMPLETE if failed else summary.exit_code
+        assert (summary.exit_code, summary.stopped_because) == (wanted, None)
+    assert bool(summary.stopped_because or summary.failed_because) == bool(failed)
+
+
+def is_alone(request: Request) -> bool:
+    """Whether a request is about one user."""
+    return len(set(whom(request))) == 1
 
 
 def _sent_at_stop(monkeypatch: pytest.MonkeyPatch, world: World) -> list[int]:

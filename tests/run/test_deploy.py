@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from sync.run.exit_codes import ExitCode
 from sync.sandbox.faults import page
 from tests.harness import PROJECT, World
 from tests.run.watched import watched_world
@@ -107,6 +108,13 @@ def test_node_exporter_serves_them(world: World) -> None:
     assert "node_textfile_scrape_error 0" in served
     codes = dict(re.findall(r'^iterable_sync_exit_code\{.*sync="(\w+)"\} (\d)$', served, re.MULTILINE))
     assert codes == {"default": "0", "orders": "1"}
+
+
+def test_exit_codes_of_the_unit() -> None:
+    """A run that could not be done is a failure of the unit; open ends, a lock and an ordered stop are none."""
+    (codes,) = re.findall(r"^SuccessExitStatus=(.*)$", (DEPLOY / "iterable-sync.service").read_text(), re.MULTILINE)
+
+    assert {int(code) for code in codes.split()} == {ExitCode.INCOMPLETE, ExitCode.LOCKED, ExitCode.TERMINATED}
 
 
 def test_systemd_units(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_lost_and_then_another_address(world: World) -> None:
     world.rows = rows_of(CAT, BOB)
     world.environ["MAX_RETRIES"] = "1"
     world.iterable.faults = lost
-    assert world.run().exit_code == ExitCode.STOPPED
+    assert world.run().exit_code == ExitCode.INCOMPLETE
     world.iterable.faults = None
     world.rows = rows_of(DAN, BOB)
     summary = world.run()
