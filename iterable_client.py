@@ -29,7 +29,7 @@ from sync.api.answers import (
     read_answer,
     retry_after,
 )
-from sync.api.endpoints import BULK, EVENTS_TRACK, USERS_BULK_UPDATE, USERS_UPDATE
+from sync.api.endpoints import BULK, EVENTS_TRACK, USERS_BULK_UPDATE, USERS_UPDATE, is_readable_on_the_way
 from sync.api.messages import Message, encode, identity_in, known, named, who
 from sync.api.network import (
     MAX_RETRY_AFTER,
@@ -53,6 +53,8 @@ logger = logging.getLogger("iterable_client")
 MAX_BACKOFF, JITTER = 600.0, 0.1
 """Seconds, which keeps a large exponent from overflowing, and a part of the wait."""
 
+NO_CREDENTIAL = "a credential is needed: api_key, or use_jwt with jwt_secret"
+
 SHORTEST_KEY = 12
 """Characters: what is shorter may stand in an answer by chance. Iterable's keys have 32."""
 
@@ -68,8 +70,8 @@ class IterableClient:
     is Unix time for tokens; `rng` gives the jitter. `pacer` limits the rate of the endpoints it knows; None: no limit.
 
     `max_retries` (total attempts), `initial_backoff` (seconds), `backoff_factor`, `jwt_secret` and `use_jwt` count
-    when assigned after construction. Raises ValueError when `use_jwt` is set without a secret, and for a key that
-    no header can carry.
+    when assigned after construction. Raises ValueError without a credential, when `use_jwt` is set without a secret,
+    for a key that no header can carry, and for a `base_url` with http that is not this machine.
     """
 
     def __init__(
@@ -102,6 +104,8 @@ class IterableClient:
         self._tokens = TokenMint(jwt_lifetime, jwt_issuer)
         self._transport = Transport(workers)
         self.session = self._transport.session
+        if is_readable_on_the_way(base_url):
+            raise ValueError("base_url would send the credentials and the data unencrypted; use https")
         self._check_authentication()
 
     def __repr__(self) -> str:
@@ -112,13 +116,13 @@ class IterableClient:
         self.session.close()
 
     def _check_authentication(self) -> None:
-        if self.api_key and not (self.api_key.isascii() and self.api_key.isprintable()):
-            raise ValueError("the API key has characters that no header can carry: copy it anew")
-        if not self.use_jwt:
-            logger.info("Using API key authentication")
-            return
-        self._secret()
-        logger.info("Using JWT authentication")
+        if self.api_key and not all("!" <= character <= "~" for character in self.api_key):
+            raise ValueError("the API key has white space or characters that no header can carry: copy it anew")
+        if self.use_jwt:
+            self._secret()
+        elif not self.api_key:
+            raise ValueError(NO_CREDENTIAL)
+        logger.info("Using JWT authentication" if self.use_jwt else "Using API key authentication")
         if not self.api_key:
             logger.warning("JWT without an API key: the bearer token goes alone, and Iterable documents both headers")
 
@@ -259,10 +263,12 @@ class IterableClient:
             pacer.accepted(endpoint, ticket)
 
     def _authentication(self, identity: Mapping[str, str] | None) -> dict[str, str]:
-        """`Api-Key`, and with JWT `Authorization: Bearer` beside it (Iterable's JWT documentation)."""
+        """`Api-Key`, and with JWT `Authorization: Bearer` beside it (Iterable's JWT documentation), or alone."""
         headers = {"Api-Key": self.api_key} if self.api_key else {}
-        if self.use_jwt and identity:
-            headers["Authorization"] = f"Bearer {self._token_of(identity)}"
+        if self.use_jwt and (identity or not headers):
+            headers["Authorization"] = f"Bearer {self._token_of(identity or {})}"
+        if not headers:
+            raise ValueError(NO_CREDENTIAL)
         return headers
 
     def _token_of(self, identity: Mapping[str, str]) -> str:

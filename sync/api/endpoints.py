@@ -1,6 +1,9 @@
-"""The endpoints that are called, by the names that logs and limits know."""
+"""The endpoints that are called, by the names that logs and limits know, and which addresses may be called at all."""
 
 from __future__ import annotations
+
+import re
+from ipaddress import ip_address
 
 USERS_UPDATE = "users/update"
 EVENTS_TRACK = "events/track"
@@ -20,5 +23,20 @@ MAX_BYTES = 4_000_000
 
 BULK = frozenset({USERS_BULK_UPDATE, EVENTS_TRACK_BULK})
 
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-"""Hosts that are this machine: spoken to without TLS and without a proxy."""
+
+def is_this_machine(host: str | None) -> bool:
+    """Whether the host is this machine: it is spoken to without a proxy, and may be without TLS."""
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def is_readable_on_the_way(base_url: str) -> bool:
+    """Whether others could read what is sent to this address: http, and not to this machine.
+
+    Only a plain host and port are known to be this machine, since libraries read anything else in different ways.
+    """
+    url = base_url.strip().lower()
+    host = re.sub(r":[0-9]+$", "", url.removeprefix("http://").split("/")[0])
+    return url.startswith("http:") and not is_this_machine(host.strip("[]"))

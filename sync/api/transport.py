@@ -12,7 +12,7 @@ from requests.utils import select_proxy
 from urllib3.util import parse_url
 
 from sync.api.deadline import Deadline, DeadlineAdapter
-from sync.api.endpoints import LOOPBACK
+from sync.api.endpoints import is_this_machine
 from sync.api.surroundings import Surroundings, look_around, passwords_in
 
 LONGEST_ANSWER = 32_000_000
@@ -103,7 +103,7 @@ class Transport:
         """Ask the environment for proxies and certificates, and remember which of its variables named them."""
         parts = urlsplit(url)
         environment: dict[str, Any] = dict(self.session.merge_environment_settings(url, {}, False, None, None))
-        if parts.hostname in LOOPBACK:
+        if is_this_machine(parts.hostname):
             environment["proxies"] = {}  # what is meant for this machine stays on it
         proxy = select_proxy(url, environment["proxies"])
         self.passwords = passwords_in(proxy)

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from sync.api.endpoints import LOOPBACK
+from sync.api.endpoints import is_readable_on_the_way
 from sync.rows.mapping import parse_fields
 from sync.run.env_file import SYNC_NAME
 
@@ -137,7 +137,7 @@ def base_url(value: str) -> str:
         known = False
     if not known:
         raise ValueError(f"is {value!r}; an address such as https://api.iterable.com is wanted")
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+    if is_readable_on_the_way(value):
         raise ValueError("would send the key and the data unencrypted; use https")
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError("takes a scheme and a host only; the program adds /api/...")

@@ -138,7 +138,7 @@ def test_connection_refused() -> None:
     assert "Connection refused" in result.reason and " at 0x" not in result.reason
 
 
-@pytest.mark.parametrize("url", ["ftp://127.0.0.1", "http://", "127.0.0.1:1"])
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1", "https://", "127.0.0.1:1"])
 def test_base_url_that_is_none(url: str) -> None:
     """What is no URL will be none later: no attempt is repeated, and the run stops."""
     waits = Waits()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import logging
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+import requests
 
 from iterable_client import IterableClient
 from sync.api.answers import Verdict
@@ -15,7 +17,6 @@ from sync.sandbox.faults import scripted
 from sync.sandbox.stand_in import StandIn
 from tests import faults as catalogue
 from tests.iterable_client.helpers import (
-    OK,
     Waits,
     client_of,
     update,
@@ -24,39 +25,31 @@ from tests.iterable_client.tls import TlsServer
 from tests.process import free_port
 
 
-@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "all_proxy"])
+@pytest.mark.parametrize("variable", ["https_proxy", "HTTPS_PROXY", "all_proxy"])
 def test_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
-    """Where only a proxy leads outside, the request goes to the proxy, with the whole URL."""
-    with StandIn(faults=lambda _: OK) as proxy:
+    """Where only a proxy leads outside, it is asked for a way to Iterable, and is told nothing else."""
+    with StandIn(faults=lambda _: catalogue.page(502, "no tunnel")) as proxy:
         monkeypatch.setenv(variable, proxy.url)
-        result = update(client_of(proxy, base_url="http://iterable.invalid"))
+        update(client_of(proxy, base_url=OUTSIDE, max_retries=1))
 
-    assert result.verdict is Verdict.ACCEPTED
-    assert [request.path for request in proxy.requests] == ["http://iterable.invalid/api/users/update"]
+    assert [(request.method, request.path) for request in proxy.requests] == [("CONNECT", "iterable.invalid:443")]
+    assert proxy.requests[0].body == b"" and "api-key" not in proxy.requests[0].headers
 
 
-def test_no_proxy_is_honoured(iterable: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hosts of NO_PROXY are spoken to directly."""
-    with StandIn(faults=lambda _: OK) as proxy:
-        monkeypatch.setenv("http_proxy", proxy.url)
-        monkeypatch.setenv("NO_PROXY", "localhost,127.0.0.1")
-        update(client_of(iterable))
+    with StandIn() as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url)
+        monkeypatch.setenv("NO_PROXY", "iterable.invalid")
+        reason = update(client_of(proxy, base_url=OUTSIDE)).reason
 
-        assert (len(proxy.requests), len(iterable.requests)) == (0, 1)
+    assert (proxy.requests, "NameResolutionError" in reason) == ([], True)
 
 
 PASSWORD = "geheim-7-geheim"
 WANTS_CREDENTIALS = catalogue.page(407, f"407 Proxy Authentication Required {PASSWORD}")
-OUTSIDE = {"http": "http://iterable.invalid", "https": "https://iterable.invalid"}
-SPELLINGS = [
-    ("http", "http_proxy"),
-    ("http", "HTTP_PROXY"),
-    ("http", "ALL_PROXY"),
-    ("https", "https_proxy"),
-    ("https", "HTTPS_PROXY"),
-    ("https", "Https_Proxy"),
-    ("https", "all_proxy"),
-]
+OUTSIDE = "https://iterable.invalid"
+SPELLINGS = ["https_proxy", "HTTPS_PROXY", "Https_Proxy", "all_proxy", "ALL_PROXY"]
 
 
 def with_password(url: str) -> str:
@@ -64,21 +57,21 @@ def with_password(url: str) -> str:
     return url.replace("http://", f"http://user:{PASSWORD}@")
 
 
-@pytest.mark.parametrize(("scheme", "variable"), SPELLINGS)
+@pytest.mark.parametrize("variable", SPELLINGS)
 def test_proxy_that_wants_credentials_stops_at_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, scheme: str, variable: str
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, variable: str
 ) -> None:
-    """A 407, to a request or to CONNECT: one request, no wait; the variable is named as it is spelled, no password."""
+    """A 407 to CONNECT: one request, no wait; the variable is named as it is spelled, no password."""
     caplog.set_level(logging.DEBUG)
     waits = Waits()
     with StandIn(faults=lambda _: WANTS_CREDENTIALS) as proxy:
         monkeypatch.setenv(variable, with_password(proxy.url))
-        result = update(client_of(proxy, waits, base_url=OUTSIDE[scheme]))
+        result = update(client_of(proxy, waits, base_url=OUTSIDE))
 
     assert (result.verdict, result.attempts, waits, len(proxy.requests)) == (Verdict.LOCAL_SETUP, 1, [], 1)
     assert f"the proxy that {variable} names wants a user and a password" in result.reason
     assert PASSWORD not in caplog.text + repr(result)
-    assert proxy.requests[0].method == ("CONNECT" if scheme == "https" else "POST")
+    assert proxy.requests[0].method == "CONNECT"
 
 
 def test_lower_case_is_blamed_where_both_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +79,7 @@ def test_lower_case_is_blamed_where_both_are_set(monkeypatch: pytest.MonkeyPatch
     with StandIn(faults=lambda _: WANTS_CREDENTIALS) as proxy:
         for name in ("https_proxy", "HTTPS_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy.url)
-        reason = update(client_of(proxy, base_url=OUTSIDE["https"])).reason
+        reason = update(client_of(proxy, base_url=OUTSIDE)).reason
 
     assert "https_proxy" in reason and "HTTPS_PROXY" not in reason
 
@@ -98,13 +91,13 @@ def test_407_without_a_proxy_is_not_blamed_on_this_machine(iterable: StandIn) ->
     assert update(client_of(iterable)).verdict is Verdict.UNREADABLE
 
 
-@pytest.mark.parametrize(("scheme", "variable"), SPELLINGS)
+@pytest.mark.parametrize("variable", SPELLINGS)
 def test_proxy_that_is_not_there_may_come_back(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, scheme: str, variable: str
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, variable: str
 ) -> None:
     """A proxy that refuses connections is tried again; the reason says whose proxy it was."""
     monkeypatch.setenv(variable, with_password(f"http://127.0.0.1:{free_port()}"))
-    result = update(IterableClient("key", base_url=OUTSIDE[scheme], sleep=Waits(), timeout=5))
+    result = update(IterableClient("key", base_url=OUTSIDE, sleep=Waits(), timeout=5))
 
     assert (result.verdict, result.attempts) == (Verdict.RETRYABLE, 3)
     assert result.retried == ("connection", "connection")
@@ -114,11 +107,10 @@ def test_proxy_that_is_not_there_may_come_back(
     assert PASSWORD not in caplog.text + repr(result)
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
-def test_proxy_whose_name_is_unknown_may_be_found_later(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+def test_proxy_whose_name_is_unknown_may_be_found_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """Name servers fail for a while: tried again, with the variable named."""
     monkeypatch.setenv("ALL_PROXY", "http://proxy.invalid:3128")
-    result = update(IterableClient("key", base_url=OUTSIDE[scheme], sleep=Waits(), timeout=5))
+    result = update(IterableClient("key", base_url=OUTSIDE, sleep=Waits(), timeout=5))
 
     assert (result.verdict, result.attempts) == (Verdict.RETRYABLE, 3)
     assert "ALL_PROXY" in result.reason and "proxy.invalid" in result.reason
@@ -129,7 +121,7 @@ def test_proxy_that_opens_no_tunnel_is_named(monkeypatch: pytest.MonkeyPatch, st
     """Another answer than 407 to CONNECT may pass."""
     with StandIn(faults=lambda _: catalogue.page(status, "no tunnel")) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        result = update(client_of(proxy, base_url=OUTSIDE["https"]))
+        result = update(client_of(proxy, base_url=OUTSIDE))
 
     assert (result.verdict, result.retried) == (Verdict.RETRYABLE, ("connection", "connection"))
     assert f"Tunnel connection failed: {status}" in result.reason and "HTTPS_PROXY" in result.reason
@@ -139,7 +131,7 @@ def test_proxy_that_is_silent_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> N
     """A proxy that takes CONNECT and says nothing ends like any server that does."""
     with StandIn(faults=lambda _: catalogue.NO_ANSWER) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        result = update(client_of(proxy, base_url=OUTSIDE["https"], timeout=0.05))
+        result = update(client_of(proxy, base_url=OUTSIDE, timeout=0.05))
 
     assert (result.verdict, result.retried) == (Verdict.RETRYABLE, ("timeout", "timeout"))
     assert "HTTPS_PROXY" in result.reason
@@ -151,7 +143,7 @@ def test_socks_proxy_without_its_package(monkeypatch: pytest.MonkeyPatch, scheme
     monkeypatch.setitem(sys.modules, "socks", None)
     monkeypatch.setenv("ALL_PROXY", f"{scheme}://user:{PASSWORD}@127.0.0.1:1080")
     waits = Waits()
-    result = update(IterableClient("key", base_url=OUTSIDE["https"], sleep=waits))
+    result = update(IterableClient("key", base_url=OUTSIDE, sleep=waits))
 
     assert (result.verdict, waits) == (Verdict.LOCAL_SETUP, [])
     assert "the proxy that ALL_PROXY names is a SOCKS proxy, which needs the package PySocks" in result.reason
@@ -173,24 +165,32 @@ def test_password_of_a_broken_proxy_url_is_not_told(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, url: str
 ) -> None:
     """A proxy's URL that cannot be used is said so at once, without repeating it."""
-    monkeypatch.setenv("http_proxy", url)
+    monkeypatch.setenv("https_proxy", url)
     waits = Waits()
-    result = update(IterableClient("key", base_url=OUTSIDE["http"], sleep=waits))
+    result = update(IterableClient("key", base_url=OUTSIDE, sleep=waits))
 
     assert (result.verdict, waits) == (Verdict.LOCAL_SETUP, [])
-    assert "the proxy that http_proxy names cannot be used" in result.reason
+    assert "the proxy that https_proxy names cannot be used" in result.reason
     assert PASSWORD not in caplog.text + repr(result)
 
 
-def test_password_that_a_proxy_repeats_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error page of the proxy that shows the request's headers shows no password."""
+@pytest.mark.parametrize("status", [407, 502])
+def test_proxy_that_opens_tls_answers_in_iterables_place(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    """What it says inside the tunnel is its own where only a proxy says so, and shows no password that it repeats."""
     token = base64.b64encode(f"user:{PASSWORD}".encode()).decode()
-    with StandIn(faults=lambda _: catalogue.page(502, f"Basic {token} {PASSWORD}")) as proxy:
-        monkeypatch.setenv("http_proxy", with_password(proxy.url))
-        result = update(client_of(proxy, base_url=OUTSIDE["http"]))
+    with StandIn(faults=lambda _: catalogue.page(502, "no tunnel")) as proxy:
+        monkeypatch.setenv("https_proxy", with_password(proxy.url))
+        client = client_of(proxy, base_url=OUTSIDE)
+        update(client)
+    response = requests.Response()
+    response.status_code, response.raw = status, BytesIO(f"Basic {token} {PASSWORD}".encode())
+    result = client._handle_response(response, "users/update")
 
-    assert "Basic *** ***" in result.reason
     assert proxy.requests[0].headers["proxy-authorization"] == f"Basic {token}"
+    if status == 407:
+        assert (result.verdict, "the proxy that https_proxy names" in result.reason) == (Verdict.LOCAL_SETUP, True)
+    else:
+        assert "Basic *** ***" in result.reason
 
 
 # Certificates

@@ -65,9 +65,22 @@ def test_use_jwt_without_a_secret_raises(iterable: StandIn, secret: str | None) 
     assert iterable.requests == []
 
 
-@pytest.mark.parametrize("key", ["geheim-key\n", "geheim-keÿ", "geheim\rkey", "geheim-ключ"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "geheim-key\n",
+        "geheim-keÿ",
+        "geheim\rkey",
+        "geheim-ключ",
+        " geheim",
+        "geheim ",
+        "geheim\tkey",
+        "\x7fgeheim",
+        "  ",
+    ],
+)
 def test_key_that_no_header_can_carry_raises(key: str) -> None:
-    """A key with a line break or a letter beyond ASCII is told at once, without repeating it."""
+    """A key with white space or a letter beyond ASCII is told at once, without repeating it."""
     with pytest.raises(ValueError, match="API key") as caught:
         IterableClient(key)
     assert "geheim" not in str(caught.value)
