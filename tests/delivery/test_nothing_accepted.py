@@ -89,6 +89,21 @@ def test_every_run_exits_1_for_as_long_as_it_lasts(
 
 
 @pytest.mark.parametrize(("environ", "faults", "cause"), WAYS)
+def test_more_users_than_a_stopped_run_tries(
+    world: World, run: Callable[..., Told], environ: dict[str, str], faults: Faults, cause: str
+) -> None:
+    """Whether a run is stopped or tries them all, as the limit doubles: exit 1, and all who failed are counted."""
+    world.environ |= environ
+    world.rows = people(30)
+    world.iterable.faults = faults
+    for _ in range(5):
+        told = run()
+        assert (told.code, told.users["failed"]) == (ExitCode.STOPPED, 30)
+        assert all(cause in text for text in (str(told.because), told.last_line, told.mail))
+        assert "users_failed=30 " in told.last_line and "failed=30;" in told.mail
+
+
+@pytest.mark.parametrize(("environ", "faults", "cause"), WAYS)
 def test_after_a_trial_the_number_is_that_of_all_who_failed(
     world: World, run: Callable[..., Told], environ: dict[str, str], faults: Faults, cause: str
 ) -> None:
