@@ -18,9 +18,16 @@ from sync.rows.columns import Column, Kind, Values
 from sync.rows.identity import USER_ID_PREFIX
 from sync.rows.ids import digest_of, pinned
 from sync.rows.mapping import Mapping
-from sync.rows.values import TIME_KINDS, UNKNOWN_MOMENT, UnfitError, microseconds, utc_instant
+from sync.rows.values import (
+    PLACEHOLDER_YEARS,
+    TIME_KINDS,
+    UNKNOWN_MOMENT,
+    UnfitError,
+    event_instant,
+    microseconds,
+)
 
-_FORM: Final = 1
+_FORM: Final = 2
 """To be raised when the same values give another payload than before."""
 
 _PINNED_EXACTLY: Final = frozenset({Kind.TEXT, Kind.INTEGER, Kind.DATE, Kind.DATETIME, Kind.TIMESTAMP})
@@ -119,13 +126,14 @@ def _moments(mapping: Mapping, kinds: dict[str, Kind], place: dict[str, int]) ->
     at = place[mapping.event_time_column]
     in_utc = kind in (Kind.TIMESTAMP, Kind.DATE) or str(mapping.timezone) == "UTC"
     zone = None if in_utc else mapping.timezone
+    first, last = PLACEHOLDER_YEARS
 
     def moment(values: Values) -> int | None:
         value = values[at]
-        if zone is None and type(value) is datetime and value.tzinfo is None:
+        if zone is None and type(value) is datetime and value.tzinfo is None and first < value.year < last:
             return microseconds(value)
         try:
-            instant = None if value is None else utc_instant(value, zone)
+            instant = None if value is None else event_instant(value, zone)
         except UnfitError:
             return None
         return None if instant is None else microseconds(instant)

@@ -23,7 +23,7 @@ from sync.rows.mapping import Field, Mapping
 from sync.rows.names import Names, Naming
 from sync.rows.rejection import Rejection, rejection
 from sync.rows.template import Member, Template, quoted
-from sync.rows.values import TIME_KINDS, UNKNOWN_MOMENT, UnfitError, converter, encode, microseconds, utc_instant
+from sync.rows.values import TIME_KINDS, UNKNOWN_MOMENT, UnfitError, converter, encode, event_instant, microseconds
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
@@ -145,7 +145,7 @@ class PayloadBuilder:
             return UNKNOWN_MOMENT, None
         value = values[self._places[column]]
         try:
-            instant = None if value is None else utc_instant(value, self._time_zone)
+            instant = None if value is None else event_instant(value, self._time_zone)
         except UnfitError as exc:
             return UNKNOWN_MOMENT, rejection(column, value, exc)
         if instant is None:

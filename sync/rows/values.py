@@ -32,6 +32,8 @@ _MAX_JSON_DEPTH: Final = 100  # MySQL's own bound; a fixed one, so that the answ
 _EPOCH: Final = datetime(1970, 1, 1)
 UNKNOWN_MOMENT: Final = -(2**63)
 """The moment of a row whose event time is not known, in microseconds: older than every other row."""
+PLACEHOLDER_YEARS: Final = (datetime.min.year, datetime.max.year)
+"""The years of dates that are written where there is none, such as 0001-01-01 and 9999-12-31."""
 _EARLIEST: Final = datetime.min
 _LATEST: Final = datetime.max.replace(microsecond=0)
 
@@ -203,6 +205,17 @@ def utc_instant(value: Any, zone: tzinfo | None) -> datetime | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return _instant_of_seconds(value)
     raise UnfitError("not a date or time; name another column, or map this one as column:field:string")
+
+
+def event_instant(value: Any, zone: tzinfo | None) -> datetime | None:
+    """As `utc_instant`, for when something happened: a date in the year 1 or 9999 is unfit, it stands for "never"."""
+    clock = utc_instant(value, None)  # as it is written: a time zone may take it into the year beside
+    if clock is not None and clock.year in PLACEHOLDER_YEARS:
+        raise UnfitError(
+            f"a date in the year {clock.year} is a placeholder and no event time; correct it, or leave such rows out "
+            "of the query"
+        )
+    return utc_instant(value, zone)
 
 
 def _in_utc(value: datetime, zone: tzinfo | None) -> datetime:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sync.rows.columns import Column, Kind
+from sync.rows.fingerprint import fingerprinter
 from sync.rows.mapping import Mapping, mapping_problems, parse_fields
-from sync.rows.payloads import Event, Payload, PayloadBuilder
+from sync.rows.payloads import Event, Payload, PayloadBuilder, RejectedEvent
 from sync.rows.rejection import Rejection
-from sync.rows.values import utc_instant
+from sync.rows.values import UNKNOWN_MOMENT, utc_instant
+from tests.rows.payload_samples import quick
 
 NEVER, EVER = datetime(9999, 12, 31, 23, 59, 59), datetime(1, 1, 1)
 AMERICA, ASIA = ZoneInfo("America/New_York"), ZoneInfo("Asia/Tokyo")
@@ -36,19 +40,67 @@ def mapping(**changes: Any) -> Mapping:
     return Mapping(**(standard | changes))
 
 
-def built(value: Any, kind: Kind, at: Any = NEVER, **changes: Any) -> Any:
+def built(value: Any, kind: Kind, at: Any = NEVER, *, at_kind: Kind = Kind.DATETIME, **changes: Any) -> Any:
     """What a row with this value becomes."""
-    columns = [Column("email", Kind.TEXT), Column("v", kind), Column("at", Kind.DATETIME)]
+    columns = [Column("email", Kind.TEXT), Column("v", kind), Column("at", at_kind)]
     return PayloadBuilder(mapping(**changes), columns).build(("ada@example.com", value, at))
 
 
 def test_what_never_ends_is_sent() -> None:
-    """The last second of the calendar in a zone west of UTC rejects neither the user nor the event."""
-    row = built(NEVER, Kind.DATETIME)
+    """As a field, the last second of the calendar is sent, also in a zone west of UTC."""
+    profile = built(NEVER, Kind.DATETIME).profile
 
-    assert isinstance(row.profile, Payload) and isinstance(row.event, Event)
-    assert json.loads(row.profile.body)["dataFields"] == {"v": "9999-12-31 23:59:59 +00:00"}
-    assert json.loads(row.event.body)["createdAt"] == 253402300799
+    assert isinstance(profile, Payload)
+    assert json.loads(profile.body)["dataFields"] == {"v": "9999-12-31 23:59:59 +00:00"}
+
+
+@pytest.mark.parametrize("zone", [AMERICA, ASIA, ZoneInfo("UTC")], ids=str)
+@pytest.mark.parametrize(
+    ("kind", "at"),
+    [
+        (Kind.DATETIME, NEVER),
+        (Kind.DATETIME, datetime(9999, 1, 1)),
+        (Kind.DATETIME, EVER),
+        (Kind.DATETIME, datetime(1, 12, 31, 23, 59, 59, 999999)),
+        (Kind.DATETIME, NEVER.replace(tzinfo=UTC)),
+        (Kind.TIMESTAMP, NEVER),
+        (Kind.DATE, date(9999, 12, 31)),
+        (Kind.DATE, date(1, 1, 1)),
+        (Kind.UNKNOWN, "9999-12-31 23:59:59"),
+        (Kind.UNKNOWN, "0001-01-01"),
+        (Kind.INTEGER, 253402300799),
+    ],
+    ids=str,
+)
+def test_a_placeholder_is_no_event_time(kind: Kind, at: object, zone: ZoneInfo) -> None:
+    """A date in the year 1 or 9999, as it is written, rejects the event alone, and makes no profile the newest."""
+    row = built("x", Kind.TEXT, at, at_kind=kind, timezone=zone)
+
+    assert isinstance(row.profile, Payload) and isinstance(row.event, RejectedEvent)
+    assert "is a placeholder and no event time; correct it, or leave such rows out of the query" in row.event.reason
+    assert row.moment == UNKNOWN_MOMENT
+
+
+@pytest.mark.parametrize("zone", [AMERICA, ASIA], ids=str)
+@pytest.mark.parametrize("at", [datetime(9998, 12, 31, 23, 59, 59), datetime(2, 1, 1)], ids=str)
+def test_the_years_beside_are_years(at: datetime, zone: ZoneInfo) -> None:
+    """What is written in another year is an event time, whichever year it is in UTC."""
+    assert isinstance(built("x", Kind.TEXT, at, timezone=zone).event, Event)
+
+
+@quick
+@given(at=st.datetimes() | st.sampled_from([EVER, NEVER]), zone=st.sampled_from([AMERICA, ASIA, ZoneInfo("UTC")]))
+def test_a_fingerprint_knows_placeholders(at: datetime, zone: ZoneInfo) -> None:
+    """With and without its fingerprint a row has the same moment and the same event."""
+    columns = [Column("email", Kind.TEXT), Column("v", Kind.TEXT), Column("at", Kind.DATETIME)]
+    values = ("ada@example.com", "x", at)
+    builder = PayloadBuilder(mapping(timezone=zone), columns)
+    fingerprint = fingerprinter(mapping(timezone=zone), columns)(values)
+
+    assert fingerprint is not None
+    assert builder.build(values, fingerprint) == (row := builder.build(values))
+    assert fingerprint.moment == row.moment
+    assert isinstance(row.event, Event) == (at.year not in (1, 9999))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -69,6 +69,19 @@ def test_rows_of_one_user(world: World) -> None:
     assert world.profiles[address(1)]["first_name"] == "Newest"
     assert [event["createdAt"] for event in world.events] == sorted(event["createdAt"] for event in world.events)
     assert world.run().requests == 0
+
+
+@pytest.mark.parametrize("at", [datetime(9999, 12, 31, 23, 59, 59), datetime(1, 1, 1)], ids=str)
+def test_a_placeholder_is_no_event_time(world: World, at: datetime) -> None:
+    """A date in the year 9999 or 1: the event is rejected once, and the profile sent; it makes no row the newest."""
+    world.rows = [person(1, event_time=at), person(2, first_name="Never", event_time=at), person(2)]
+    first = world.run()
+
+    assert (first.exit_code, counts(first)) == (ExitCode.INCOMPLETE, ((2, 0, 0, 0), (1, 0, 2, 0)))
+    assert f"event_time is {at}: a date in the year {at.year} is a placeholder and no event time" in world.log()
+    assert (world.profiles[address(1)]["first_name"], world.profiles[address(2)]["first_name"]) == ("Name 1", "Name 2")
+    second = world.run()
+    assert (second.exit_code, second.requests, second.events.rejected) == (ExitCode.DONE, 0, 2)
 
 
 def test_an_event_alone(world: World) -> None:
