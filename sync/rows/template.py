@@ -68,7 +68,7 @@ class Template:
             try:
                 made = None if value is None else member.convert(value)
             except UnfitError as exc:
-                return rejection(member.column, value, exc)
+                return _rejection(member, value, exc)
             is_null = value is None or (made is None and not member.is_json)
             written[member] = self._null if is_null else encode(made)
         return self._put_together([written[member] for member in self._in_order])
@@ -77,6 +77,20 @@ class Template:
         if self._null is None and None in written:
             return _without_nulls(self._tree, iter(written))
         return self._form % tuple(written)
+
+
+def _rejection(member: Member, value: Any, exc: UnfitError) -> Rejection:
+    """Why this value cannot be sent, and how the column can be mapped so that it can.
+
+    What was delivered has fixed the field's type, or will have when somebody acts on this: another type takes another
+    field.
+    """
+    if not exc.as_type:
+        return rejection(member.column, value, exc)
+    name = ".".join(member.path)
+    another = f"{member.column}:{name}_{exc.as_type}:{exc.as_type}"
+    remedy = f"use another field name ({name} keeps its first type at Iterable): {another}"
+    return rejection(member.column, value, f"{exc.fault} {remedy}")
 
 
 def _form(tree: Mapping[str, Any], in_order: list[Member]) -> str:

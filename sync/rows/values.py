@@ -28,6 +28,8 @@ TIME_KINDS: Final = DATE_KINDS | {Kind.INTEGER, Kind.UNKNOWN}
 
 _MAX_EXACT: Final = 2**53 - 1  # beyond it a reader of JSON that uses doubles sees another number
 _MAX_LONG: Final = 2**63 - 1
+_ALWAYS_EXACT: Final = 15  # digits of a whole number that any reader of JSON holds
+_MOST_DIGITS: Final = 16  # of a number in a reason
 _MAX_JSON_DEPTH: Final = 100  # MySQL's own bound; a fixed one, so that the answer does not hang on our stack
 _EPOCH: Final = datetime(1970, 1, 1)
 UNKNOWN_MOMENT: Final = -(2**63)
@@ -42,7 +44,18 @@ encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=F
 
 
 class UnfitError(Exception):
-    """A value that cannot be sent: what is wrong with it and what to do. The caller knows the column."""
+    """A value that cannot be sent: what is wrong with it and what to do. The caller knows the column.
+
+    `as_type` is the type with which the column can be sent all the same; `fault` then ends where that remedy begins.
+    """
+
+    def __init__(self, fault: str, as_type: str = "") -> None:
+        super().__init__(f"{fault} map the column as column:field:{as_type}" if as_type else fault)
+        self.fault, self.as_type = fault, as_type
+
+
+class MisfitError(UnfitError):
+    """A value that is not of the type that was chosen for all of its column."""
 
 
 def time_text(value: timedelta) -> str:
@@ -63,7 +76,7 @@ def _boolean(value: Any) -> bool:
         return bool(value)
     if isinstance(value, bytes) and value in (b"\0", b"\1"):  # BIT(1)
         return value == b"\1"
-    raise UnfitError("neither 0 nor 1; map the column as column:field:number or column:field:string")
+    raise MisfitError("neither 0 nor 1;", "number" if isinstance(value, int) else "string")
 
 
 def _boolean_by_setting(value: Any) -> bool:
@@ -75,24 +88,30 @@ def _boolean_by_setting(value: Any) -> bool:
 
 def _integer(value: Any) -> int:
     if not isinstance(value, int):
-        raise UnfitError("the column holds whole numbers, this is none; map it as column:field:string")
+        raise MisfitError("the column holds whole numbers, and this is none;", "string")
     if abs(value) > _MAX_EXACT:
-        raise UnfitError("JSON does not hold a number of this size exactly; map the column as column:field:string")
+        raise MisfitError("JSON does not hold a number of this size exactly;", "string")
     return int(value)
 
 
 def _number(value: Any) -> float:
+    if isinstance(value, float) and math.isfinite(value):
+        return value
     if not isinstance(value, int | float | Decimal):
-        raise UnfitError("not a number; map the column as column:field:string")
-    try:
-        number = float(value)
-    except (OverflowError, ValueError):  # an int beyond the range, a signalling NaN
-        number = math.nan
-    if not math.isfinite(number):
-        raise UnfitError("JSON has no such number; map the column as column:field:string, or correct it")
-    if not isinstance(value, float) and Decimal(repr(number)) != value:
-        raise UnfitError("JSON does not hold a number of so many digits exactly; map the column as column:field:string")
+        raise MisfitError("not a number;", "string")
+    exact = Decimal(value)
+    if not exact.is_finite():
+        raise UnfitError("JSON has no such number; correct it in the database")
+    number = _double(exact)
+    if number is None:
+        raise MisfitError("JSON does not hold a number of so many digits exactly;", "string")
     return number
+
+
+def _double(exact: Decimal) -> float | None:
+    """The double that is this number to whoever reads its digits; None when there is none."""
+    number = float(exact)
+    return number if Decimal(repr(number)) == exact else None
 
 
 _NUMBER_TEXT: Final = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
@@ -144,19 +163,26 @@ def _string(value: Any) -> str:
 
 
 def _binary(_value: Any) -> NoReturn:
-    raise UnfitError("binary data has no JSON form; map the column as column:field:string, or leave it out")
+    raise UnfitError("binary data has no JSON form; leave the column out, or", "string")
 
 
 def _json_integer(text: str) -> int:
-    if len(text) > 20 or not -_MAX_LONG - 1 <= (number := int(text)) <= _MAX_LONG:
-        raise UnfitError("the JSON holds a number of more than 64 bits; write it as a string there")
-    return number
+    if len(text) > _ALWAYS_EXACT and abs(_json_float(text)) > _MAX_LONG:
+        raise _inexact(text)
+    return int(text)
 
 
 def _json_float(text: str) -> float:
-    if math.isinf(number := float(text)):
-        raise UnfitError("the JSON holds a number beyond a double's range; write it as a string there")
-    return number
+    with suppress(ArithmeticError):  # an exponent of twenty digits
+        number = _double(Decimal(text))
+        if number is not None:
+            return number
+    raise _inexact(text)
+
+
+def _inexact(text: str) -> UnfitError:
+    shown = text if len(text) <= _MOST_DIGITS else f"{text[:_MOST_DIGITS]}..."
+    return UnfitError(f"not every reader holds {shown} exactly; make it a string, or", "string")
 
 
 def _json_constant(text: str) -> NoReturn:
@@ -174,7 +200,7 @@ def _json(value: Any) -> Any:
         document = _decode(value if isinstance(value, str) else encode(value))
         deep = is_deeper(document, _MAX_JSON_DEPTH)
     except (ValueError, TypeError):
-        raise UnfitError("not valid JSON; correct it, or map the column as column:field:string") from None
+        raise UnfitError("not valid JSON; correct it, or", "string") from None
     except RecursionError:
         deep = True
     if deep:
@@ -204,7 +230,7 @@ def utc_instant(value: Any, zone: tzinfo | None) -> datetime | None:
         return _instant_of_text(value, zone)
     if isinstance(value, int) and not isinstance(value, bool):
         return _instant_of_seconds(value)
-    raise UnfitError("not a date or time; name another column, or map this one as column:field:string")
+    raise UnfitError("not a date or time;", "string")
 
 
 def event_instant(value: Any, zone: tzinfo | None) -> datetime | None:
@@ -234,7 +260,7 @@ def _instant_of_text(value: str, zone: tzinfo | None) -> datetime | None:
     if _ZERO_DATE.match(text):
         return None
     if not (match := _DATE_TEXT.fullmatch(text)):
-        raise UnfitError("not a date like 2026-01-06 or 2026-01-06 14:31:22; map the column as column:field:string")
+        raise UnfitError("not a date like 2026-01-06 or 2026-01-06 14:31:22;", "string")
     day, clock, fraction, offset = match.groups("")
     try:
         if not clock:

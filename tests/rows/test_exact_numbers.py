@@ -56,6 +56,51 @@ def test_other_digits_are_not_sent(value: object, kind: Kind, field_type: str | 
         sent(value, kind, field_type)
 
 
+@pytest.mark.parametrize(("kind", "field_type"), [(Kind.JSON, None), (Kind.TEXT, "json"), (Kind.BINARY, "json")])
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        ("9007199254740993", "9007199254740993"),
+        ("-9223372036854775808", "-922337203685477..."),
+        ("10000000000000000000", "1000000000000000..."),  # a double, but none of the whole numbers that others hold
+        ("0.12345678901234567890", "0.12345678901234..."),
+        ("12345678901234567.5", "1234567890123456..."),
+        ("1e400", "1e400"),
+        ("-1E-400", "-1E-400"),
+        ("1e99999999999999999999", "1e99999999999999..."),
+        ("7" * 5000, "7777777777777777..."),
+    ],
+)
+def test_numbers_in_a_document(number: str, shown: str, kind: Kind, field_type: str | None) -> None:
+    """Wherever in a JSON column it stands: a number that a double would change refuses the whole, and is named."""
+    for document in ('{"id": %s}', '{"a": {"b": [1, {"c": %s}]}}', "[%s]", "%s"):
+        text = document % number
+        with pytest.raises(UnfitError, match="make it a string, or map the column as column:field:string") as caught:
+            sent(text.encode() if kind is Kind.BINARY else text, kind, field_type)
+        assert str(caught.value).startswith(f"not every reader holds {shown} exactly; ")
+
+
+@given(
+    st.integers(-(2**70), 2**70).map(str)
+    | st.decimals(allow_nan=False, allow_infinity=False).map(str)
+    | st.floats(allow_nan=False, allow_infinity=False).map(repr)
+)
+def test_a_document_says_what_the_database_says(number: str) -> None:
+    """Whatever number a document holds: a reader that uses doubles sees the database's number, or nothing is sent."""
+    try:
+        text = sent(f'{{"n":{number}}}', Kind.JSON)
+    except UnfitError:
+        return
+
+    assert Decimal(repr(float(json.loads(text)["n"]))) == Decimal(number)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**53), 2**53))
+def test_a_document_of_doubles_is_sent(number: float) -> None:
+    """A number that a program wrote from a double is never refused."""
+    assert json.loads(sent(json.dumps({"n": number}), Kind.JSON)) == {"n": number}
+
+
 @given(st.decimals(allow_nan=False, allow_infinity=False))
 def test_what_is_sent_reads_back(value: Decimal) -> None:
     """Whatever is sent is, to a reader that uses doubles, the number of the database."""
