@@ -6,7 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -16,9 +16,10 @@ from sync.api.answers import ApiResult, Verdict
 from sync.api.endpoints import USERS_BY_EMAIL
 from sync.delivery.stop import Stop
 from sync.rows.identity import address_of, identity_fields, is_usable
+from sync.rows.mapping import NO_FIELDS, Fields, unset_problems
 from sync.rows.mapping import Mapping as FieldMapping
-from sync.rows.mapping import unset_problems
-from sync.rows.payloads import Payload, PayloadBuilder, RejectedEvent, RowPayloads
+from sync.rows.payloads import Payload, RejectedEvent, RowPayloads
+from sync.rows.reading import Reading
 from sync.rows.rejection import Rejection
 from sync.rows.source import ResultSet, SourceError
 from sync.run.env_file import UnreadableError
@@ -26,7 +27,9 @@ from sync.run.exit_codes import ExitCode
 from sync.run.job import ColumnsError, Job, csv_folder, make_client
 from sync.run.log import LineFormatter, unmasked
 from sync.run.metrics_file import metrics_path
-from sync.state.file import StateError, read_history
+from sync.run.record import OnRecord
+from sync.state.file import StateCopy, StateError, read_history
+from sync.state.syncs import RefusedError
 
 REFUSALS = {Verdict.CREDENTIALS_REFUSED, Verdict.FORBIDDEN, Verdict.JWT_REFUSED}
 REGIONS = {
@@ -155,10 +158,10 @@ def _query(job: Job, source: Any, sample: Sample) -> Iterator[Finding]:
 
 
 def _rows(job: Job, result: ResultSet, sample: Sample) -> Iterator[Finding]:
-    builder = PayloadBuilder(job.mapping(), result.columns)
+    reading = Reading(job.mapping(), result.columns, typed=_typed(job))
     rows = rejected = lacking = 0
     for rows, values in enumerate(result.values(), start=1):
-        payloads = builder.build(values)
+        payloads = reading.payloads(values)
         lacking += bool(payloads.lacks)
         if reason := _refusal(payloads):
             rejected += 1
@@ -169,13 +172,23 @@ def _rows(job: Job, result: ResultSet, sample: Sample) -> Iterator[Finding]:
             sample.identity = payloads.identity
     found = f"{rows} of the first {SAMPLE_ROWS}" if rows else "none"
     yield Finding("ok" if rows else "note", "rows", f"{found} read, {rejected} would be rejected")
+    if refusal := reading.refusal():
+        yield Finding("WRONG", "rows", refusal)
     yield _names(job.mapping(), rows, lacking)
+
+
+def _typed(job: Job) -> Fields:
+    """The fields that have their types at Iterable; a state that cannot tell has findings of its own."""
+    with suppress(StateError, RefusedError), closing(StateCopy(job.settings.state_file or Path())) as state:
+        return OnRecord(job, state).typed
+    return NO_FIELDS
 
 
 def _names(mapping: FieldMapping, rows: int, lacking: int) -> Finding:
     """Which names of a user are sent, and how many rows lack one."""
     words = ("user id", "address") if mapping.by_user_id else ("address", "user id")
-    identity, other = (f"{word} (column {column})" for word, column in zip(words, _name_columns(mapping), strict=True))
+    columns = mapping.identity_column, mapping.other_name_column
+    identity, other = (f"{word} (column {column})" for word, column in zip(words, columns, strict=True))
     if not mapping.other_name_column:
         if not mapping.by_user_id:
             return Finding("ok", "names", f"users are identified by their {identity}; no user id is sent")
@@ -188,13 +201,12 @@ def _names(mapping: FieldMapping, rows: int, lacking: int) -> Finding:
     return Finding(verdict, "names", f"users are identified by their {identity}, the {other} goes along; {sentence}")
 
 
-def _name_columns(mapping: FieldMapping) -> tuple[str, str]:
-    return mapping.identity_column, mapping.other_name_column
-
-
 def _refusal(payloads: RowPayloads) -> str:
-    """Why the row, or its event alone, would be rejected before any request; empty when it would be sent."""
-    rejections = (part for part in payloads[2:] if isinstance(part, Rejection | RejectedEvent))
+    """Why the row, or its event alone, would be rejected before any request; empty when it would be sent.
+
+    A value that makes the run refuse rejects no row.
+    """
+    rejections = (part for part in payloads[2:] if isinstance(part, Rejection | RejectedEvent) and not part.misfits)
     return next((rejection.reason for rejection in rejections), "")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, abc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
@@ -40,6 +40,13 @@ USER_ID_COLUMN give."""
 _NAME_IT: Final = "give it a name with AS in the query, and use that name here"
 _EXPRESSION: Final = re.compile(r"""[()'"`+*/|<>=]""")
 """What the name of a column holds that is an expression and has no other name."""
+
+
+Fields = abc.Mapping[str, Sequence[str]]
+"""Names of fields as Iterable types them: those of profiles under `PROFILE`, those of events under the event's name."""
+
+PROFILE: Final = ""
+NO_FIELDS: Final[Fields] = {}
 
 
 class Field(NamedTuple):
@@ -162,6 +169,14 @@ def in_order(fields: Sequence[Field], names: Sequence[str]) -> tuple[Field, ...]
     """The fields in the order of `names`, and those that are not among them last, as they are."""
     places = {name: place for place, name in enumerate(names)}
     return tuple(sorted(fields, key=lambda field: places.get(field.name, len(places))))
+
+
+def fields_of(mapping: Mapping) -> Fields:
+    """The fields that the mapping writes to."""
+    fields = {PROFILE: [field.name for field in mapping.user_fields]}
+    if mapping.event_name:
+        fields[mapping.event_name] = [field.name for field in mapping.event_fields]
+    return fields
 
 
 def named_columns(mapping: Mapping) -> list[str]:

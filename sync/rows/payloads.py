@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import tzinfo
 from functools import partial
 from hashlib import blake2b
@@ -19,9 +19,9 @@ from sync.rows.columns import Column, Kind, Values
 from sync.rows.fingerprint import Fingerprint
 from sync.rows.identity import address_identity, identity_fields, is_user_id, name_of
 from sync.rows.ids import digest_of, pinned
-from sync.rows.mapping import Field, Mapping
+from sync.rows.mapping import NO_FIELDS, PROFILE, Field, Fields, Mapping
 from sync.rows.names import Names, Naming
-from sync.rows.rejection import Rejection, rejection
+from sync.rows.rejection import Misfit, Rejection, rejection
 from sync.rows.template import Member, Template, quoted
 from sync.rows.values import TIME_KINDS, UNKNOWN_MOMENT, UnfitError, converter, encode, event_instant, microseconds
 
@@ -45,11 +45,12 @@ class Event(NamedTuple):
 
 
 class RejectedEvent(NamedTuple):
-    """An event that cannot be sent, under the id that it would have."""
+    """An event that cannot be sent, under the id that it would have; `misfits` as those of a `Rejection`."""
 
     id: str
     reason: str
     digest: bytes
+    misfits: tuple[Misfit, ...] = ()
 
 
 class RowPayloads(NamedTuple):
@@ -77,24 +78,33 @@ class PayloadBuilder:
     """Builds the payloads of every row of one query; the work that all rows share is done once, here.
 
     The mapping has no problems, and each row holds the values of the columns given here, in their order.
-    `address_ids`: events also get the ids that they had while the address named their user.
+    `address_ids`: events also get the ids that they had while the address named their user. `typed`: the fields that
+    have their types at Iterable, as `fields_of` gives them.
     """
 
-    def __init__(self, mapping: Mapping, columns: Sequence[Column], *, address_ids: bool = False) -> None:
+    def __init__(
+        self,
+        mapping: Mapping,
+        columns: Sequence[Column],
+        *,
+        address_ids: bool = False,
+        typed: Fields = NO_FIELDS,
+    ) -> None:
         self._kinds = dict(columns)
         self._places = {column.name: place for place, column in enumerate(columns)}
         self._zone = None if str(mapping.timezone) == "UTC" else mapping.timezone
         self._naming = Naming(mapping, columns)
         self._name_field = '"userId"' if mapping.by_user_id else '"email"'
         self._null = None if mapping.null_means == "keep" else "null"  # null clears the field at Iterable
-        self._user_fields = self._template(mapping.user_fields) if mapping.user_fields else None
+        self._user_fields = self._template(mapping.user_fields, typed.get(PROFILE, ())) if mapping.user_fields else None
         # By default Iterable replaces an object as a whole; fields that we do not know would go. It merges one
         # level only: of a.b.c, what stands beside c in b is still replaced.
         merges = any(len(field.path) > 1 for field in mapping.user_fields)
         options = {"preferUserId": mapping.by_user_id, "mergeNestedObjects": merges}
         self._options = "".join(f'"{name}":true,' for name, wanted in options.items() if wanted)
         self._segment = f"{quoted(mapping.segment_field)}:true" if mapping.segment_field else ""
-        self._event_fields = self._template(mapping.event_fields) if mapping.event_name else None
+        of_events = typed.get(mapping.event_name, ())
+        self._event_fields = self._template(mapping.event_fields, of_events) if mapping.event_name else None
         self._event_name = quoted(mapping.event_name)
         self._event_key = tuple(self._places[name] for name in mapping.event_key) if mapping.event_name else ()
         self._address_at = self._places.get(mapping.email_column or "") if address_ids else None
@@ -107,15 +117,16 @@ class PayloadBuilder:
         in_utc = self._kinds.get(column) in (Kind.TIMESTAMP, Kind.DATE)  # the one given so, the other never shifted
         return None if in_utc else self._zone
 
-    def _template(self, fields: Sequence[Field]) -> Template:
-        return Template([self._member(field) for field in fields], self._null)
+    def _template(self, fields: Sequence[Field], typed: Collection[str]) -> Template:
+        return Template([self._member(field, is_typed=field.name in typed) for field in fields], self._null)
 
-    def _member(self, field: Field) -> Member:
+    def _member(self, field: Field, *, is_typed: bool) -> Member:
         kind = self._kinds[field.column]
         convert = converter(kind, field.type, self._zone_of(field.column))
         is_text = kind is Kind.TEXT and field.type in (None, "string")
         is_json = (field.type or kind.value) == "json"
-        return Member(field.path, field.column, self._places[field.column], convert, is_text, is_json)
+        place = self._places[field.column]
+        return Member(field.path, field.column, place, convert, is_text, is_json, field.type is None, is_typed)
 
     def build(self, values: Values, fingerprint: Fingerprint | None = None) -> RowPayloads:
         """Return what this row says of its user and of its event; what its `fingerprint` tells is not asked again."""
@@ -163,7 +174,7 @@ class PayloadBuilder:
 
     def _event(self, user: str, event_id: str, created_at: int, data: str | Rejection) -> Event | RejectedEvent:
         if isinstance(data, Rejection):
-            return RejectedEvent(event_id, data.reason, data.digest)
+            return RejectedEvent(event_id, *data)
         body, digest = _payload(
             f'{user}"eventName":{self._event_name},"id":"{event_id}","createdAt":{created_at},"dataFields":{{{data}}}}}'
         )

@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from sync.rows.columns import Column, Values
 from sync.rows.fingerprint import Fingerprint, fingerprinter
-from sync.rows.mapping import Mapping
-from sync.rows.payloads import PayloadBuilder, RowPayloads
+from sync.rows.mapping import NO_FIELDS, Fields, Mapping
+from sync.rows.payloads import PayloadBuilder, RejectedEvent, RowPayloads
+from sync.rows.rejection import Rejection
 
 
 class Reading:
     """Reads each row twice at most: `fingerprint` first, then `payloads`, with the fingerprint if there is one.
 
-    For `address_ids` see `PayloadBuilder`: then no row has a fingerprint.
+    For `address_ids` see `PayloadBuilder`: then no row has a fingerprint. `typed`: the fields that have their types at
+    Iterable; of every other, `refusal` tells what does not fit the type that it would get.
     """
 
-    def __init__(self, mapping: Mapping, columns: Sequence[Column], *, address_ids: bool = False) -> None:
-        self._builder = PayloadBuilder(mapping, columns, address_ids=address_ids)
+    def __init__(
+        self, mapping: Mapping, columns: Sequence[Column], *, address_ids: bool = False, typed: Fields = NO_FIELDS
+    ) -> None:
+        self._builder = PayloadBuilder(mapping, columns, address_ids=address_ids, typed=typed)
+        self._misfits: dict[tuple[str, str], str] = {}
+        self._counts: Counter[tuple[str, str]] = Counter()
         self.fingerprint: Callable[[Values], Fingerprint | None] = (
             (lambda _values: None) if address_ids else fingerprinter(mapping, columns)
         )
 
-    def payloads(self, values: Values, fingerprint: Fingerprint | None) -> RowPayloads:
+    def payloads(self, values: Values, fingerprint: Fingerprint | None = None) -> RowPayloads:
         """All that a row says."""
-        return self._builder.build(values, fingerprint)
+        row = self._builder.build(values, fingerprint)
+        for setting, payload in (("USER_FIELDS", row.profile), ("EVENT_FIELDS", row.event)):
+            if isinstance(payload, Rejection | RejectedEvent):
+                for field, told in payload.misfits:
+                    self._misfits.setdefault((setting, field), told)
+                    self._counts[setting, field] += 1
+        return row
+
+    def refusal(self) -> str:
+        """Why nothing of these rows may be sent as they are mapped; empty when it may."""
+        if not self._misfits:
+            return ""
+        each = "; ".join(
+            f"{key[0]}: {told} (rows with such a value: {self._counts[key]:,})" for key, told in self._misfits.items()
+        )
+        return (
+            "values do not fit the types that their fields would get, and Iterable never changes the type of a field, "
+            f"so nothing is sent: {each}"
+        )

@@ -13,11 +13,22 @@ from sync.rows.values import time_text
 _MAX_SHOWN: Final = 60
 
 
+class Misfit(NamedTuple):
+    """A value that does not fit the type that its field would get by its column; `told`: with the mapping that fits."""
+
+    field: str
+    told: str
+
+
 class Rejection(NamedTuple):
-    """A row that Iterable cannot be given as it is; the same bad input has the same digest."""
+    """A row that Iterable cannot be given as it is; the same bad input has the same digest.
+
+    `misfits`: in fields that have no type at Iterable yet. A run must not give them one.
+    """
 
     reason: str
     digest: bytes
+    misfits: tuple[Misfit, ...] = ()
 
 
 _AS_A_QUERY_SHOWS_IT: Final[dict[type, Callable[[Any], str]]] = {

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from sync.rows.columns import Values
-from sync.rows.rejection import Rejection, rejection
-from sync.rows.values import Converter, UnfitError, encode
+from sync.rows.rejection import Misfit, Rejection, rejection
+from sync.rows.values import Converter, MisfitError, UnfitError, encode
 
 quoted: Final[Callable[[str], str]] = json.encoder.encode_basestring
 """A text as JSON writes it, in quotes. It raises TypeError for everything else."""
@@ -21,6 +21,8 @@ class Member(NamedTuple):
     """One value of the object: its path of names, its column with its place in a row, and what converts it.
 
     `is_text`: the column holds text, which is sent as it is. `is_json`: it holds JSON, whose `null` is a value.
+    `is_guess`: the field's type is taken from the column, and not from the setting; `is_typed`: it has its type at
+    Iterable, by what was delivered.
     """
 
     path: tuple[str, ...]
@@ -29,6 +31,13 @@ class Member(NamedTuple):
     convert: Converter
     is_text: bool
     is_json: bool = False
+    is_guess: bool = False
+    is_typed: bool = False
+
+    @property
+    def name(self) -> str:
+        """The field as it is written in the settings."""
+        return ".".join(self.path)
 
 
 class Template:
@@ -61,16 +70,20 @@ class Template:
         return self._put_together(written)
 
     def _carefully(self, values: Values) -> str | Rejection:
-        """As `members`, with each value in the place where a fault would be told."""
+        """As `members`, with each value in the place where a fault would be told; the first one rejects the row."""
         written = {}
+        faults = []
         for member in self._members:
             value = values[member.place]
             try:
                 made = None if value is None else member.convert(value)
             except UnfitError as exc:
-                return _rejection(member, value, exc)
+                faults.append(_rejection(member, value, exc))
+                continue
             is_null = value is None or (made is None and not member.is_json)
             written[member] = self._null if is_null else encode(made)
+        if faults:
+            return faults[0]._replace(misfits=tuple(misfit for fault in faults for misfit in fault.misfits))
         return self._put_together([written[member] for member in self._in_order])
 
     def _put_together(self, written: Sequence[str | None]) -> str:
@@ -82,14 +95,18 @@ class Template:
 def _rejection(member: Member, value: Any, exc: UnfitError) -> Rejection:
     """Why this value cannot be sent, and how the column can be mapped so that it can.
 
-    What was delivered has fixed the field's type, or will have when somebody acts on this: another type takes another
-    field.
+    What was delivered has fixed the field's type, or will have when somebody acts on this: then another type takes
+    another field. Where the type is a guess, and nothing was delivered yet, the field itself gets another one.
     """
     if not exc.as_type:
         return rejection(member.column, value, exc)
-    name = ".".join(member.path)
-    another = f"{member.column}:{name}_{exc.as_type}:{exc.as_type}"
-    remedy = f"use another field name ({name} keeps its first type at Iterable): {another}"
+    is_wrong_guess = member.is_guess and isinstance(exc, MisfitError)
+    if is_wrong_guess and not member.is_typed:
+        refused = rejection(member.column, value, f"{exc.fault} map it as {member.column}:{member.name}:{exc.as_type}")
+        return refused._replace(misfits=(Misfit(member.name, refused.reason),))
+    why = "already has its type" if is_wrong_guess else "keeps its first type"
+    another = f"{member.column}:{member.name}_{exc.as_type}:{exc.as_type}"
+    remedy = f"use another field name ({member.name} {why} at Iterable): {another}"
     return rejection(member.column, value, f"{exc.fault} {remedy}")
 
 

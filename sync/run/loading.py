@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from itertools import islice
 
 from sync.rows.columns import Values
-from sync.rows.reading import Reading
 from sync.rows.source import ResultSet, Source
 from sync.run.job import Job
 from sync.run.record import OnRecord
@@ -32,7 +31,7 @@ class Loading:
         """Run the query; its rows pass through the outbox as they are read."""
         result = self._job.query(source)
         self.on_record.check(result.columns)
-        reading = Reading(self.on_record.mapping, result.columns, address_ids=self.on_record.address_ids)
+        reading = self.on_record.reading(result.columns)
         return result.passed_through(lambda rows: self.outbox.take(self._counted(rows), reading))
 
     def load(self, source: Source) -> None:

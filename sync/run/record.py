@@ -7,18 +7,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from sync.rows.columns import Column
-from sync.rows.mapping import Field, in_order, named_columns
+from sync.rows.mapping import Field, fields_of, in_order, named_columns
+from sync.rows.reading import Reading
 from sync.run.job import Job
 from sync.run.metrics import sync_name
 from sync.state.file import State
 from sync.state.owed import Policy
-from sync.state.syncs import Recorded, SyncRecord, merged
+from sync.state.syncs import Recorded, RefusedError, SyncRecord, merged
 
 logger = logging.getLogger("main")
 
 
 class OnRecord:
     """The record of this run's sync. `mapping` is the job's, in the order on record, so that it gives the same bytes.
+
+    `typed` are the fields that have their types at Iterable, by what was delivered.
 
     Raises RefusedError for a segment field that is another sync's.
     """
@@ -36,6 +39,7 @@ class OnRecord:
             event_fields=in_order(mapping.event_fields, self._before.event_fields),
             event_key=self._key_in_order(mapping.event_key),
         )
+        self.typed = self.record.delivered_fields(fields_of(mapping))
         by_user_id = bool(mapping.user_id_column)
         self._by_user_id = by_user_id
         self.address_ids = by_user_id and (self._before.address_ids or self.record.had_addresses())
@@ -47,11 +51,23 @@ class OnRecord:
 
     def policy(self, *, keep_bodies: bool) -> Policy:
         """The job's, with what the record adds."""
-        return replace(self._job.policy(), address_ids=self.address_ids, keep_bodies=keep_bodies)
+        fields = fields_of(self.mapping)
+        return replace(self._job.policy(), address_ids=self.address_ids, fields=fields, keep_bodies=keep_bodies)
+
+    def reading(self, columns: Sequence[Column]) -> Reading:
+        """What is made of the rows with these columns; `put` refuses what it finds."""
+        self._reading = Reading(self.mapping, columns, address_ids=self.address_ids, typed=self.typed)
+        return self._reading
 
     def check(self, columns: Sequence[Column]) -> None:
         """Hold the columns of the result against the record: raises RefusedError when events would get other ids."""
         kinds = dict(columns)
+        if self._job.limit is not None and not self.typed:
+            logger.warning(
+                "This first run is a trial (--limit %d) and sees only the rows that it reads: another row may hold a "
+                "value that does not fit the type that its field gets now; --dry-run without --limit reads all rows",
+                self._job.limit,
+            )
         if not self._job.new_event_ids:
             self.record.refuse_new_event_ids(
                 self.mapping.event_name,
@@ -71,7 +87,12 @@ class OnRecord:
         self._kinds = {column: kinds[column].value for column in named_columns(self.mapping)}
 
     def put(self) -> None:
-        """Put the settings of this run on record, and claim the segment field; inside a transaction."""
+        """Put the settings of this run on record, and claim the segment field; inside a transaction.
+
+        Raises RefusedError also for values that do not fit the types that their fields would get.
+        """
+        if refusal := self._reading.refusal():
+            raise RefusedError(refusal)
         if self._job.policy().whole_window:
             self.record.claim(self.mapping.segment_field)
         else:
@@ -86,6 +107,7 @@ class OnRecord:
                 user_fields=merged(_names(now.user_fields), before.user_fields),
                 event_fields=merged(_names(now.event_fields), before.event_fields),
                 kinds={**before.kinds, **self._kinds},
+                delivered_fields=self.typed,
             )
         )
 

@@ -7,11 +7,13 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
+from sync.rows.mapping import PROFILE
 from sync.state.delivered import Delivered
 from sync.state.doubt import Doubt
 from sync.state.known_names import KnownNames
 from sync.state.owed import Outcome, OwedUser, UserOutcome
 from sync.state.scope import Part, RunScope
+from sync.state.syncs import add_delivered
 
 _PROFILE_DELIVERED = (
     "UPDATE main.profile SET delivered = ?, rejected = NULL, reason = NULL, again = 0, in_segment = ?, seen = ?, "
@@ -35,6 +37,7 @@ class Outcomes(Part):
         super().__init__(run)
         self._doubt, self._delivered = doubt, delivered
         self._names = KnownNames(run, doubt)
+        self._undelivered = dict(run.policy.fields)
         self._has_failers = bool(run.one("SELECT EXISTS (SELECT 1 FROM failer WHERE sync = ?)", run.sync))
 
     def record(self, outcomes: Sequence[UserOutcome]) -> None:
@@ -56,6 +59,13 @@ class Outcomes(Part):
                 "WHERE d.identity = owed_user.identity)",
                 [self._own(outcome.user) for outcome in outcomes if not outcome.followed],
             )
+            self._note_fields(outcomes)
+
+    def _note_fields(self, outcomes: Sequence[UserOutcome]) -> None:
+        """What is delivered first fixes the types of all fields that this run maps."""
+        for name in tuple(self._undelivered):
+            if any(_is_delivered(outcome, name) for outcome in outcomes):
+                add_delivered(self._state, self._sync, name, self._undelivered.pop(name))
 
     def _own(self, user: OwedUser) -> tuple[int | None, int, str]:
         """Where in the spool the user is."""
@@ -178,3 +188,10 @@ class Outcomes(Part):
         """Which rows of the result were newly rejected and why, in the order of the result, counted from 1."""
         with self._state.errors_explained():
             yield from self._db.execute("SELECT line, reason FROM temp.refused_line ORDER BY line")
+
+
+def _is_delivered(outcome: UserOutcome, name: str) -> bool:
+    """Whether a profile with fields was delivered, or an event."""
+    if name == PROFILE:
+        return outcome.profile is not None and outcome.profile.outcome is Outcome.DELIVERED and not outcome.user.leaves
+    return any(result.outcome is Outcome.DELIVERED for result in outcome.events)

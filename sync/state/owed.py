@@ -6,6 +6,8 @@ import enum
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from sync.rows.mapping import Fields
+
 
 class Mark(enum.IntEnum):
     """What the state says of one payload of the result."""
@@ -218,6 +220,7 @@ class Policy:
     `follows_addresses`: users are identified by addresses and known by ids, so that an address that changes is moved.
     `address_ids`: events may be on record under ids that were made with an address, where now the user id makes them.
     `keep_bodies`: of what is unchanged, too, for whoever looks whether Iterable has it.
+    `fields`: what the payloads of this run hold.
     """
 
     whole_window: bool = True
@@ -229,3 +232,4 @@ class Policy:
     follows_addresses: bool = False
     address_ids: bool = False
     keep_bodies: bool = False
+    fields: Fields = field(default_factory=dict)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import NamedTuple
 
+from sync.rows.mapping import PROFILE, Fields
 from sync.state.file import State
 
 _ADOPT = "UPDATE sync SET name = :name, destination = :destination WHERE id = ("
@@ -49,6 +50,7 @@ class Recorded:
     `event_key` is in the order that the ids are made in; `by_user_id` says what names the user in them. `address_ids`:
     events are on record under ids that were made with the address. The fields are in the order in which payloads hold
     them, so that another order in the settings changes no payload; `kinds` are those of the columns.
+    `delivered_fields` were mapped in a run that delivered.
     """
 
     event_name: str = ""
@@ -58,6 +60,7 @@ class Recorded:
     user_fields: Sequence[str] = ()
     event_fields: Sequence[str] = ()
     kinds: Mapping[str, str] = field(default_factory=dict)
+    delivered_fields: Fields = field(default_factory=dict)
 
 
 class SyncRecord:
@@ -133,6 +136,18 @@ class SyncRecord:
                 "its own, or run once with --new-event-ids"
             )
 
+    def delivered_fields(self, mapped: Fields) -> Fields:
+        """The fields that were mapped in a run that delivered; of 1.0.0, which noted none, those of this mapping."""
+        if not self.is_migrated:
+            return self.recorded.delivered_fields if self.recorded else {}
+        with self._state.errors_explained():
+            return {name: fields for name, fields in mapped.items() if self._has_delivered(name)}
+
+    def _has_delivered(self, name: str) -> bool:
+        table = "profile" if name == PROFILE else "event"
+        query = f"SELECT EXISTS (SELECT 1 FROM {table} WHERE sync = ? AND delivered IS NOT NULL)"
+        return bool(self._state.db.execute(query, (self.id,)).fetchone()[0])
+
     def had_addresses(self) -> bool:
         """Whether users are on record by their addresses."""
         with self._state.errors_explained():
@@ -154,8 +169,20 @@ class SyncRecord:
 
     def put(self, settings: Recorded) -> None:
         """Put these settings on record; inside a transaction."""
-        self._state.db.execute("UPDATE sync SET settings = ? WHERE id = ?", (json.dumps(asdict(settings)), self.id))
+        _put(self._state, self.id, settings)
         self.recorded = settings
+
+
+def add_delivered(state: State, sync: int, name: str, fields: Sequence[str]) -> None:
+    """Put on record that these fields were delivered, of profiles or of events of this name; inside a transaction."""
+    (settings,) = state.db.execute("SELECT settings FROM sync WHERE id = ?", (sync,)).fetchone()
+    recorded = Recorded(**json.loads(settings or "{}"))
+    known = recorded.delivered_fields
+    _put(state, sync, replace(recorded, delivered_fields={**known, name: merged(fields, known.get(name, ()))}))
+
+
+def _put(state: State, sync: int, settings: Recorded) -> None:
+    state.db.execute("UPDATE sync SET settings = ? WHERE id = ?", (json.dumps(asdict(settings)), sync))
 
 
 def merged(names: Sequence[str], recorded: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from sync.rows.columns import Column, Kind
 from sync.run.exit_codes import ExitCode
 from sync.run.lock import LockedError, RunLock, lock_path
 from sync.state.file import State, StateError
 from sync.state.schema import STEPS
 from sync.state.syncs import SyncName, SyncRecord
-from tests.harness import World, people, sync_of
+from tests.harness import COLUMNS, World, people, person, sync_of
+from tests.state.runs import DELIVERED, FAILED, Runs, answered
 
 URL, SECRET, FIELD = "https://api.iterable.com", "the-key-of-the-project", "recent_page_view"
 OLD = Path(__file__).with_name("made_by_1_0_0.sqlite3")
@@ -58,6 +61,28 @@ def test_a_name_keeps_the_state_when_the_key_is_rotated(path: Path) -> None:
         assert number(state, "orders") == other
 
 
+def test_fields_are_on_record_with_the_first_delivery(runs: Runs) -> None:
+    """In the commit that records it, so that a run that is killed later fixed the types as well."""
+    fields = {"": ["first_name"], "page_view": ["page"], "click": ["x"]}
+    runs.begin(people(2), fields=fields)
+    users = runs.outbox.claim(1, 1)
+    runs.outbox.record([answered(user, FAILED) for user in users])
+    assert delivered_fields(runs) == {}
+    users = runs.outbox.claim(1, 1)
+    runs.outbox.record([answered(user, DELIVERED)._replace(events=(FAILED,)) for user in users])
+    assert delivered_fields(runs) == {"": ["first_name"]}
+
+    runs.run(people(2), fields={"": ["plan", "first_name"], "page_view": ["page"]})
+    assert delivered_fields(runs) == {"": ["first_name", "plan"], "page_view": ["page"]}
+
+
+def delivered_fields(runs: Runs) -> dict[str, list[str]]:
+    """Those on record."""
+    (settings,) = runs.state.db.execute("SELECT settings FROM sync WHERE id = ?", (runs.sync,)).fetchone()
+    found: dict[str, list[str]] = json.loads(settings).get("delivered_fields", {})
+    return found
+
+
 # -- a state of version 1.0.0 --------------------------------------------------------------------------------
 
 
@@ -85,6 +110,25 @@ def test_members_of_an_old_state_still_leave(old: World) -> None:
     """Membership is taken over as well."""
     del old.rows[0]
     assert old.run().left_segment == 1
+
+
+@pytest.mark.parametrize("delivered", [True, False])
+def test_fields_of_an_old_state(old: World, delivered: bool) -> None:
+    """1.0.0 did not say which fields it delivered: whatever is mapped now may have its type, where it delivered any."""
+    if not delivered:
+        with closing(sqlite3.connect(old.settings.state_file)) as state:
+            state.execute("UPDATE profile SET delivered = NULL"), state.execute("UPDATE event SET delivered = NULL")
+            state.commit()
+    old.environ |= {"USER_FIELDS": "first_name,rating", "EVENT_FIELDS": "page,rating"}
+    old.columns = (*COLUMNS, Column("rating", Kind.BOOLEAN))
+    old.rows = [person(number, rating=4 if number == 5 else 1) for number in range(1, 11)]
+    summary = old.run()
+
+    if delivered:
+        assert (summary.exit_code, summary.users.rejected) == (ExitCode.INCOMPLETE, 1)
+        assert "rating already has its type at Iterable" in old.log()
+    else:
+        assert (summary.exit_code, summary.requests) == (ExitCode.USAGE, 0)
 
 
 def test_whoever_comes_first_takes_it_over(old: World, monkeypatch: pytest.MonkeyPatch) -> None:
