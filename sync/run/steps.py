@@ -155,9 +155,17 @@ class Run:
         """Compare all rows with the state: from here on it is known who is owed what."""
         self.summary.rows, outbox = self._loading.rows, self._loading.outbox
         self._export = inode_of(Path(str(self.summary.csv)))
+        self._prune_exports()
         with self.job.comparing():
             self._plan = outbox.plan(self._loading.on_record.put)
         self.summary.planned = True
+
+    def _prune_exports(self) -> None:
+        """Keep as many as the settings say, also when this run is about to be refused."""
+        stem = export_stem(self.settings.sync_name)
+        for each in (stem, rejected_name(stem)):
+            with _only_warned("old exports are still there"):
+                prune(csv_folder(self.settings), self.settings.csv_keep, each)
 
     def deliver(self, client: IterableClient) -> None:
         """Send what is owed: for each user `client.update_user`, then `client.track_event` for each event."""
@@ -170,10 +178,6 @@ class Run:
             if self.stop.deadline is None:  # after a signal there is no time for what the next run can do
                 with _only_warned("the next run has more to do"):
                     outbox.remember()
-            stem = export_stem(self.settings.sync_name)
-            for each in (stem, rejected_name(stem)):
-                with _only_warned("old exports are still there"):
-                    prune(csv_folder(self.settings), self.settings.csv_keep, each)
         summary.exit_code = _exit_code(summary)
 
     def _dispatch(self, client: IterableClient, plan: Plan) -> None:
