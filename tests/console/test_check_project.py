@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sync.console import check as checks
+from sync.console import check_project as checks
 from sync.rows.columns import Column, Kind
 from sync.sandbox.stand_in import StandIn
 from tests import faults as catalogue
