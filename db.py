@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import socket
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -21,8 +20,9 @@ from pymysql.connections import Connection
 from pymysql.constants import CR, SERVER_STATUS
 from pymysql.cursors import Cursor, SSCursor
 
+from sync.database.sockets import connected_socket
 from sync.rows.columns import Column
-from sync.rows.server_address import MySQLParams, described, unknown_host
+from sync.rows.server_address import MySQLParams, described
 from sync.rows.server_errors import (
     IN_THE_QUERY,
     WHILE_CONNECTING,
@@ -261,7 +261,7 @@ def _open(params: MySQLParams) -> _Connection:
         raise SourceError(tls_files_sentence(error.strerror or str(error), params.ssl_ca)) from error
     connection._secure = params.socket is not None
     with _advice(params, WHILE_CONNECTING):
-        connection.connect(_socket(params))
+        connection.connect(connected_socket(params))
         connection.wait_for_answers(None)  # a query may take its time; a dead peer is TCP's to find out
         for setting in _SESSION:
             connection.ask(f"SET SESSION {setting}")
@@ -269,49 +269,6 @@ def _open(params: MySQLParams) -> _Connection:
             with contextlib.suppress(pymysql.err.OperationalError):
                 connection.ask(f"SET SESSION {setting}")
     return connection
-
-
-def _socket(params: MySQLParams) -> socket.socket:
-    """A connection to whatever answers there."""
-    try:
-        if params.socket:
-            return _unix_socket(params.socket, params.connect_timeout)
-        connected = socket.create_connection((params.host, params.port), params.connect_timeout)
-    except (socket.gaierror, UnicodeError) as error:
-        unasked = str(error.args[-1]) if error.args[0] == socket.EAI_AGAIN else ""
-        raise SourceError(unknown_host(params.host, unasked)) from error
-    except TimeoutError as error:
-        raise SourceError(
-            f"{params.address} did not answer within {params.connect_timeout:g} s: "
-            f"check {params.where}, and whether a firewall stands between."
-        ) from error
-    except OSError as error:
-        raise SourceError(
-            f"No database answers at {params.address} ({error.strerror or error}): "
-            f"start the server, or check {params.where}."
-        ) from error
-    _keep_alive(connected)
-    return connected
-
-
-def _unix_socket(path: str, timeout: float) -> socket.socket:
-    connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        connected.settimeout(timeout)
-        connected.connect(path)
-    except BaseException:
-        connected.close()
-        raise
-    return connected
-
-
-def _keep_alive(connected: socket.socket) -> None:
-    """Have the system find out when the peer is gone, however long a query takes."""
-    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}.items():
-        if hasattr(socket, option):  # not every system can be told
-            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 def _server(connection: _Connection, params: MySQLParams) -> str:
