@@ -20,6 +20,7 @@ from pymysql.connections import Connection
 from pymysql.constants import CR, SERVER_STATUS
 from pymysql.cursors import Cursor, SSCursor
 
+from sync.database.session import ALWAYS, TimeLimit, where_allowed
 from sync.database.sockets import connected_socket
 from sync.rows.columns import Column
 from sync.rows.server_address import MySQLParams, described
@@ -116,10 +117,14 @@ class _Cursor(SSCursor):
             self._parse = parse = row_parser(self._fields)
             self._result._read_row_from_packet = lambda packet: parse(packet.get_all_data())
 
-    def rows(self) -> Iterator[tuple[Any, ...]]:
-        """The rows of the result, one at a time."""
+    def rows(self, limit: TimeLimit) -> Iterator[tuple[Any, ...]]:
+        """The rows of the result, one at a time; raises SourceError when the last of them comes too late."""
         assert self._result is not None  # noqa: S101 - a result with columns was asked for
-        while (row := self._result._read_rowdata_packet_unbuffered()) is not None:
+        while True:
+            self.connection.wait_for_answers(limit.left())
+            row = self._result._read_rowdata_packet_unbuffered()
+            if row is None:
+                return
             yield row
             if self.unread:  # else it was closed meanwhile
                 yield from self.connection.rows_that_came(self._parse)
@@ -161,7 +166,9 @@ class _MySQL:
         statement = parse(sql, backslash_escapes=_backslash_escapes(self._connection))
         values = bound_values(since, since_local)
         self._cursor = cursor = self._connection.cursor(_Cursor)
-        with _advice(self._params, IN_THE_QUERY):
+        time_limit = TimeLimit(self._params)
+        with _advice_in_time(self._params, time_limit):
+            self._connection.wait_for_answers(time_limit.left())
             self._connection.ask("START TRANSACTION READ ONLY")
             cursor.execute(statement.render(double_percent, named_placeholder), values)
             cursor.read_what_comes()
@@ -169,15 +176,17 @@ class _MySQL:
             raise SourceError("The query has no result: QUERY_FILE must hold a SELECT.")
         return ResultSet(
             cursor.columns,
-            islice(self._rows(cursor), limit),
+            islice(self._rows(cursor, time_limit), limit),
             parameters=statement.parameters,
             release=partial(self._release, cursor),
         )
 
-    def _rows(self, cursor: _Cursor) -> Iterator[tuple[Any, ...]]:
-        with _advice(self._params, IN_THE_QUERY):
-            yield from cursor.rows()
-            if _warned_at_the_end(cursor):
+    def _rows(self, cursor: _Cursor, limit: TimeLimit) -> Iterator[tuple[Any, ...]]:
+        with _advice_in_time(self._params, limit):
+            yield from cursor.rows(limit)
+            warned = _warned_at_the_end(cursor)
+            limit.left()  # raises for a CALL whose rows came in time, and whose end did not
+            if warned:
                 _hear_warnings(self._connection, self._params.address)
         if cursor.forgotten:  # else a result closed half way would look complete
             raise RuntimeError("the result was closed before all of it was read")
@@ -227,20 +236,6 @@ def _backslash_escapes(connection: _Connection) -> bool:
     return not connection.server_status & SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES
 
 
-_SESSION = (
-    "time_zone = '+00:00'",
-    "TRANSACTION READ ONLY",
-    "sql_select_limit = 18446744073709551615",  # a server may have one, and would cut the result without a word
-)
-"""What the session is told: UTC, only reading, and no row left out."""
-
-_WHERE_ALLOWED = (
-    "group_concat_max_len = 1073741824",  # no text can be longer
-    "max_error_count = 65535",  # so that a thousand harmless warnings do not hide the one that says what was cut
-)
-"""What it is told if the server lets this user: without, a cut is told by a warning, unless too many come before."""
-
-
 def _open(params: MySQLParams) -> _Connection:
     """A session that only reads, and whose time is UTC."""
     try:
@@ -254,7 +249,7 @@ def _open(params: MySQLParams) -> _Connection:
             charset="utf8mb4",
             ssl_ca=params.ssl_ca,
             ssl_verify_identity=params.ssl_ca is not None,
-            read_timeout=params.connect_timeout,  # until the session stands: a server may accept and be silent
+            read_timeout=params.connect_timeout,  # until the query: a server may accept and be silent
             defer_connect=True,
         )
     except OSError as error:
@@ -262,13 +257,19 @@ def _open(params: MySQLParams) -> _Connection:
     connection._secure = params.socket is not None
     with _advice(params, WHILE_CONNECTING):
         connection.connect(connected_socket(params))
-        connection.wait_for_answers(None)  # a query may take its time; a dead peer is TCP's to find out
-        for setting in _SESSION:
+        for setting in ALWAYS:
             connection.ask(f"SET SESSION {setting}")
-        for setting in _WHERE_ALLOWED:
-            with contextlib.suppress(pymysql.err.OperationalError):
-                connection.ask(f"SET SESSION {setting}")
+        for setting in where_allowed(params.query_timeout):
+            _try_to_set(connection, setting)
     return connection
+
+
+def _try_to_set(connection: _Connection, setting: str) -> None:
+    try:
+        connection.ask(f"SET SESSION {setting}")
+    except pymysql.err.OperationalError:
+        if not connection.open:
+            raise
 
 
 def _server(connection: _Connection, params: MySQLParams) -> str:
@@ -281,6 +282,17 @@ def _server(connection: _Connection, params: MySQLParams) -> str:
     except SourceError:
         connection.close()
         raise
+
+
+@contextlib.contextmanager
+def _advice_in_time(params: MySQLParams, limit: TimeLimit) -> Iterator[None]:
+    """As `_advice` for the query; what breaks when its time is up, such as the wait for an answer, is told as that."""
+    with _advice(params, IN_THE_QUERY):
+        try:
+            yield
+        except pymysql.err.OperationalError:
+            limit.left()
+            raise
 
 
 @contextlib.contextmanager

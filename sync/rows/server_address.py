@@ -26,6 +26,8 @@ class MySQLParams:
     """A file with the authority that signed the server's certificate. Without it TLS is used when the
     server offers it, and nobody knows whose certificate that is."""
     connect_timeout: float = 10
+    query_timeout: float = 0
+    """Seconds from the query's statement to its last row; 0: as long as it takes."""
 
     @property
     def address(self) -> str:

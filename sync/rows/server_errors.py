@@ -24,10 +24,17 @@ _SENTENCES: Final = {
     ),
     1049: "There is no database {database} at {at}: check DB_NAME.",
     1142: "The user {user} may not read what the query asks of {at} ({said}): GRANT SELECT on it.",
+    1205: (
+        "The query waited too long for a lock that another connection to {at} holds ({said}): see which by SHOW "
+        "PROCESSLIST there, and run again once it is done."
+    ),
     1317: "{at} stopped the query ({said}): find out who killed it, and run again.",
     1792: "The query would write to {at}, and this session only reads: QUERY_FILE must hold a SELECT.",
     1820: "The password of the user {user} at {at} has expired: set a new one there and in DB_PASSWORD.",
-    1969: "The query took longer than {at} allows ({said}): shorten the window, add an index, or raise the limit.",
+    1969: (
+        "The query at {at} took longer than QUERY_TIMEOUT, or a limit of its own, allows ({said}): shorten the window, "
+        "add an index, or raise the limit."
+    ),
     2013: "The connection to {at} was lost ({said}): see whether the server is up, and run again.",
     2026: "{at} offers no TLS, and DB_SSL_CA demands it: have it switched on there, or empty DB_SSL_CA.",
     2059: "{at} wants an authentication that the driver does not know ({said}): give the user {user} another.",
@@ -66,6 +73,11 @@ def sentence_for(number: int, said: str, remedy: str, **facts: str) -> str:
     return KNOWN.get(number, _ANY_OTHER).format(number=number, said=said, remedy=remedy, **facts)
 
 
+def slow_sentence(params: MySQLParams) -> str:
+    """The sentence for a query that had no time left."""
+    return KNOWN[1969].format(at=params.address, said=f"{params.query_timeout:g} s")
+
+
 # -- warnings --------------------------------------------------------------------------------------------------
 
 _CUT: Final = frozenset(
@@ -76,6 +88,7 @@ _CUT: Final = frozenset(
         1301,  # longer than max_allowed_packet: NULL is given instead
         1406,
         1931,  # LIMIT ROWS EXAMINED: rows are missing
+        1969,  # a statement in a MariaDB procedure was stopped, and the procedure went on
     }
 )
 """The warnings by which a server says that it gave a part of a value, or of the rows, and went on."""

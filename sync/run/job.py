@@ -132,6 +132,7 @@ def mysql_params(settings: Settings) -> MySQLParams:
         database=settings.db_name,
         socket=str(settings.db_socket) if settings.db_socket else None,
         ssl_ca=str(settings.db_ssl_ca) if settings.db_ssl_ca else None,
+        query_timeout=settings.query_timeout,
     )
 
 

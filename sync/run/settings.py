@@ -66,6 +66,7 @@ class Settings:
     events_per_second: float = _setting("2000", kind.seconds(0.1, 100_000))
     iterable_bulk: bool = _setting("false", kind.flag)
     query_file: Path = _setting("query.sql", kind.file)
+    query_timeout: float = _setting("3600", kind.seconds(0, 604_800))
     lookback_days: float = _setting("7", kind.seconds(0.001, 36_500))
     email_column: str = _setting("email")
     user_id_column: str = _setting("")

@@ -194,15 +194,6 @@ class TestRefused:
         counts = mariadb.execute("SELECT COUNT(email) FROM customers", database=sample.database)
         assert counts == ((16,),), "nothing was written"
 
-    def test_statement_timeout(self, mariadb: Server, sample: MySQLParams) -> None:
-        """A query that the server stops for its length is told so; each product has its own way to say the length."""
-        select, limited = {
-            "MariaDB": ("SELECT", "SET STATEMENT max_statement_time = 0.05 FOR SELECT"),
-            "MySQL": ("SELECT", "SELECT /*+ MAX_EXECUTION_TIME(50) */"),
-        }[mariadb.product]
-
-        assert "took longer than" in refusal(sample, LARGE.replace(select, limited, 1))
-
     @pytest.mark.parametrize(("what", "sentence"), [("QUERY", "stopped the query"), ("CONNECTION", "was lost")])
     def test_killed(self, mariadb: Server, sample: MySQLParams, what: str, sentence: str) -> None:
         """A query that somebody kills while its rows are read ends in an error, never in fewer rows."""

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from sync.run.exit_codes import ExitCode
+from sync.run.settings import defaults
 from sync.sandbox.faults import page
 from tests.harness import PROJECT, World
 from tests.run.watched import watched_world
@@ -127,3 +128,12 @@ def test_systemd_units(tmp_path: Path) -> None:
     told = subprocess.run([analyze, "verify", *units], capture_output=True, text=True, check=False)
 
     assert (told.returncode, told.stderr) == (0, "")
+
+
+def test_the_service_outlasts_the_longest_run() -> None:
+    """The unit ends a run that hangs, and no run that works: the query's time, and hours of delivery."""
+    service = (DEPLOY / "iterable-sync.service").read_text()
+    (hours,) = re.findall(r"^TimeoutStartSec=(\d+)h$", service, re.MULTILINE)
+    users = 15_000_000
+
+    assert int(hours) * 3600 > float(defaults()["QUERY_TIMEOUT"]) + users / float(defaults()["USERS_PER_SECOND"])

@@ -45,6 +45,7 @@ def test_defaults() -> None:
     assert [field.name for field in settings.user_fields] == ["first_name", "last_name", "plan_type", "candidate"]
     assert settings.event_key == ("event_time", "page")
     assert (settings.csv_keep, settings.lookback_days, settings.email_column) == (100, 7, "email")
+    assert (settings.query_timeout, load(QUERY_TIMEOUT="0").query_timeout) == (3600, 0)
 
 
 def test_field_lists() -> None:
