@@ -20,6 +20,7 @@ from pymysql.connections import Connection
 from pymysql.constants import CR, SERVER_STATUS
 from pymysql.cursors import Cursor, SSCursor
 
+from sync.database.login import refusals
 from sync.database.session import ALWAYS, TimeLimit, where_allowed
 from sync.database.sockets import connected_socket
 from sync.rows.columns import Column
@@ -250,6 +251,7 @@ def _open(params: MySQLParams) -> _Connection:
             ssl_ca=params.ssl_ca,
             ssl_verify_identity=params.ssl_ca is not None,
             read_timeout=params.connect_timeout,  # until the query: a server may accept and be silent
+            auth_plugin_map=refusals(params),
             defer_connect=True,
         )
     except OSError as error:

@@ -152,6 +152,14 @@ def package_sentence(missing: str, at: str) -> str:
     return ""
 
 
+def clear_text_sentence(way: str, at: str) -> str:
+    """The sentence for a server that may not be told the password itself."""
+    return (
+        f"{at} asks for the password in clear text ({way}), and it was not sent: set DB_SSL_CA, so that the server is "
+        "verified, or DB_SOCKET on the server's own machine; if it never asked before, find out who answers there."
+    )
+
+
 # -- what the server did not say -------------------------------------------------------------------------------
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import socket
 import struct
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import db
 from db import MySQLParams
 from sync.rows.source import Source, SourceError
 from tests.db.asking import LARGE, SINCE, SINCE_LOCAL, refusal, run
+from tests.db.strangers import greeting, listener
 from tests.mariadb import Server, make_certificates
 
 
@@ -27,26 +26,6 @@ def spare() -> Iterator[Server]:
     """A server that may be killed, and that has no TLS."""
     with Server(tls=False) as server:
         yield server
-
-
-@contextlib.contextmanager
-def listener(serve: Callable[[socket.socket], object]) -> Iterator[MySQLParams]:
-    """A port on loopback behind which *serve* has each connection."""
-    stopped = threading.Event()
-
-    def accept() -> None:
-        while not stopped.is_set():
-            with contextlib.suppress(OSError), listening.accept()[0] as client:
-                serve(client)
-                client.recv(1)  # until the other side is done
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.settimeout(0.05)
-        thread = threading.Thread(target=accept, daemon=True)
-        thread.start()
-        yield MySQLParams("127.0.0.1", listening.getsockname()[1], "app", "hidden", "shop", connect_timeout=0.3)
-        stopped.set()
-        thread.join(5)
 
 
 def test_nobody_listens() -> None:
@@ -99,7 +78,7 @@ def test_silent_server() -> None:
 
 
 @pytest.mark.parametrize(
-    "greeting",
+    "words",
     [
         b"SSH-2.0-OpenSSH_9.2\r\n" + bytes(99999),
         b"220 mail ready\r\n" + bytes(99999),
@@ -107,9 +86,9 @@ def test_silent_server() -> None:
         b"\x01\0\0\0\0",
     ],
 )
-def test_not_a_database(greeting: bytes) -> None:
+def test_not_a_database(words: bytes) -> None:
     """Another kind of server behind the port is called that."""
-    with listener(lambda client: client.sendall(greeting)) as params:
+    with listener(lambda client: client.sendall(words)) as params:
         sentence = refusal(params)
 
     assert sentence == (f"What answers at {params.address} does not speak MySQL's protocol: check DB_HOST and DB_PORT.")
@@ -288,10 +267,7 @@ class TestTLS:
         """A server that promises TLS and then talks something else is a sentence too."""
 
         def serve(client: socket.socket) -> None:
-            offered = CLIENT.CAPABILITIES | CLIENT.SSL
-            greeting = b"\x0a8.4.0\0" + bytes(4) + b"12345678\0" + struct.pack("<H", offered & 0xFFFF)
-            greeting += struct.pack("<BHHB", 45, 2, offered >> 16, 21) + bytes(10) + b"123456789012\0"
-            client.sendall(struct.pack("<I", len(greeting)) + greeting + b"mysql_native_password\0")
+            client.sendall(greeting("mysql_native_password", CLIENT.SSL))
             client.recv(4096)
             client.sendall(b"this is not TLS at all")
 

@@ -1,0 +1,40 @@
+"""What a server may ask for when it is signed in to, and what it may not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, NoReturn
+
+from sync.rows.server_address import MySQLParams
+from sync.rows.server_errors import KNOWN, clear_text_sentence
+from sync.rows.source import SourceError
+
+_IN_CLEAR_TEXT: Final = ("mysql_clear_password", "dialog")
+"""The ways of signing in by which a driver sends the password as it is."""
+
+_TOO_OLD: Final = "mysql_old_password"
+"""The way of servers before 4.1. The driver has its name, and raises AttributeError when it is asked for."""
+
+
+def refusals(params: MySQLParams) -> dict[str, Callable[[Any], object]]:
+    """What the driver takes for the ways of signing in that are refused, each under its name.
+
+    The server names the way, whoever it is. The password goes in clear text only over a Unix socket, or to a server
+    whose certificate is verified.
+    """
+    refused = {_TOO_OLD: KNOWN[2059].format(at=params.address, said=_TOO_OLD, user=params.user)}
+    if not (params.socket or params.ssl_ca):
+        refused |= {name: clear_text_sentence(name, params.address) for name in _IN_CLEAR_TEXT}
+    return {name: partial(_Refusal, sentence) for name, sentence in refused.items()}
+
+
+class _Refusal:
+    """A way of signing in as the driver wants one; it sends nothing."""
+
+    def __init__(self, sentence: str, _connection: object) -> None:
+        self._sentence = sentence
+
+    def authenticate(self, _packet: object) -> NoReturn:
+        """Raise SourceError."""
+        raise SourceError(self._sentence)
