@@ -24,7 +24,7 @@ from sync.database.login import refusals
 from sync.database.session import ALWAYS, TimeLimit, where_allowed
 from sync.database.sockets import connected_socket
 from sync.rows.columns import Column
-from sync.rows.server_address import MySQLParams, described
+from sync.rows.server_address import MySQLParams, described, exposure
 from sync.rows.server_errors import (
     IN_THE_QUERY,
     WHILE_CONNECTING,
@@ -158,7 +158,7 @@ class _MySQL:
         self._cursor: _Cursor | None = None
         self._connection = _open(params)
         self.description = params.description
-        self.server = _server(self._connection, params)
+        self.server, self.exposure = _server(self._connection, params)
 
     def query(self, sql: str, since: datetime, since_local: datetime, limit: int | None = None) -> ResultSet:
         self._release(self._cursor)
@@ -274,13 +274,13 @@ def _try_to_set(connection: _Connection, setting: str) -> None:
             raise
 
 
-def _server(connection: _Connection, params: MySQLParams) -> str:
-    """What answered, and how private the connection is."""
+def _server(connection: _Connection, params: MySQLParams) -> tuple[str, str]:
+    """What answered, and what the way to it leaves open to others."""
     with _advice(params, WHILE_CONNECTING):
         (version,) = connection.ask("SELECT VERSION()")
         (_, cipher) = connection.ask("SHOW SESSION STATUS LIKE 'Ssl_cipher'") or ("", "")
     try:
-        return described(params, version, cipher)
+        return described(params, version, cipher), exposure(params, cipher)
     except SourceError:
         connection.close()
         raise

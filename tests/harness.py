@@ -90,6 +90,7 @@ class Rows:
 
     description = "memory://rows"
     server = "a list"
+    exposure = ""
 
     def __init__(
         self, rows: Sequence[Row], columns: Sequence[Column] = COLUMNS, breaks_after: int | None = None

@@ -107,8 +107,8 @@ def _database(job: Job, sample: Sample) -> Iterator[Finding]:
         return
     with closing(source):
         yield Finding("ok", "database", f"{source.description}: {source.server}")
-        if "no TLS" in source.server and job.settings.db_host not in {"localhost", "127.0.0.1"}:
-            yield Finding("note", "database", "rows travel unencrypted; set DB_SSL_CA when the server offers TLS")
+        if source.exposure:
+            yield Finding("note", "database", source.exposure)
         try:
             yield from _query(replace(job, limit=SAMPLE_ROWS), source, sample)
         except SourceError as error:

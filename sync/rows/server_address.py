@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Final
 
 from sync.rows.source import SourceError
-
-_THIS_MACHINE: Final = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
@@ -48,13 +47,21 @@ class MySQLParams:
         return "DB_SOCKET" if self.socket else "DB_HOST and DB_PORT"
 
     @property
+    def is_remote(self) -> bool:
+        """Whether the way to the server leaves this machine, as far as its address says."""
+        if self.socket or self.host.lower() == "localhost":
+            return False
+        try:
+            return not ip_address(self.host).is_loopback
+        except ValueError:
+            return True
+
+    @property
     def hint_for_a_refused_user(self) -> str:
         """What else keeps a user out who has the right password, as the end of a sentence; often empty."""
         if self.socket:
             return f"; where the server knows its users by the socket, run as this machine's user {self.user}"
-        if self.host in _THIS_MACHINE:
-            return "; many servers know root by their Unix socket alone: name it in DB_SOCKET"
-        return ""
+        return "" if self.is_remote else "; many servers know root by their Unix socket alone: name it in DB_SOCKET"
 
 
 def unknown_host(host: str, unasked: str) -> str:
@@ -88,3 +95,21 @@ def described(params: MySQLParams, version: str, cipher: str) -> str:
         return f"{product} {number}, {'by its socket' if params.socket else 'no TLS'}"
     verified = "verified" if params.ssl_ca else "not verified"
     return f"{product} {number}, TLS ({cipher}, {verified})"
+
+
+_IN_ITS_PLACE: Final = (
+    "whoever answers in the server's place gets the password (by a login with caching_sha2_password or "
+    "sha256_password), and the rows that it gives are sent to Iterable"
+)
+
+
+def exposure(params: MySQLParams, cipher: str) -> str:
+    """What the way to the server leaves open to others, with the remedy; empty when that is nothing."""
+    if not params.is_remote or (cipher and params.ssl_ca):
+        return ""
+    if cipher:
+        return f"nobody verifies the server's certificate: {_IN_ITS_PLACE}; set DB_SSL_CA"
+    return (
+        f"there is no TLS: whoever listens on the way reads all rows, and {_IN_ITS_PLACE}; have TLS switched on at the "
+        "server, and set DB_SSL_CA"
+    )

@@ -73,6 +73,10 @@ class Source(Protocol):
     def server(self) -> str:
         """What answered: `MariaDB 10.11.6, no TLS`."""
 
+    @property
+    def exposure(self) -> str:
+        """What the way to it leaves open to others, with the remedy, as a sentence; empty when that is nothing."""
+
     def query(self, sql: str, since: datetime, since_local: datetime, limit: int | None = None) -> ResultSet:
         """Run one SELECT; at most *limit* of its rows are read.
 

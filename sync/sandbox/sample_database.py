@@ -50,6 +50,7 @@ class _Embedded:
 
     description = "sqlite://memory/sample"
     server = f"SQLite {sqlite3.sqlite_version} (embedded)"
+    exposure = ""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection

@@ -13,7 +13,7 @@ from sync.sandbox.answers import Request, html_answer
 from sync.state.file import State
 from tests import faults as catalogue
 from tests.console.desk import JWT_SECRET, Desk, with_jwt
-from tests.harness import COLUMNS, people, person
+from tests.harness import COLUMNS, Rows, people, person
 from tests.mariadb import Server
 from tests.process import params_environ
 
@@ -258,6 +258,14 @@ def test_one_line_each_whatever_the_columns_are_called(desk: Desk) -> None:
     desk.world.rows = [person(1, **{"a\nb\x1b[31m": "x"})]
     assert desk.check() == []
     assert "'a\\nb\\x1b[31m' (text)" in desk.out and "\x1b" not in desk.out
+
+
+def test_a_way_that_others_share(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the way to the database leaves open to others is worth a note, and makes nothing wrong."""
+    monkeypatch.setattr(Rows, "exposure", "there is no TLS: whoever listens reads all rows; set DB_SSL_CA")
+
+    assert desk.check() == []
+    assert "database: there is no TLS: whoever listens reads all rows; set DB_SSL_CA" in desk.told("note")
 
 
 @pytest.mark.database
