@@ -22,7 +22,7 @@ from sync.rows.rejection import Rejection
 from sync.rows.source import ResultSet, SourceError
 from sync.run.env_file import UnreadableError
 from sync.run.exit_codes import ExitCode
-from sync.run.job import ColumnsError, Job, csv_folder
+from sync.run.job import ColumnsError, Job, UsageError, csv_folder
 from sync.run.log import LineFormatter, unmasked
 from sync.run.metrics_file import metrics_path
 from sync.run.record import OnRecord
@@ -111,7 +111,7 @@ def _database(job: Job, sample: Sample) -> Iterator[Finding]:
             yield Finding("note", "database", source.exposure)
         try:
             yield from _query(replace(job, limit=SAMPLE_ROWS), source, sample)
-        except SourceError as error:
+        except (SourceError, UsageError) as error:
             yield Finding("WRONG", "query", str(error))
         except UnreadableError:  # which is a finding of the settings
             return
@@ -124,9 +124,8 @@ def _query(job: Job, source: Any, sample: Sample) -> Iterator[Finding]:
         columns = ", ".join(f"{column.name!r} ({column.kind.value})" for column in result.columns)
         yield Finding("ok", "query", f"{job.settings.query_file.name} gives {columns}")
         if not result.uses_since:
-            yield Finding(
-                "note", "query", "it uses neither :since nor :since_local: every run reads all that it selects"
-            )
+            sentence = "it uses neither :since nor :since_local: every run reads all that it selects"
+            yield Finding("note", "query", f"{sentence}, whatever LOOKBACK_DAYS says")
         if not any(unset_problems(job.mapping())):  # else the settings' findings say what no row can be read without
             yield from _rows(job, result, sample)
 

@@ -13,6 +13,10 @@ class SourceError(Exception):
     """What is wrong, with which server, and what to do next, in one sentence; never a password."""
 
 
+class StatementError(SourceError):
+    """The query cannot mean what it says. It is found out before anything is asked of the database."""
+
+
 class ResultSet:
     """The rows of one query, to be read once; `close` leaves the unread ones with the server.
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sync.rows.source import SourceError
+from sync.rows.source import SourceError, StatementError
 
 _NAME_END = r"(?![0-9A-Za-z_$\u0080-\U0010ffff])"
 
@@ -33,6 +33,10 @@ _TOKENS = {
 }
 
 
+_IN_QUOTES = re.compile(rf"(?<!\w):(since_local|since){_NAME_END}", re.IGNORECASE)
+"""A parameter as somebody writes it into quotes; `member:since` in a text or a column's name is none."""
+
+
 @dataclass(frozen=True)
 class Statement:
     """One SQL statement, cut where its parameters stand: text, parameter, text, ..., text."""
@@ -54,6 +58,7 @@ def parse(sql: str, *, backslash_escapes: bool = True) -> Statement:
 
     In quotes and comments `:since` is text. In `/*! ... */`, which MySQL executes, it is a parameter.
     *backslash_escapes* is false for SQLite and in MySQL's mode NO_BACKSLASH_ESCAPES.
+    Raises SourceError, and StatementError for a parameter that is only in quotes.
     """
     pieces = [""]
     position = 0
@@ -75,7 +80,24 @@ def parse(sql: str, *, backslash_escapes: bool = True) -> Statement:
     if not (meaningful or rest.strip()):
         raise SourceError("The query is empty: write one SELECT into the file that QUERY_FILE names.")
     pieces[-1] += rest
-    return Statement(tuple(pieces))
+    statement = Statement(tuple(pieces))
+    _refuse_quoted(_in_quotes(sql, backslash_escapes=backslash_escapes) - statement.parameters)
+    return statement
+
+
+def _in_quotes(sql: str, *, backslash_escapes: bool) -> set[str]:
+    tokens = _TOKENS[backslash_escapes].finditer(sql)
+    quoted = (token[0] for token in tokens if token.lastgroup == "quoted")
+    return {name.lower() for text in quoted for name in _IN_QUOTES.findall(text)}
+
+
+def _refuse_quoted(names: set[str]) -> None:
+    """A moment is compared with the text as if that were one, and then all rows are newer, or none."""
+    if names:
+        told = " and ".join(f":{name}" for name in sorted(names))
+        raise StatementError(
+            f"QUERY_FILE has {told} only inside quotes, where it is a text and not a moment: write it without them."
+        )
 
 
 def _refuse_second_statement(found: bool) -> None:

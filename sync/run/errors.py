@@ -6,10 +6,10 @@ from errno import ENOLCK, ENOSYS, ENOTSUP, EOPNOTSUPP
 
 from sync.delivery.workers import NoThreadError
 from sync.rows.export import ExportError
-from sync.rows.source import SourceError
+from sync.rows.source import SourceError, StatementError
 from sync.run.env_file import UnreadableError
 from sync.run.exit_codes import ExitCode
-from sync.run.job import ColumnsError
+from sync.run.job import ColumnsError, UsageError
 from sync.run.lock import LockedError
 from sync.run.signals import Interrupted
 from sync.state.file import StateError
@@ -29,7 +29,7 @@ class LogError(Exception):
 _CODES: tuple[tuple[tuple[type[BaseException], ...], ExitCode], ...] = (
     ((KeyboardInterrupt,), ExitCode.INTERRUPTED),
     ((LockedError,), ExitCode.LOCKED),
-    ((ColumnsError, RefusedError, UnreadableError), ExitCode.USAGE),
+    ((ColumnsError, RefusedError, StatementError, UnreadableError, UsageError), ExitCode.USAGE),
     ((SourceError, StateError, LogError, NoThreadError, OSError), ExitCode.STOPPED),
 )
 """Which error ends a run with which exit code; whatever is not here was foreseen by nobody, and stops it too."""

@@ -33,6 +33,10 @@ class ColumnsError(Exception):
         self.problems = tuple(problems)
 
 
+class UsageError(Exception):
+    """A flag of the command line that does nothing for this query."""
+
+
 def window_start(since: datetime | timedelta, zone: tzinfo, now: datetime) -> datetime:
     """The start of the query's window in UTC."""
     if isinstance(since, timedelta):
@@ -108,17 +112,26 @@ class Job:
         )
 
     def query(self, source: Source) -> ResultSet:
-        """Run the query; raises SourceError, and ColumnsError when the mapping does not fit its columns."""
+        """Run the query; raises SourceError, UsageError, and ColumnsError when the mapping does not fit its columns."""
         at = self.settings
         now = datetime.now(UTC)
         start = window_start(self.since or timedelta(days=at.lookback_days), at.db_timezone, now)
         local = start.astimezone(at.db_timezone).replace(tzinfo=None)
         result = source.query(read_text(at.query_file), start, local, self.limit)
+        if self.since is not None and not result.uses_since:
+            result.close()
+            raise UsageError(
+                "--since does nothing for this query, which uses neither :since nor :since_local: leave it out, or use "
+                "one of them in QUERY_FILE"
+            )
         if problems := mapping_problems(self.mapping(), result.columns):
             result.close()
             raise ColumnsError(problems)
         if not result.uses_since:
-            logger.warning("The query uses neither :since nor :since_local: every run reads all that it selects")
+            logger.warning(
+                "The query uses neither :since nor :since_local: every run reads all that it selects, whatever "
+                "LOOKBACK_DAYS says"
+            )
         return result
 
 

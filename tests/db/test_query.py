@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import db
 from db import MySQLParams
-from sync.rows.source import Source, SourceError
+from sync.rows.source import Source, SourceError, StatementError
 from sync.rows.statement import bound_values, double_percent, named_placeholder, parse
 from tests.db.asking import SINCE, SINCE_LOCAL, run
 from tests.mariadb import Server
@@ -97,7 +97,8 @@ CODE = st.sampled_from(
 @given(st.lists(st.one_of(PARAMETER.map(lambda text: (True, text)), (OPAQUE | CODE).map(lambda text: (False, text)))))
 def test_parameters_are_found_in_code_only(pieces: list[tuple[bool, str]]) -> None:
     """Whatever stands around it, a parameter in code is bound and everything else arrives unchanged."""
-    spaced = [(True, f" {text} ") if bound else (False, f" {text} ") for bound, text in pieces]
+    in_code = [(True, ":since"), (True, ":since_local")]  # else one that is only in quotes is refused
+    spaced = [(bound, f" {text} ") for bound, text in [*in_code, *pieces]]
     sql = "SELECT" + "".join(text for _, text in spaced)
     values = {"since": "'S'", "since_local": "'L'"}
 
@@ -118,6 +119,52 @@ def test_any_text_parses_or_is_refused(sql: str, backslash_escapes: bool) -> Non
 
     kept = statement.render(str, ":{}".format)
     assert kept == sql or kept.replace(";", "") == sql.replace(";", "")
+
+
+QUOTED = [
+    "SELECT id FROM t WHERE at >= '{}'",
+    'SELECT id FROM t WHERE at >= "{}"',
+    "SELECT id FROM t WHERE at >= `{}`",
+    "SELECT id FROM t WHERE at >= DATE('{}')",
+    "SELECT id FROM t WHERE at >= TIMESTAMP'{}' - INTERVAL 1 DAY",
+    "SELECT id FROM t WHERE at >= ' {} 00:00:00' AND '' = ''",
+    "SELECT id FROM t WHERE at >= '{}' -- not {}\n",
+    "SELECT id FROM t WHERE at >= '{}' /* {} # {} */",
+    "SELECT id FROM t /*! WHERE at >= '{}' */",
+    "SELECT id FROM t WHERE at >= CONCAT('it''s', '{}')",
+    "CALL views_since('{}')",
+]
+
+
+@pytest.mark.parametrize("name", [":since", ":since_local", ":SINCE"])
+@pytest.mark.parametrize("sql", QUOTED)
+def test_parameter_that_is_only_in_quotes(sql: str, name: str) -> None:
+    """A parameter in quotes is a text, by which every row is new or none: it is refused, unless it is bound as well."""
+    quoted = sql.replace("{}", name)
+
+    with pytest.raises(
+        StatementError, match=f"QUERY_FILE has {name.lower()} only inside quotes.*write it without them"
+    ):
+        parse(quoted)
+    other = ":since" if name == ":since_local" else ":since_local"
+    with pytest.raises(StatementError):
+        parse(f"{quoted} UNION SELECT {other}")
+    assert name.lower()[1:] in parse(f"{quoted} UNION SELECT {name.lower()}").parameters
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1 -- at >= ':since'",
+        "SELECT 1 # at >= ':since'",
+        "SELECT 1 /* at >= ':since' */",
+        "SELECT `member:since`, 'member:since', \"member:since\" FROM t",
+        "SELECT ':since_when', ':sinceé', ': since', 'since', '@since' FROM t",
+    ],
+)
+def test_what_is_no_parameter_in_quotes(sql: str) -> None:
+    """Comments do not count, nor does a name or a text in which `:since` stands behind or before other letters."""
+    assert parse(sql).parameters == set()
 
 
 @pytest.mark.parametrize("ending", ["'", '"', "`", "/*", "'a\\", "/* *", "--", "#"])
@@ -175,7 +222,9 @@ class TestParameters:
     )
     def test_bound(self, source: Source, expression: str, value: object) -> None:
         """The server gets a value where it reads code, and the very text elsewhere."""
-        assert run(source, f"SELECT {expression} AS `x:since`;") == [{"x:since": value}]
+        (row,) = run(source, f"SELECT {expression} AS `x:since`, :since AS since;")
+
+        assert row == {"x:since": value, "since": "2026-01-06 12:30:15"}
 
     def test_no_backslash_escapes(self, mariadb: Server, sample: MySQLParams) -> None:
         """Where the server's sql_mode makes a backslash a letter, it is one here too."""
@@ -195,7 +244,7 @@ class TestParameters:
         [
             ("SELECT :since", True),
             ("SELECT :since_local", True),
-            ("SELECT ':since' -- :since", False),
+            ("SELECT 1 -- :since ':since'", False),
         ],
     )
     def test_uses_since(self, source: Source, sql: str, used: bool) -> None:

@@ -25,8 +25,9 @@ FROM customers c JOIN page_views v ON v.user_id = c.id WHERE v.event_time >= :si
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mariadb: Server) -> World:
     """An installation on the sample rows of a real server."""
-    environ = params_environ(mariadb.sample()) | {"QUERY_FILE": str(tmp_path / "mine.sql"), "MAX_RETRIES": "1"}
-    world = World(tmp_path, monkeypatch, **environ)
+    nobody = "http://127.0.0.1:1"  # for --check, which asks the project over a real socket
+    environ = {"QUERY_FILE": str(tmp_path / "mine.sql"), "ITERABLE_API_BASE_URL": nobody, "INITIAL_BACKOFF": "0"}
+    world = World(tmp_path, monkeypatch, **params_environ(mariadb.sample()), **environ)
     monkeypatch.setattr(job_module, "connect", connect)
     return world
 
