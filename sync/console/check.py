@@ -8,11 +8,13 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sync.console.check_project import project_findings
 from sync.console.finding import Finding, Sample
+from sync.console.time_zone import meaning
 from sync.rows.identity import is_usable
 from sync.rows.mapping import NO_FIELDS, Fields, unset_problems
 from sync.rows.mapping import Mapping as FieldMapping
@@ -52,6 +54,9 @@ def findings(job: Job, problems: tuple[str, ...]) -> Iterator[Finding]:
         yield Finding("ok", "settings", f"every setting can be used; {_mode(job)}")
     yield from (Finding("note", "settings", sentence) for sentence in unmasked(job.settings.secrets()))
     yield from _files(job)
+    if not any(problem.startswith("DB_TIMEZONE ") for problem in problems):
+        zone, surprise = meaning(job.settings.db_timezone, datetime.now(UTC))
+        yield Finding("note", "time zone", f"{zone}; {surprise}") if surprise else Finding("ok", "time zone", zone)
     sample = Sample()
     yield from _database(job, sample)
     if job.settings.iterable_api_key and (job.settings.iterable_jwt_secret or not job.settings.use_jwt_auth):

@@ -75,8 +75,8 @@ def test_all_is_well(desk: Desk) -> None:
 
     assert desk.code == 0
     assert [what for _, what, _ in desk.findings] == [
-        *("settings", "state", "log", "CSV folder", "database", "query", "rows", "names", "credentials", "field types"),
-        "reading back",
+        *("settings", "state", "log", "CSV folder", "time zone", "database", "query", "rows", "names", "credentials"),
+        *("field types", "reading back"),
     ]
     assert desk.out.endswith("all is well: python3 main.py --dry-run shows what would be sent\n")
     assert {path.name for path in desk.world.folder.iterdir()} - {path.name for path in before} <= {"env"}
