@@ -103,8 +103,7 @@ class Dispatcher:
     def _canaries(self) -> None:
         """One user alone until one is accepted: new fields are created once, and a wrong key costs one request."""
         for _ in range(MOST_CANARIES):
-            users = self._outbox.claim(1, 1)
-            if self._stop.is_set() or not users:
+            if self._stop.is_set() or not (users := self._outbox.claim(1, 1)):
                 return
             self._canary_results.clear()
             self._serve_alone(Piece(tuple(users), canary=True))

@@ -84,7 +84,13 @@ def outcome_of(result: ApiResult, *, alone: bool = True) -> PayloadResult:
     if result.verdict in REJECTIONS or result.verdict is Verdict.TOO_LARGE:
         return PayloadResult(Outcome.REJECTED, result.reason, over_a_name=result.code in NAME_CODES)
     nobodys_own = result.verdict is Verdict.INTERRUPTED or result.verdict in STOPPING
-    return PayloadResult(Outcome.FAILED, result.reason, sent=result.attempts > 0, alone=alone and not nobodys_own)
+    return PayloadResult(
+        Outcome.FAILED,
+        result.reason,
+        sent=result.attempts > 0,
+        alone=alone and not nobodys_own,
+        turned_away=result.verdict is Verdict.CREDENTIALS_REFUSED and not result.retried,
+    )
 
 
 def with_profile_result(user: OwedUser, result: PayloadResult) -> UserOutcome:

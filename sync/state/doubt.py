@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from sync.state.delivered import IN_DOUBT
 from sync.state.owed import Move, OwedUser, UserOutcome
 from sync.state.scope import GROUP, Part, RunScope
+
+_NOTHING: Final = (None, 0)
+"""What is in mind of a payload that is not on record."""
 
 
 class Doubt(Part):
@@ -125,7 +128,7 @@ class Doubt(Part):
         Returns the keys of those that are on record.
         """
         known = []
-        self._prior.update(dict.fromkeys(keys, (None, 0)))
+        self._prior.update(dict.fromkeys(keys, _NOTHING))
         for start in range(0, len(keys), GROUP):
             some = keys[start : start + GROUP]
             marks = ",".join("?" * len(some))
@@ -136,6 +139,13 @@ class Doubt(Part):
                 self._prior[row[0]] = row[1:]
                 known.append(row[0])
         return known
+
+    def is_new(self, identity: str) -> bool:
+        """Whether nothing of this user was on record before this run sent something."""
+        if identity not in self._flagged:
+            return self._prior.get(identity) is _NOTHING
+        query = "SELECT NOT EXISTS (SELECT 1 FROM main.profile WHERE sync = ? AND identity = ?)"
+        return bool(self._run.one(query, self._sync, identity))
 
     def restore_profile(self, user: OwedUser) -> None:
         """As `restore`, for the profile of a user."""
@@ -148,9 +158,12 @@ class Doubt(Part):
         """Nothing was sent: Iterable holds what it held, if this run still has it in mind."""
         if value not in self._prior:
             return
-        delivered, in_segment = self._prior[value]
         for person in self._first_names.pop(str(value), ()):
             self._db.execute("UPDATE name_of_id SET address = NULL WHERE sync = ? AND person = ?", (self._sync, person))
+        if self._prior[value] is _NOTHING:
+            self._db.execute(f"DELETE FROM main.{table} WHERE sync = ? AND {key} = ?", (self._sync, value))
+            return
+        delivered, in_segment = self._prior[value]
         segment = f", in_segment = {in_segment}" if table == "profile" else ""
         self._db.execute(
             f"UPDATE main.{table} SET delivered = ?{segment} WHERE sync = ? AND {key} = ?",

@@ -108,7 +108,7 @@ class Outcomes(Part):
         if result is None:
             return
         if result.outcome is Outcome.FAILED:
-            if not result.sent:
+            if not result.sent or (result.turned_away and self._doubt.is_new(user.identity)):
                 self._doubt.restore_profile(user)
             return
         self._doubt.put_on_record(user)

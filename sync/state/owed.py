@@ -98,7 +98,7 @@ class PayloadResult(NamedTuple):
 
     `sent` is False when surely no request was made, so that nothing is in doubt; `alone` when the request was about
     this user only, so that a failure is the user's own. `over_a_name`: rejected because another user has a name of
-    this one; `moved`: the address was changed at Iterable.
+    this one; `moved`: the address was changed at Iterable; `turned_away`: it refused the key, so it took nothing.
     """
 
     outcome: Outcome
@@ -107,6 +107,7 @@ class PayloadResult(NamedTuple):
     alone: bool = True
     over_a_name: bool = False
     moved: bool = False
+    turned_away: bool = False
 
     @property
     def failed(self) -> bool:

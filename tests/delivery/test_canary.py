@@ -132,6 +132,18 @@ def test_what_a_stopped_run_did_not_send_is_not_in_doubt(world: World) -> None:
     assert world.sent == [(UPDATE, address(1)), (UPDATE, address(2))]
 
 
+@pytest.mark.parametrize("environ", [{}, {"ITERABLE_BULK": "true"}, {"USER_ID_COLUMN": "id", "IDENTIFY_BY": "email"}])
+def test_whom_a_refused_key_turned_away_is_not_in_doubt(world: World, environ: dict[str, str]) -> None:
+    """A first run with a wrong key leaves a backlog and nothing else: neither its one user nor the next is in doubt."""
+    world.environ |= environ
+    world.rows = people(10)
+    world.iterable.faults = lambda _: catalogue.BAD_API_KEY
+    assert world.run().requests == 1
+
+    assert world.table("SELECT COUNT(*), SUM(in_doubt) FROM owed_user") == [(10, 0)]
+    assert world.table("SELECT COUNT(*) FROM profile") == [(0,)]
+
+
 @pytest.mark.parametrize("fault", [catalogue.BAD_API_KEY, catalogue.rate_limited("3600")], ids=str)
 @pytest.mark.parametrize("profile", ["first_name", ""], ids=["after the profile", "events only"])
 def test_a_stop_is_heeded_between_two_requests_of_one_user(world: World, fault: Fault, profile: str) -> None:
