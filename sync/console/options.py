@@ -18,14 +18,19 @@ EPILOG = "Exit codes: 0 done, 1 stopped, 2 usage or settings, 3 finished with op
 EVERYBODY = 2**62
 """What `all` means: more than there can be."""
 
-SENDING = ("--full", "--retry-rejected", "--allow-mass-exit", "--csv")
+_SENDING = ("--full", "--retry-rejected", "--allow-mass-exit", "--csv")
+_DECIDING = ("--new-event-ids",)
 USELESS = {
-    "--history": (*SENDING, "--since", "--limit", "--bulk"),
-    "--check": (*SENDING, "--limit"),
-    "--dry-run": ("--csv",),
-    "--verify": SENDING,
+    "--demo": _DECIDING,
+    "--history": (*_SENDING, *_DECIDING, "--since", "--limit", "--bulk", "--json"),
+    "--check": (*_SENDING, *_DECIDING, "--limit", "--json"),
+    "--dry-run": ("--csv", "--json"),
+    "--verify": (*_SENDING, *_DECIDING, "--json"),
+    "--full": ("--retry-rejected",),
+    "--limit": ("--allow-mass-exit",),
+    "--since": ("--allow-mass-exit",),
 }
-"""Switches that a mode would ignore: whoever gives them means something else."""
+"""Flags that would do nothing beside another: whoever gives both means something else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +74,10 @@ def parse_options(argv: Sequence[str] | None) -> Options:
     modes = [flag for flag in ("--demo", "--check", "--dry-run", "--history", "--verify") if _given(options, flag)]
     if len(modes) > 1:
         parser.error(f"{' and '.join(modes)} cannot go together")
-    if options.json and modes and modes != ["--demo"]:
-        parser.error(f"--json cannot go with {modes[0]}")
-    for mode, useless in USELESS.items():
-        for flag in useless:
-            if modes == [mode] and _given(options, flag):
-                parser.error(f"{flag} does nothing with {mode}")
+    for flag, useless in USELESS.items():
+        for other in useless:
+            if _given(options, flag) and _given(options, other):
+                parser.error(f"{other} cannot go with {flag}: it would do nothing there")
     if options.repair and not options.verify:
         parser.error("--repair goes with --verify: it lets what differs be sent again")
     if options.demo and options.env_file:

@@ -9,11 +9,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from sync.console.options import EPILOG, USELESS, VERSION, parse_options
+from sync.console.options import EPILOG, VERSION, parse_options
 from sync.run.exit_codes import ExitCode
 from sync.run.job import window_start
-
-MODES = (["--demo"], ["--check"], ["--dry-run"], ["--history"])
 
 
 @pytest.mark.parametrize(
@@ -25,6 +23,15 @@ MODES = (["--demo"], ["--check"], ["--dry-run"], ["--history"])
         pytest.param(["--json", "--check"], "--json cannot go with --check", id="json-check"),
         pytest.param(["--json", "--dry-run"], "--json cannot go with --dry-run", id="json-dry-run"),
         pytest.param(["--json", "--history"], "--json cannot go with --history", id="json-history"),
+        pytest.param(["--json", "--verify"], "--json cannot go with --verify", id="json-verify"),
+        pytest.param(["--full", "--retry-rejected"], "--retry-rejected cannot go with --full", id="full-of-rejected"),
+        pytest.param(
+            ["--allow-mass-exit", "--limit", "5"], "--allow-mass-exit cannot go with --limit", id="exit-limit"
+        ),
+        pytest.param(
+            ["--since", "7d", "--allow-mass-exit"], "--allow-mass-exit cannot go with --since", id="exit-since"
+        ),
+        pytest.param(["--dry-run", "--full", "--retry-rejected"], "cannot go with --full", id="in-a-preview-too"),
         pytest.param(["--demo", "--env-file", "x"], "leave out --env-file", id="demo-with-settings"),
         pytest.param(["--limit", "0"], "whole number from 1", id="limit-0"),
         pytest.param(["--limit", "-1"], "whole number from 1", id="limit-negative"),
@@ -62,17 +69,30 @@ def test_no_options() -> None:
     assert not any(vars(parse_options([])).values())
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_modes(mode: list[str]) -> None:
-    """Each mode goes with the switches that it heeds, and refuses those that it would ignore."""
-    switches = {"--since": ["7d"], "--limit": ["5"], "--bulk": [], "--full": []}
-    for flag, value in switches.items():
-        if flag in USELESS.get(mode[0], ()):
-            with pytest.raises(SystemExit) as caught:
-                parse_options([*mode, flag, *value])
-            assert caught.value.code == ExitCode.USAGE
-        else:
-            assert getattr(parse_options([*mode, flag, *value]), flag[2:])
+ONLY_RUNS = ("--new-event-ids",)
+SENDING = (*ONLY_RUNS, "--full", "--retry-rejected", "--allow-mass-exit", "--csv x")
+IGNORED = {
+    "--demo": ONLY_RUNS,
+    "--check": (*SENDING, "--limit 5"),
+    "--dry-run": ("--csv x",),
+    "--history": (*SENDING, "--limit 5", "--since 7d", "--bulk"),
+    "--verify": SENDING,
+}
+HEEDED = (*SENDING, "--limit 5", "--since 7d", "--bulk")
+
+
+@pytest.mark.parametrize("mode", ["", *IGNORED])
+@pytest.mark.parametrize("flag", HEEDED)
+def test_modes(mode: str, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run and each mode go with the flags that they heed, and refuse those that they would ignore, by name."""
+    argv = [*mode.split(), *flag.split()]
+    if flag not in IGNORED.get(mode, ()):
+        assert getattr(parse_options(argv), flag.split()[0][2:].replace("-", "_"))
+        return
+    with pytest.raises(SystemExit) as caught:
+        parse_options(argv)
+    assert caught.value.code == ExitCode.USAGE
+    assert f"{flag.split()[0]} cannot go with {mode}" in capsys.readouterr().err
 
 
 def test_json_goes_with_a_run() -> None:
