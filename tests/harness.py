@@ -37,8 +37,9 @@ from sync.sandbox.answers import Request
 from sync.sandbox.faults import Ending, Fault, Faults
 from sync.sandbox.project import Project
 from sync.sandbox.rules import ProjectRules
+from sync.state.destinations import SyncName
 from sync.state.file import State
-from sync.state.syncs import SyncName, SyncRecord
+from sync.state.syncs import SyncRecord
 
 PROJECT = Path(__file__).resolve().parent.parent
 T0 = datetime(2026, 1, 6, 12, 0, 0)

@@ -28,8 +28,8 @@ from sync.run.job import ColumnsError, Job, UsageError, csv_folder
 from sync.run.log import LineFormatter, unmasked
 from sync.run.metrics_file import metrics_path
 from sync.run.record import OnRecord
+from sync.state.destinations import RefusedError
 from sync.state.file import StateCopy, StateError, read_history
-from sync.state.syncs import RefusedError
 
 SAMPLE_ROWS = 20
 _SILENCE = logging.NullHandler()  # the findings say it; without any handler, warnings would go to the screen

@@ -22,6 +22,7 @@ from sync.run.errors import exit_of
 from sync.run.exit_codes import ExitCode
 from sync.run.job import Job
 from sync.run.loading import Loading
+from sync.run.record import OnRecord
 from sync.state.file import StateCopy
 from sync.state.outbox import Outbox
 from sync.state.owed import OwedUser, Plan
@@ -37,12 +38,13 @@ def dry_run(job: Job, out: TextIO | None = None) -> int:
     settings = job.settings
     try:
         with _warnings_on_screen(), closing(StateCopy(settings.state_file)) as state:
-            loading = Loading(job, state)
+            on_record = OnRecord(job, state)
+            loading = Loading(job, on_record)
             with closing(job.connect()) as database:
                 loading.load(database)
             outbox = loading.outbox
             with job.comparing():
-                plan = outbox.plan(loading.on_record.put)
+                plan = outbox.plan(on_record.put)
             made = _print(_requests(outbox, bulk=settings.iterable_bulk), out or _standard_output())
             _print_counts(job, loading.rows, plan, outbox, made)
     except BrokenPipeError:  # `| head` has what it wants

@@ -19,13 +19,14 @@ EVERYBODY = 2**62
 """What `all` means: more than there can be."""
 
 _SENDING = ("--full", "--retry-rejected", "--allow-mass-exit", "--csv")
-_DECIDING = ("--new-event-ids",)
+_DECIDING = ("--new-event-ids", "--same-project", "--new-project")
 USELESS = {
     "--demo": _DECIDING,
     "--history": (*_SENDING, *_DECIDING, "--since", "--limit", "--bulk", "--json"),
     "--check": (*_SENDING, *_DECIDING, "--limit", "--json"),
     "--dry-run": ("--csv", "--json"),
     "--verify": (*_SENDING, *_DECIDING, "--json"),
+    "--new-project": ("--same-project",),
     "--full": ("--retry-rejected",),
     "--limit": ("--allow-mass-exit",),
     "--since": ("--allow-mass-exit",),
@@ -50,6 +51,8 @@ class Options:
     bulk: bool
     allow_mass_exit: bool
     new_event_ids: bool
+    same_project: bool
+    new_project: bool
     csv: Path | None
     json: bool
     env_file: Path | None
@@ -63,6 +66,8 @@ class Options:
             "retry_rejected": self.retry_rejected,
             "allow_mass_exit": self.allow_mass_exit,
             "new_event_ids": self.new_event_ids,
+            "same_project": self.same_project,
+            "new_project": self.new_project,
             "csv": self.csv,
         }
 
@@ -109,6 +114,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--bulk", action="store_true", help="use users/bulkUpdate and events/trackBulk")
     add("--allow-mass-exit", action="store_true", help="let more than half of a segment leave it in one run")
     add("--new-event-ids", action="store_true", help="let a run through that would give events a new id")
+    add("--same-project", action="store_true", help="after a new key or base URL: go on with what is on record")
+    add("--new-project", action="store_true", help="after a new key or base URL: start anew beside it")
     add("--csv", type=Path, metavar="FILE", help="the CSV's name instead of query_results_YYYYMMDD_HHMMSS.csv")
     add("--history", type=_positive, nargs="?", const=10, metavar="N", help="print the last N runs (default 10)")
     add(

@@ -12,8 +12,8 @@ from sync.run.exit_codes import ExitCode
 from sync.run.job import ColumnsError, UsageError
 from sync.run.lock import LockedError
 from sync.run.signals import Interrupted
+from sync.state.destinations import RefusedError
 from sync.state.file import StateError
-from sync.state.syncs import RefusedError
 
 UNEXPECTED = "unexpected"
 """How the sentence of an error begins that nobody foresaw."""

@@ -79,6 +79,8 @@ class Job:
     retry_rejected: bool = False
     allow_mass_exit: bool = False
     new_event_ids: bool = False
+    same_project: bool = False
+    new_project: bool = False
     csv: Path | None = None
     source: Callable[[], Source] | None = None
     source_name: str = ""

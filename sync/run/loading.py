@@ -10,7 +10,6 @@ from sync.rows.columns import Values
 from sync.rows.source import ResultSet, Source
 from sync.run.job import Job
 from sync.run.record import OnRecord
-from sync.state.file import State
 from sync.state.outbox import Outbox
 
 
@@ -20,18 +19,18 @@ class Loading:
     `keep_bodies`: of what is unchanged, too. Raises RefusedError where the record forbids this run.
     """
 
-    def __init__(self, job: Job, state: State, *, keep_bodies: bool = False) -> None:
-        self._job = job
-        self.on_record = OnRecord(job, state)
-        policy = self.on_record.policy(keep_bodies=keep_bodies)
-        self.outbox = Outbox(state, self.on_record.record.id, policy, today())
+    def __init__(self, job: Job, on_record: OnRecord, *, keep_bodies: bool = False) -> None:
+        self._job, self._on_record = job, on_record
+        on_record.refuse_foreign_field()
+        policy = on_record.policy(keep_bodies=keep_bodies)
+        self.outbox = Outbox(on_record.state, on_record.record.id, policy, today())
         self.rows = 0
 
     def query(self, source: Source) -> ResultSet:
         """Run the query; its rows pass through the outbox as they are read."""
         result = self._job.query(source)
-        self.on_record.check(result.columns)
-        reading = self.on_record.reading(result.columns)
+        self._on_record.check(result.columns)
+        reading = self._on_record.reading(result.columns)
         return result.passed_through(lambda rows: self.outbox.take(self._counted(rows), reading))
 
     def load(self, source: Source) -> None:

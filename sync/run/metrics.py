@@ -10,7 +10,7 @@ from sync.run.exit_codes import ExitCode
 from sync.run.metrics_file import last_success_in, metrics_path, replace_file
 from sync.run.settings import Settings
 from sync.run.summary import OUTCOMES, Summary
-from sync.state.syncs import SyncName
+from sync.state.destinations import SyncName
 
 logger = logging.getLogger("main")
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from sync.rows.columns import Column
 from sync.rows.mapping import Field, fields_of, in_order, named_columns
 from sync.rows.reading import Reading
 from sync.run.job import Job
 from sync.run.metrics import sync_name
+from sync.state.destinations import RefusedError
 from sync.state.file import State
 from sync.state.owed import Policy
-from sync.state.syncs import Recorded, RefusedError, SyncRecord, merged
+from sync.state.syncs import Recorded, SyncRecord, merged
 
 logger = logging.getLogger("main")
 
@@ -23,15 +25,19 @@ class OnRecord:
 
     `typed` are the fields that have their types at Iterable, by what was delivered.
 
-    Raises RefusedError for a segment field that is another sync's.
+    Raises RefusedError where nobody can know whether this is a project on record.
     """
 
     def __init__(self, job: Job, state: State) -> None:
-        self._job, at = job, job.settings
-        name = sync_name(at)
+        self._job, self.state = job, state
         mapping = job.mapping()
-        self.record = SyncRecord(state, name, mapping.segment_field)
-        self.record.refuse_foreign_field(mapping.segment_field)
+        self.record = SyncRecord(
+            state,
+            sync_name(job.settings),
+            mapping.segment_field,
+            same_project=job.same_project,
+            new_project=job.new_project,
+        )
         self._before = self.record.recorded or Recorded(event_key=mapping.event_key if self.record.is_migrated else ())
         self.mapping = replace(
             mapping,
@@ -58,6 +64,10 @@ class OnRecord:
         """What is made of the rows with these columns; `put` refuses what it finds."""
         self._reading = Reading(self.mapping, columns, address_ids=self.address_ids, typed=self.typed)
         return self._reading
+
+    def refuse_foreign_field(self) -> None:
+        """Raise RefusedError for a segment field that is another sync's."""
+        self.record.refuse_foreign_field(self.mapping.segment_field)
 
     def check(self, columns: Sequence[Column]) -> None:
         """Hold the columns of the result against the record: raises RefusedError when events would get other ids."""
@@ -96,7 +106,7 @@ class OnRecord:
         if self._job.policy().whole_window:
             self.record.claim(self.mapping.segment_field)
         else:
-            self.record.refuse_foreign_field(self.mapping.segment_field)
+            self.refuse_foreign_field()
         before, now = self._before, self.mapping
         self.record.put(
             Recorded(
@@ -108,6 +118,7 @@ class OnRecord:
                 event_fields=merged(_names(now.event_fields), before.event_fields),
                 kinds={**before.kinds, **self._kinds},
                 delivered_fields=self.typed,
+                used=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
             )
         )
 

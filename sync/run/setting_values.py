@@ -123,11 +123,12 @@ def level(value: str) -> str:
     return value.upper()
 
 
+_USUAL_PORTS = {"http": ":80", "https": ":443"}
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[\w.-]+)(:\d+)?")
 
 
 def base_url(value: str) -> str:
-    """Scheme and host alone, in lower case: the state of DESTINATION's default hangs on this text."""
+    """Scheme and host alone, in one spelling: by this text and the key the state knows a project."""
     if "@" in value:
         raise ValueError("holds a user or a password; it takes a scheme and a host only")
     try:
@@ -141,7 +142,7 @@ def base_url(value: str) -> str:
         raise ValueError("would send the key and the data unencrypted; use https")
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError("takes a scheme and a host only; the program adds /api/...")
-    return f"{parts.scheme}://{parts.netloc}"
+    return f"{parts.scheme}://{parts.netloc.removesuffix(_USUAL_PORTS[parts.scheme])}"
 
 
 def sync_name(value: str) -> str:

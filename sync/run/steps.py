@@ -30,7 +30,8 @@ from sync.run.limits import affordable
 from sync.run.loading import Loading
 from sync.run.lock import RunLock, lock_path
 from sync.run.log import LAST_LINE, LineFormatter, add_handler, rotate_when_large, start_logging, stop_logging, unmasked
-from sync.run.metrics import sync_name, write_metrics
+from sync.run.metrics import write_metrics
+from sync.run.record import OnRecord
 from sync.run.settings import Settings
 from sync.run.signals import Interrupted, Interruption, describe
 from sync.run.summary import Summary
@@ -119,6 +120,7 @@ class Run:
         with RunLock(lock_path(settings.state_file, settings.sync_name if settings.sync_name != DEFAULT_SYNC else "")):
             rotate_when_large()
             with closing(open_state(self.job, self.stop)) as self._state:
+                self._on_record = OnRecord(self.job, self._state)  # a run that is refused here leaves no record
                 self._state.hear_signals()
                 self._state.begin_run(summary.run_id, f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}", summary.sync)
                 with interruption.listening():
@@ -140,15 +142,15 @@ class Run:
             with _only_warned("the state takes more of the disk than it needs"):
                 self._state.give_back_space()
         with _only_warned("it is not on record since when what is owed"):
-            name, planned = sync_name(self.settings), self.summary.planned
-            self.summary.figures = note_debts(self._state, name, time.time(), planned=planned)
+            sync, planned = self._on_record.record.id, self.summary.planned
+            self.summary.figures = note_debts(self._state, sync, time.time(), planned=planned)
 
     # -- the steps
 
     def query(self, database: Source) -> ResultSet:
         """Run the query; its rows pass through the state as they are read, which says what of them is owed."""
         logger.info("Connected to %s: %s", database.description, database.server)
-        self._loading = Loading(self.job, self._state)
+        self._loading = Loading(self.job, self._on_record)
         return self._loading.query(database)
 
     def plan(self) -> None:
@@ -157,7 +159,7 @@ class Run:
         self._export = inode_of(Path(str(self.summary.csv)))
         self._prune_exports()
         with self.job.comparing():
-            self._plan = outbox.plan(self._loading.on_record.put)
+            self._plan = outbox.plan(self._on_record.put)
         self.summary.planned = True
 
     def _prune_exports(self) -> None:

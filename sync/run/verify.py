@@ -64,10 +64,11 @@ def verify(job: Job, count: int, *, sleep: Callable[[float], object] = time.slee
         )
     verified = Verified()
     with closing(StateCopy(settings.state_file)) as state:
-        loading = Loading(job, state, keep_bodies=True)
+        on_record = OnRecord(job, state)
+        loading = Loading(job, on_record, keep_bodies=True)
         with closing(job.connect()) as database:
             loading.load(database)
-        verified.rows, on_record = loading.rows, loading.on_record
+        verified.rows = loading.rows
         with job.comparing():
             loading.outbox.plan(on_record.put)
         verification = Verification(loading.outbox.scope)

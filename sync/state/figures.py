@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sync.state.file import State
-from sync.state.syncs import SyncName
 
 
 class Figures(NamedTuple):
@@ -26,19 +25,14 @@ _MEMBERS = (
 """Who is in the segment, or may be; also where a run was ended before it sorted in what it had delivered."""
 
 
-def note_debts(state: State, sync: SyncName, now: float, *, planned: bool) -> Figures | None:
-    """Put on record since when users are owed something, and count; None for a sync of which nothing is known.
+def note_debts(state: State, sync: int, now: float, *, planned: bool) -> Figures:
+    """Put on record since when users are owed something, and count.
 
     `now` is in Unix seconds; `planned` that the run knew who is owed what. Who is to be told that he has left the
     segment, and was not, is owed that.
     """
     with state.transaction():
-        found = state.db.execute(
-            "SELECT id FROM sync WHERE name = ? AND destination = ?", (sync.name, sync.destination or sync.project)
-        ).fetchone()
-        if found is None:
-            return None
-        here = {"sync": found[0], "now": int(now)}
+        here = {"sync": sync, "now": int(now)}
         if planned:
             owing = (
                 "SELECT identity FROM owed_user WHERE sync = :sync AND aside = 0 UNION SELECT l.identity "

@@ -2,45 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import NamedTuple
 
 from sync.rows.mapping import PROFILE, Fields
+from sync.state.destinations import Destinations, RefusedError, SyncName
 from sync.state.file import State
-
-_ADOPT = "UPDATE sync SET name = :name, destination = :destination WHERE id = ("
-_FIND: tuple[str, ...] = (
-    f"{_ADOPT}SELECT id FROM sync WHERE name = :name AND destination = :destination)",
-    f"{_ADOPT}SELECT id FROM sync WHERE name = :name AND destination = :project)",
-    f"{_ADOPT}SELECT id FROM sync WHERE name IS NULL AND destination IN (:destination, :project) "
-    "AND segment_field = :segment_field ORDER BY destination = :destination DESC LIMIT 1)",
-    "INSERT INTO sync (name, destination, project, segment_field, settings) "
-    "VALUES (:name, :destination, :project, :segment_field, '{}')",
-)
-"""In this order: its own state; its own from before the destination had a name; what is on record from before syncs
-had names, for whoever comes first with that destination and segment field; nothing."""
-
-
-class RefusedError(Exception):
-    """The run would do harm that cannot be undone; one sentence with the remedy. Nothing was sent."""
-
-
-class SyncName(NamedTuple):
-    """A sync at a destination: `destination` is the name that DESTINATION gives it, empty for none."""
-
-    name: str
-    base_url: str
-    api_key: str
-    destination: str = ""
-
-    @property
-    def project(self) -> str:
-        """The address, and twelve hex digits that tell two keys apart and give neither away."""
-        digest = hashlib.sha256(b"iterable destination\0" + self.api_key.encode()).hexdigest()
-        return f"{self.base_url}#{digest[:12]}"
 
 
 @dataclass(frozen=True)
@@ -50,7 +18,7 @@ class Recorded:
     `event_key` is in the order that the ids are made in; `by_user_id` says what names the user in them. `address_ids`:
     events are on record under ids that were made with the address. The fields are in the order in which payloads hold
     them, so that another order in the settings changes no payload; `kinds` are those of the columns.
-    `delivered_fields` were mapped in a run that delivered.
+    `delivered_fields` were mapped in a run that delivered; `used` is when the last run was, in UTC.
     """
 
     event_name: str = ""
@@ -61,26 +29,26 @@ class Recorded:
     event_fields: Sequence[str] = ()
     kinds: Mapping[str, str] = field(default_factory=dict)
     delivered_fields: Fields = field(default_factory=dict)
+    used: str = ""
 
 
 class SyncRecord:
-    """The record of one sync. Opening it makes it known to the state, or renames its destination."""
+    """The record of one sync. Opening it puts the sync and its destination on record; raises as `settle` does."""
 
-    def __init__(self, state: State, sync: SyncName, segment_field: str) -> None:
+    def __init__(
+        self,
+        state: State,
+        sync: SyncName,
+        segment_field: str,
+        *,
+        same_project: bool = False,
+        new_project: bool = False,
+    ) -> None:
         self._state, self._sync = state, sync
-        values = {
-            "name": sync.name,
-            "destination": sync.destination or sync.project,
-            "project": sync.project,
-            "segment_field": segment_field,
-        }
         with state.transaction():
-            for statement in _FIND:
-                if state.db.execute(statement, values).rowcount:
-                    break
-            own = "WHERE name = :name AND destination = :destination"
-            state.db.execute(f"UPDATE sync SET project = :project {own}", values)
-            self.id, settings = state.db.execute(f"SELECT id, settings FROM sync {own}", values).fetchone()
+            destinations = Destinations(state, sync, segment_field)
+            self.id = destinations.settle(same_project=same_project, new_project=new_project)
+            (settings,) = state.db.execute("SELECT settings FROM sync WHERE id = ?", (self.id,)).fetchone()
         self.is_migrated = settings is None
         self.recorded = Recorded(**json.loads(settings)) if settings and settings != "{}" else None
 
@@ -98,7 +66,7 @@ class SyncRecord:
     def _refuse_foreign_field(self, segment_field: str) -> None:
         found = self._state.db.execute(
             "SELECT other.name FROM segment_claim JOIN sync other ON other.id = segment_claim.sync "
-            "JOIN sync own ON own.id = ? WHERE field = ? AND other.id <> own.id "
+            "JOIN sync own ON own.id = ? WHERE field = ? AND other.name <> own.name "
             "AND (other.destination = own.destination OR other.project = own.project)",
             (self.id, segment_field),
         ).fetchone()
@@ -163,7 +131,9 @@ class SyncRecord:
     def _events_on_record(self) -> int:
         with self._state.errors_explained():
             count: int = self._state.db.execute(
-                "SELECT COUNT(*) FROM event WHERE sync = ? AND rejected IS NULL", (self.id,)
+                "SELECT (SELECT COUNT(*) FROM event WHERE sync = :sync AND rejected IS NULL) "
+                "+ (SELECT COUNT(*) FROM delivered_event WHERE sync = :sync)",
+                {"sync": self.id},
             ).fetchone()[0]
         return count
 

@@ -24,6 +24,7 @@ from sync.run.job import window_start
         pytest.param(["--json", "--dry-run"], "--json cannot go with --dry-run", id="json-dry-run"),
         pytest.param(["--json", "--history"], "--json cannot go with --history", id="json-history"),
         pytest.param(["--json", "--verify"], "--json cannot go with --verify", id="json-verify"),
+        pytest.param(["--same-project", "--new-project"], "--same-project cannot go with --new-project", id="both"),
         pytest.param(["--full", "--retry-rejected"], "--retry-rejected cannot go with --full", id="full-of-rejected"),
         pytest.param(
             ["--allow-mass-exit", "--limit", "5"], "--allow-mass-exit cannot go with --limit", id="exit-limit"
@@ -69,7 +70,7 @@ def test_no_options() -> None:
     assert not any(vars(parse_options([])).values())
 
 
-ONLY_RUNS = ("--new-event-ids",)
+ONLY_RUNS = ("--new-event-ids", "--same-project", "--new-project")
 SENDING = (*ONLY_RUNS, "--full", "--retry-rejected", "--allow-mass-exit", "--csv x")
 IGNORED = {
     "--demo": ONLY_RUNS,

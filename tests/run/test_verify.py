@@ -283,9 +283,8 @@ def test_a_list_that_cannot_be_written_is_still_told(world: World, capsys: pytes
 
 
 def test_nobody_to_compare(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    """Another project, of which the state knows nothing: it is said."""
-    world.environ["DESTINATION"] = "another"
-    world.environ["ITERABLE_API_KEY"] = "another-key-of-24"
+    """Another sync, of which the state knows nothing: it is said."""
+    world.environ |= {"SYNC_NAME": "another", "SEGMENT_FIELD": "another"}
     code, lines = verified(world, capsys)
 
     assert (code, lines[-1][:20]) == (ExitCode.DONE, "nobody to compare: b")

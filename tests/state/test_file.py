@@ -261,7 +261,7 @@ def test_the_state_knows_a_destination_s_own_deliveries(world: World) -> None:
     world.run()
     world.environ["ITERABLE_API_KEY"] = "another-key"
     world.iterable.project.rules.api_key = "another-key"
-    assert world.run().requests == 6
+    assert world.run(new_project=True).requests == 6
 
     world.environ["ITERABLE_API_KEY"] = world.iterable.project.rules.api_key = KEY
     assert counts(world.run()) == ((0, 3, 0, 0), (0, 3, 0, 0))

@@ -7,10 +7,11 @@ from datetime import timedelta
 
 import pytest
 
+from sync.state.destinations import SyncName
 from sync.state.figures import note_debts
 from sync.state.file import State
 from sync.state.owed import OwedUser, UserOutcome
-from sync.state.syncs import SyncName, SyncRecord
+from sync.state.syncs import SyncRecord
 from tests.harness import T0, address, people, person, sync_of
 from tests.state.runs import DELIVERED, FAILED, REJECTED, Runs, answered, fields_of, names, pages
 
@@ -81,9 +82,8 @@ def test_members_are_counted_before_they_are_sorted_in(runs: Runs, is_sorted_in:
     if is_sorted_in:
         runs.outbox.remember()
 
-    figures = note_debts(runs.state, SYNC, 0.0, planned=True)
+    figures = note_debts(runs.state, runs.sync, 0.0, planned=True)
 
-    assert figures is not None
     assert (figures.segment_users, figures.owed_users, figures.owed_events) == (3, 2, 2)
 
 

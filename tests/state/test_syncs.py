@@ -1,4 +1,4 @@
-"""Whose state it is: a sync at a destination; what a state of version 1.0.0 becomes; two writers at once."""
+"""Whose state it is: a sync; what a state of version 1.0.0 becomes; two writers at once."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import pytest
 from sync.rows.columns import Column, Kind
 from sync.run.exit_codes import ExitCode
 from sync.run.lock import LockedError, RunLock, lock_path
+from sync.state.destinations import SyncName
 from sync.state.file import State, StateError
 from sync.state.schema import STEPS
-from sync.state.syncs import SyncName, SyncRecord
+from sync.state.syncs import SyncRecord
 from tests.harness import COLUMNS, World, people, person, sync_of
 from tests.state.runs import DELIVERED, FAILED, Runs, answered
 
@@ -37,28 +38,6 @@ def test_it_never_holds_the_key(path: Path) -> None:
     content = b"".join(file.read_bytes() for file in path.parent.iterdir())
     assert SECRET.encode() not in content
     assert SyncName("a", URL, SECRET).project != SyncName("a", URL, SECRET[:-1] + "1").project
-
-
-def test_a_state_belongs_to_one_sync_at_one_destination(path: Path) -> None:
-    """Another name, key or region is another; the same ones are the same."""
-    with closing(State(path)) as state:
-        first = number(state)
-        others = {number(state, "orders"), number(state, key="other"), number(state, url="https://api.eu.iterable.com")}
-        assert number(state) == first
-        assert len(others - {first}) == 3
-
-
-def test_a_name_keeps_the_state_when_the_key_is_rotated(path: Path) -> None:
-    """A new name takes over what was known of address and key, for this sync alone, and then outlives the key."""
-    with closing(State(path)) as state:
-        unnamed, other = number(state), number(state, "orders")
-        named = number(state, destination="shop")
-
-        assert named == unnamed
-        assert number(state, key="rotated", destination="shop") == named
-        assert number(state, key="rotated", destination="second") != named
-        assert number(state) != named
-        assert number(state, "orders") == other
 
 
 def test_fields_are_on_record_with_the_first_delivery(runs: Runs) -> None:
@@ -137,6 +116,29 @@ def test_whoever_comes_first_takes_it_over(old: World, monkeypatch: pytest.Monke
     other.rows, other.iterable = people(2), old.iterable
     assert other.run().requests == 4
     old.environ["SYNC_NAME"] = "views"
+    old.run()
+    assert {who for _, who in old.sent} == {"user12@example.com"}
+
+
+@pytest.mark.parametrize("environ", [{}, {"DESTINATION": "shop"}], ids=["no name", "named at the same time"])
+def test_a_key_rotated_with_the_upgrade(old: World, environ: dict[str, str]) -> None:
+    """What 1.0.0 delivered is something to lose as well: the operator is asked before anybody takes it over."""
+    old.environ |= {"ITERABLE_API_KEY": "rotated-key-0123456789", **environ}
+    old.iterable.project.rules.api_key = "rotated-key-0123456789"
+    del old.rows[0]
+    refused = old.run()
+    assert (refused.exit_code, refused.requests) == (ExitCode.USAGE, 0)
+    assert "with 11 users, 11 members of the segment and 10 events, last used 20" in str(refused.stopped_because)
+
+    summary = old.run(same_project=True)
+    assert (summary.left_segment, summary.users.delivered, summary.users.unchanged) == (1, 1, 9)
+
+
+def test_the_usual_port_of_an_old_state(old: World) -> None:
+    """1.0.0 put the port on record that goes without saying; it is the same project."""
+    with closing(State(old.settings.state_file)) as state:
+        state.db.execute("UPDATE sync SET project = replace(project, '.com#', '.com:443#')")
+        state.db.execute("UPDATE sync SET destination = project")
     old.run()
     assert {who for _, who in old.sent} == {"user12@example.com"}
 
