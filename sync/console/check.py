@@ -14,6 +14,7 @@ from typing import Any
 
 from sync.console.check_project import project_findings
 from sync.console.finding import Finding, Sample
+from sync.console.refusals import refusals
 from sync.console.time_zone import meaning
 from sync.rows.identity import is_usable
 from sync.rows.mapping import NO_FIELDS, Fields, unset_problems
@@ -53,12 +54,16 @@ def findings(job: Job, problems: tuple[str, ...]) -> Iterator[Finding]:
     if not problems:
         yield Finding("ok", "settings", f"every setting can be used; {_mode(job)}")
     yield from (Finding("note", "settings", sentence) for sentence in unmasked(job.settings.secrets()))
+    state = _state(job.settings.state_file.resolve())
+    yield state
     yield from _files(job)
     if not any(problem.startswith("DB_TIMEZONE ") for problem in problems):
         zone, surprise = meaning(job.settings.db_timezone, datetime.now(UTC))
         yield Finding("note", "time zone", f"{zone}; {surprise}") if surprise else Finding("ok", "time zone", zone)
     sample = Sample()
     yield from _database(job, sample)
+    if not problems and state.verdict != "WRONG":
+        yield from (Finding("WRONG", "state", sentence) for sentence in refusals(job, sample.columns))
     if job.settings.iterable_api_key and (job.settings.iterable_jwt_secret or not job.settings.use_jwt_auth):
         yield from project_findings(job, sample)
 
@@ -70,7 +75,6 @@ def _mode(job: Job) -> str:
 
 def _files(job: Job) -> Iterator[Finding]:
     log, folder = job.settings.log_file, csv_folder(job.settings)
-    yield _state(job.settings.state_file.resolve())
     yield _writable("log", log, not log.is_dir() and _may_write(log))
     yield _writable("CSV folder", folder, folder.is_dir() and _may_write(folder))
     if job.settings.metrics_file:
@@ -126,6 +130,7 @@ def _database(job: Job, sample: Sample) -> Iterator[Finding]:
 
 def _query(job: Job, source: Any, sample: Sample) -> Iterator[Finding]:
     with job.query(source) as result:
+        sample.columns = result.columns
         columns = ", ".join(f"{column.name!r} ({column.kind.value})" for column in result.columns)
         yield Finding("ok", "query", f"{job.settings.query_file.name} gives {columns}")
         if not result.uses_since:
@@ -157,7 +162,7 @@ def _rows(job: Job, result: ResultSet, sample: Sample) -> Iterator[Finding]:
 
 def _typed(job: Job) -> Fields:
     """The fields that have their types at Iterable; a state that cannot tell has findings of its own."""
-    with suppress(StateError, RefusedError), closing(StateCopy(job.settings.state_file or Path())) as state:
+    with suppress(StateError, RefusedError), closing(StateCopy(job.settings.state_file)) as state:
         return OnRecord(job, state).typed
     return NO_FIELDS
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+from sync.rows.columns import Column
 
 
 class Finding(NamedTuple):
@@ -16,7 +19,8 @@ class Finding(NamedTuple):
 
 @dataclass
 class Sample:
-    """What the first rows gave, for the checks that come after the query's."""
+    """What the query and its first rows gave, for the checks that come after."""
 
+    columns: Sequence[Column] = ()
     identity: str | None = None
     fields: dict[str, Any] = field(default_factory=dict)
