@@ -109,6 +109,8 @@ class PrivateFile(RotatingFileHandler):
         self._is_ours = not _is_device(place)
         super().__init__(place, maxBytes=0, backupCount=KEEP, encoding="utf-8")
         self.failure = ""
+        self.complaint = ""
+        """Why it was not rotated, for the log itself, in which the run's first line comes first."""
         self._lines: deque[str] = deque()
         self._writing = threading.RLock()  # a signal may raise right after it was taken: its thread goes on writing
 
@@ -178,10 +180,10 @@ class PrivateFile(RotatingFileHandler):
         except (BlockingIOError, FileNotFoundError):  # another run writes it, or somebody has just rotated it
             pass
         except OSError as error:
-            told = (
-                "The log is large and cannot be rotated (%s): see whether its folder may be written, or rotate it there"
+            self.complaint = (
+                f"The log is large and cannot be rotated ({error.strerror}): see whether its folder may be written, or "
+                "rotate it there"
             )
-            logger.warning(told, error.strerror)
         if self.stream is None:  # it was closed to be renamed
             self.stream = self._open()
         with suppress(OSError):
@@ -203,12 +205,13 @@ def _end_of_links(path: Path) -> Path:
 
 
 def start_logging(path: Path, level: str, formatter: LineFormatter) -> PrivateFile:
-    """Send all records to the file at `path`; raises OSError when it cannot be opened.
+    """Send all records to the file at `path`, rotated before the run's first line; OSError when it cannot be opened.
 
     The libraries' own loggers speak from WARNING on: at DEBUG they would print URLs and tell of connections.
     """
     stop_logging()
     file = PrivateFile(path)
+    file.rotate_when_large()
     add_handler(file, formatter)
     logging.getLogger().setLevel(level)
     for library in ("urllib3", "requests", "asyncio"):
@@ -221,13 +224,6 @@ def add_handler(handler: logging.Handler, formatter: LineFormatter) -> None:
     handler.setFormatter(formatter)
     handler.set_name(OURS)
     logging.getLogger().addHandler(handler)
-
-
-def rotate_when_large() -> None:
-    """Start a new log file when the present one is too large and no other run writes it."""
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, PrivateFile):
-            handler.rotate_when_large()
 
 
 def stop_logging() -> None:

@@ -29,7 +29,7 @@ from sync.run.library_warnings import take_warnings
 from sync.run.limits import affordable
 from sync.run.loading import Loading
 from sync.run.lock import RunLock, lock_path
-from sync.run.log import LAST_LINE, LineFormatter, add_handler, rotate_when_large, start_logging, stop_logging, unmasked
+from sync.run.log import LAST_LINE, LineFormatter, add_handler, start_logging, stop_logging, unmasked
 from sync.run.metrics import write_metrics
 from sync.run.record import OnRecord
 from sync.run.settings import Settings
@@ -86,6 +86,8 @@ class Run:
                 settings.query_file.name,
                 settings.sync_name,
             )
+            if file.complaint:
+                logger.warning(file.complaint)
             for sentence in [*unmasked(secrets), *take_warnings()]:
                 logger.warning(sentence)
             with _errors_into(self.summary):
@@ -117,20 +119,19 @@ class Run:
     def alone(self) -> Iterator[None]:
         """Inside, no other run of this sync is under way; the state knows of this one, and signals are heard."""
         settings, summary, interruption = self.settings, self.summary, self._interruption
-        with RunLock(lock_path(settings.state_file, settings.sync_name if settings.sync_name != DEFAULT_SYNC else "")):
-            rotate_when_large()
-            with closing(open_state(self.job, self.stop)) as self._state:
-                self._on_record = OnRecord(self.job, self._state)  # a run that is refused here leaves no record
-                self._state.hear_signals()
-                self._state.begin_run(summary.run_id, f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}", summary.sync)
-                with interruption.listening():
-                    with _errors_into(summary):
-                        yield
-                    if interruption.signum:  # whatever else it broke, the signal is what happened
-                        summary.exit_code = 128 + interruption.signum
-                        summary.stopped_because = describe(interruption.signum)
-                    with interruption.delivering():
-                        self._end()
+        lock = RunLock(lock_path(settings.state_file, settings.sync_name if settings.sync_name != DEFAULT_SYNC else ""))
+        with lock, closing(open_state(self.job, self.stop)) as self._state:
+            self._on_record = OnRecord(self.job, self._state)  # a run that is refused here leaves no record
+            self._state.hear_signals()
+            self._state.begin_run(summary.run_id, f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}", summary.sync)
+            with interruption.listening():
+                with _errors_into(summary):
+                    yield
+                if interruption.signum:  # whatever else it broke, the signal is what happened
+                    summary.exit_code = 128 + interruption.signum
+                    summary.stopped_because = describe(interruption.signum)
+                with interruption.delivering():
+                    self._end()
 
     def _end(self) -> None:
         """Put on record how the run ended, and since when what is owed is owed."""

@@ -13,7 +13,7 @@ import pytest
 
 from sync.run.exit_codes import ExitCode
 from sync.run.lock import lock_path
-from sync.run.log import LineFormatter, rotate_when_large, start_logging, stop_logging
+from sync.run.log import LineFormatter, start_logging, stop_logging
 from tests.harness import World, people
 
 
@@ -38,7 +38,8 @@ def test_a_log_in_a_folder_that_may_not_be_written(world: World, monkeypatch: py
     summary = world.run()
 
     assert summary.exit_code == ExitCode.DONE
-    assert "The log is large and cannot be rotated (Permission denied)" in world.log()
+    first, second = [line for line in world.log().splitlines() if line.endswith(f"run={summary.run_id}")][:2]
+    assert "Run started" in first and "The log is large and cannot be rotated (Permission denied)" in second
     assert world.log().count("Run started") == world.log().count("Run finished") == 2
 
 
@@ -47,7 +48,7 @@ def test_a_log_that_is_rotated_from_outside(tmp_path: Path) -> None:
     file = start_logging(tmp_path / "log", "INFO", LineFormatter("r1"))
     try:
         (tmp_path / "log").rename(tmp_path / "log-20260113")
-        rotate_when_large()
+        file.rotate_when_large()
         logging.getLogger("main").info("goes on")
         assert file.failure == ""
     finally:

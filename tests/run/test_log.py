@@ -203,29 +203,42 @@ def test_lines_are_appended(tmp_path: Path) -> None:
     assert "nobody" not in path.read_text()
 
 
-def test_rotation_only_when_asked_and_large(tmp_path: Path) -> None:
-    """A run is never torn apart: a log over 10 MB is rotated when the run asks for it at its start, else never."""
+def test_rotation_before_the_first_line_of_a_run(tmp_path: Path) -> None:
+    """A run is never torn apart: a log over 10 MB is rotated before the run's first line, and never after it."""
     path = tmp_path / "log"
     path.touch()
     os.truncate(path, 10_000_000)
-    file = start_logging(path, "INFO", LineFormatter("r1"))
-    file.rotate_when_large()
-    assert not (tmp_path / "log.1").exists()
-    logging.getLogger("main").info("one more")
-    assert not (tmp_path / "log.1").exists()
-    file.rotate_when_large()
+    start_logging(path, "INFO", LineFormatter("r1"))
+    for _ in range(2):
+        logging.getLogger("main").info("one more")
+        assert not (tmp_path / "log.1").exists()
+    start_logging(path, "INFO", LineFormatter("r2"))
     logging.getLogger("main").info("first of the new file")
     assert (tmp_path / "log.1").stat().st_size > 10_000_000
     assert len(path.read_text().splitlines()) == 1
 
 
+def test_not_while_another_run_writes_it(tmp_path: Path) -> None:
+    """The log of a run that goes on keeps its name; what cannot be rotated now is rotated by a later run."""
+    path = tmp_path / "log"
+    path.touch()
+    os.truncate(path, 10_000_001)
+    other = PrivateFile(path)
+    file = start_logging(path, "INFO", LineFormatter("r1"))
+    logging.getLogger("main").info("beside the other's lines")
+    assert file.complaint == "" and not (tmp_path / "log.1").exists()
+    other.close()
+    start_logging(path, "INFO", LineFormatter("r2"))
+    assert (tmp_path / "log.1").read_bytes().endswith(b"run=r1\n") and path.read_text() == ""
+
+
 def test_five_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the rotated logs the last five are kept, the newest under the smallest number."""
     monkeypatch.setattr(logs, "ROTATE_OVER", 0)
-    file = start_logging(tmp_path / "log", "INFO", LineFormatter(""))
     for number in range(8):
+        start_logging(tmp_path / "log", "INFO", LineFormatter(""))
         logging.getLogger("main").info("run number %d", number)
-        file.rotate_when_large()
+    start_logging(tmp_path / "log", "INFO", LineFormatter(""))
     told = {path.name: path.read_text().split()[-1] for path in sorted(tmp_path.glob("log.*"))}
     assert told == {"log.1": "7", "log.2": "6", "log.3": "5", "log.4": "4", "log.5": "3"}
 
