@@ -226,6 +226,11 @@ def add_handler(handler: logging.Handler, formatter: LineFormatter) -> None:
     logging.getLogger().addHandler(handler)
 
 
+def log_always(level: int, sentence: str, *values: object) -> None:
+    """Log what a run's log always has, its first line and its last, whatever LOG_LEVEL says."""
+    logger.handle(logger.makeRecord(logger.name, level, __file__, 0, sentence, values, None))
+
+
 def stop_logging() -> None:
     """Close the handlers that this module added."""
     root = logging.getLogger()

@@ -29,7 +29,7 @@ from sync.run.library_warnings import take_warnings
 from sync.run.limits import affordable
 from sync.run.loading import Loading
 from sync.run.lock import RunLock, lock_path
-from sync.run.log import LAST_LINE, LineFormatter, add_handler, start_logging, stop_logging, unmasked
+from sync.run.log import LAST_LINE, LineFormatter, add_handler, log_always, start_logging, stop_logging, unmasked
 from sync.run.metrics import write_metrics
 from sync.run.record import OnRecord
 from sync.run.settings import Settings
@@ -79,7 +79,8 @@ class Run:
         if self.job.screen:
             add_handler(self.job.screen, LineFormatter("", secrets.values()))
         try:
-            logger.info(
+            log_always(
+                logging.INFO,
                 "Run started: from %s to %s, query %s sync=%s",
                 self.job.describe_source(),
                 settings.iterable_api_base_url,
@@ -97,7 +98,7 @@ class Run:
             self.summary.seconds = time.monotonic() - self._began
             self._write_metrics()
             level = logging.INFO if self.summary.exit_code == ExitCode.DONE else logging.ERROR
-            logger.log(level, LAST_LINE, self.summary.log_line())
+            log_always(level, LAST_LINE, self.summary.log_line())
         finally:
             stop_logging()
         if file.failure:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sync.run.exit_codes import ExitCode
+from sync.run.lock import RunLock, lock_path
 from sync.sandbox.faults import Fault, scripted
 from sync.state.outbox import Outbox
 from tests import faults as catalogue
@@ -187,6 +188,27 @@ def test_first_and_last_line_of_the_log(world: World) -> None:
         assert "from memory://rows to https://api.iterable.com" in lines[0] and " sync=default " in lines[0]
         assert f"exit_code={int(summary.exit_code)} sync=default rows={summary.rows} users_delivered=" in lines[-1]
     assert "stopped_because=" in lines[-1]
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING", "ERROR"])
+def test_every_run_has_its_first_and_its_last_line(world: World, level: str) -> None:
+    """Whatever LOG_LEVEL says, a good run, a failed one and one that met a lock have both, in the format of the log."""
+    world.rows = people(1)
+    world.environ["LOG_LEVEL"] = level
+    assert world.main() == ExitCode.DONE
+    world.breaks_after = 0
+    assert world.main() == ExitCode.STOPPED
+    with RunLock(lock_path(world.settings.state_file)):
+        assert world.main() == ExitCode.LOCKED
+    runs: dict[str, list[str]] = {}
+    for line in world.log().splitlines():
+        runs.setdefault(line.rpartition("run=")[2], []).append(line)
+
+    assert len(runs) == 3
+    for (first, *rest, last), code in zip(runs.values(), (0, 1, 4), strict=True):
+        assert " - main - INFO - Run started: from mysql://app@localhost:3306/shop to https://" in first
+        assert f" - main - {'ERROR' if code else 'INFO'} - Run finished: exit_code={code} " in last
+        assert level in ("DEBUG", "INFO") or not any(" - INFO - " in line for line in rest)
 
 
 def test_a_clock_that_jumps_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
