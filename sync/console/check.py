@@ -23,6 +23,7 @@ from sync.rows.payloads import Payload, RejectedEvent, RowPayloads
 from sync.rows.reading import Reading
 from sync.rows.rejection import Rejection
 from sync.rows.source import ResultSet, SourceError
+from sync.run.clock import on_this_clock
 from sync.run.env_file import UnreadableError
 from sync.run.exit_codes import ExitCode
 from sync.run.job import ColumnsError, Job, UsageError, csv_folder
@@ -95,7 +96,9 @@ def _state(path: Path) -> Finding:
         last = read_history(path, 1)
     except StateError as error:
         return Finding("WRONG", "state", str(error))
-    history = f"the last run began {last[0].started} UTC" if last else "no run yet: the first one sends everything"
+    history = (
+        f"the last run began {on_this_clock(last[0].started)}" if last else "no run yet: the first one sends everything"
+    )
     return Finding("ok", "state", f"{path}; {history}")
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from sync.run.clock import on_this_clock
 from sync.run.exit_codes import ExitCode
 from sync.run.job import Job
+from sync.run.log import LineFormatter
 from sync.run.summary import OUTCOMES, Summary, pairs
 from sync.state.file import RunRecord
 from sync.state.owed import Counts
@@ -55,7 +58,7 @@ def for_a_person(summary: Summary, log_file: str) -> str:
         ("log", f"{log_file} (grep run={summary.run_id})"),
     )
     lines = ["", headline(summary), "", *rows, "", *(f"{name:17} {value}" for name, value in facts if value)]
-    lines += ["", *(f"Needs attention: {sentence}" for sentence in attention(summary))]
+    lines += ["", *(f"Needs attention: {sentence}" for sentence in summary.attention())]
     return "\n".join([*lines, f"Next: {next_step(summary)}", ""])
 
 
@@ -67,20 +70,6 @@ def headline(summary: Summary) -> str:
         return f"FINISHED WITH OPEN ENDS (exit code {summary.exit_code})"
     sent = summary.users.delivered + summary.events.delivered + summary.left_segment + summary.moved
     return "DONE: everything owed was delivered" if sent else "DONE: nothing was owed"
-
-
-def attention(summary: Summary) -> list[str]:
-    """What a person has to look at, a sentence each."""
-    sentences = []
-    if rejected := summary.newly_rejected():
-        sentences.append(f"newly rejected: {rejected}")
-    if summary.users.failed or summary.events.failed:
-        failed = f"failed: {summary.users.failed:,} users, {summary.events.failed:,} events"
-        cause = f", the last with: {summary.failed_because}" if summary.failed_because else ""
-        sentences.append(f"{failed}{cause}; owed, the next run sends them")
-    if summary.held_back:
-        sentences.append(summary.held_back)
-    return sentences
 
 
 def next_step(summary: Summary) -> str:
@@ -100,7 +89,6 @@ def next_step(summary: Summary) -> str:
 
 def for_cron(summary: Summary, log_file: str) -> str:
     """Two or three lines for standard error: what, why, next step."""
-    why = [summary.stopped_because] if summary.stopped_because else attention(summary)
     counts = (
         f"users {_short(summary.users)}; events {_short(summary.events)}"
         if summary.rows or summary.requests
@@ -110,34 +98,46 @@ def for_cron(summary: Summary, log_file: str) -> str:
         " ".join(line.split())
         for line in [
             f"iterable sync: exit code {summary.exit_code}, {counts}",
-            f"why: {'; '.join(why)}",
+            f"why: {summary.cause}",
             f"next: {next_step(summary)} (grep run={summary.run_id} {log_file})",
         ]
     )
 
 
+COLUMNS = ("start", "run", "sync", "seconds", "rows", *OUTCOMES, "exit code", "cause")
+"""Of the history. Numbers stand at the right of their column."""
+
+NUMBERS = frozenset({"seconds", "rows", *OUTCOMES, "exit code"})
+
+
 def history_table(runs: Sequence[RunRecord]) -> str:
     """The runs as a table, newest first; users and events are counted together, as in `3+3`."""
-    header = ("start (UTC)", "sync", "seconds", "rows", "delivered", "unchanged", "rejected", "failed", "exit code")
-    table = [header, *(_history_row(run) for run in runs)]
-    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
+    table = [COLUMNS, *(_history_row(run) for run in runs)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(COLUMNS) - 1)]
     lines = [
         "  ".join(
-            cell.rjust(width) if index else cell.ljust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell.rjust(width) if name in NUMBERS else cell.ljust(width)
+            for name, cell, width in zip(COLUMNS, row, [*widths, 0], strict=True)
         )
         for row in table
     ]
-    return "\n".join(line.rstrip() for line in [*lines, "counts are users+events"])
+    return "\n".join(line.rstrip() for line in [*lines, "counts are users+events; times are this machine's"])
 
 
 def _history_row(run: RunRecord) -> tuple[str, ...]:
+    start, sync = on_this_clock(run.started), run.sync or "-"
     if run.summary is None:
-        return run.started, run.sync or "-", "-", "-", "-", "-", "-", "-", "none: it was killed, or is still running"
+        return start, run.id, sync, *["-"] * len(NUMBERS), "it was killed, or is still running"
     summary = run.summary
     counts = tuple(f"{summary['users'][word]}+{summary['events'][word]}" for word in OUTCOMES)
     seconds, rows, code = f"{summary['seconds']:.1f}", str(summary["rows"]), str(summary["exit_code"])
-    return run.started, run.sync or "-", seconds, rows, *counts, code
+    return start, run.id, sync, seconds, rows, *counts, code, _cause(summary)
+
+
+def _cause(summary: Mapping[str, Any]) -> str:
+    """Why the exit code was not 0, on one line; runs of earlier versions have it only where they were stopped."""
+    cause = summary.get("cause") or summary.get("stopped_because") or summary.get("held_back") or ""
+    return LineFormatter("").clean(" ".join(cause.split()))
 
 
 def _short(counts: Counts) -> str:

@@ -21,6 +21,7 @@ from sync.delivery.workers import Sender
 from sync.rows.export import EXPORT_STEM, export_rejected, inode_of, prune
 from sync.rows.source import ResultSet, Source
 from sync.run.announcement import announce
+from sync.run.clock import utc_offset
 from sync.run.env_file import DEFAULT_SYNC
 from sync.run.errors import UNEXPECTED, LogError, exit_of
 from sync.run.exit_codes import ExitCode
@@ -81,11 +82,12 @@ class Run:
         try:
             log_always(
                 logging.INFO,
-                "Run started: from %s to %s, query %s sync=%s",
+                "Run started: from %s to %s, query %s sync=%s utc_offset=%s",
                 self.job.describe_source(),
                 settings.iterable_api_base_url,
                 settings.query_file.name,
                 settings.sync_name,
+                utc_offset(),
             )
             if file.complaint:
                 logger.warning(file.complaint)
@@ -139,7 +141,7 @@ class Run:
         interrupted = bool(self._interruption.signum)
         self.summary.seconds = time.monotonic() - self._began
         with _only_warned("the run is not on record") if interrupted else nullcontext():
-            self._state.end_run(self.summary.run_id, self.summary.as_json())
+            self._state.end_run(self.summary.run_id, self.summary.for_history())
         if not interrupted:  # after a signal there is no time for what the next run can do
             with _only_warned("the state takes more of the disk than it needs"):
                 self._state.give_back_space()

@@ -42,7 +42,7 @@ class Summary:
     """Whether the run came to know who is owed what."""
 
     def as_json(self) -> dict[str, Any]:
-        """The object of `--json` and of the state's history."""
+        """The object of `--json`."""
         return {
             "run_id": self.run_id,
             "sync": self.sync,
@@ -63,6 +63,28 @@ class Summary:
             "stopped_because": self.stopped_because,
             "held_back": self.held_back,
         }
+
+    def for_history(self) -> dict[str, Any]:
+        """What the state keeps of the run."""
+        return {**self.as_json(), "cause": self.cause}
+
+    @property
+    def cause(self) -> str:
+        """Why the exit code is not 0, in one sentence; empty when it is."""
+        return self.stopped_because or "; ".join(self.attention())
+
+    def attention(self) -> list[str]:
+        """What a person has to look at, a sentence each."""
+        sentences = []
+        if rejected := self.newly_rejected():
+            sentences.append(f"newly rejected: {rejected}")
+        if self.users.failed or self.events.failed:
+            failed = f"failed: {self.users.failed:,} users, {self.events.failed:,} events"
+            cause = f", the last with: {self.failed_because}" if self.failed_because else ""
+            sentences.append(f"{failed}{cause}; owed, the next run sends them")
+        if self.held_back:
+            sentences.append(self.held_back)
+        return sentences
 
     def log_line(self) -> str:
         """The counts of a run's last log line."""

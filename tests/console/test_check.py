@@ -9,6 +9,7 @@ import pytest
 from db import connect
 from sync.rows.columns import Column, Kind
 from sync.run import job as job_module
+from sync.run.clock import on_this_clock
 from sync.sandbox.answers import Request, html_answer
 from sync.state.file import State
 from tests import faults as catalogue
@@ -174,7 +175,7 @@ def test_a_state_of_another_program(desk: Desk) -> None:
 
 
 def test_the_last_run_is_told(desk: Desk) -> None:
-    """An existing state says when the last run was; looking leaves the folder as it was."""
+    """An existing state says when the last run was, on this machine's clock; looking leaves the folder as it was."""
     with_state = State(desk.world.settings.state_file)
     with_state.begin_run("one", "2026-01-06 10:00:00")
     with_state.close()
@@ -182,7 +183,7 @@ def test_the_last_run_is_told(desk: Desk) -> None:
     listing = sorted(desk.world.folder.iterdir())
 
     assert desk.check() == []
-    assert f"{desk.world.settings.state_file}; the last run began 2026-01-06 10:00:00 UTC" in desk.out
+    assert f"{desk.world.settings.state_file}; the last run began {on_this_clock('2026-01-06 10:00:00')}" in desk.out
     assert sorted(desk.world.folder.iterdir()) == listing
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from sync.console import report
-from sync.console.report import attention, for_a_person, for_cron, history_table, next_step
+from sync.console.report import for_a_person, for_cron, history_table, next_step
 from sync.run.exit_codes import ExitCode
 from sync.run.summary import OUTCOMES, Summary
 from sync.state.file import RunRecord
@@ -115,7 +117,7 @@ def test_person(summary: Summary) -> None:
         "query_results_20260113_143122.csv",
         "run.log (grep run=20260113-143122-a1b2)",
         f"Next: {next_step(summary)}",
-        *(f"Needs attention: {told}" for told in attention(summary)),
+        *(f"Needs attention: {told}" for told in summary.attention()),
     ):
         assert words in text
     assert all(len(line) <= 120 for line in text.splitlines())
@@ -135,10 +137,10 @@ def test_person_without_much() -> None:
 
 def test_attention() -> None:
     """What was rejected before, or is unchanged, needs nobody's attention again."""
-    assert attention(DONE) == attention(NOTHING) == []
-    assert attention(replace(DONE, users=Counts(rejected=5))) == []
+    assert DONE.attention() == NOTHING.attention() == []
+    assert replace(DONE, users=Counts(rejected=5)).attention() == []
     both = replace(FAILED, users=Counts(newly_rejected=1, rejected=1, failed=1), held_back="held back")
-    assert len(attention(both)) == 3
+    assert len(both.attention()) == 3
 
 
 # -- for scripts and the log ---------------------------------------------------------------------------------------
@@ -213,28 +215,63 @@ def test_log_line(summary: Summary) -> None:
 # -- the history ---------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def in_new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The machine's clock is five hours behind UTC, in summer four."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_new_york")
 def test_history_of_a_killed_run() -> None:
     """A run without an end is in the table, and nothing is claimed of it."""
     line = history_table([RunRecord("r1", "2026-01-13 14:31:22", "", None)]).splitlines()[1]
-    assert line.startswith("2026-01-13 14:31:22 ")
-    assert line.endswith("none: it was killed, or is still running")
+    assert line.startswith("2026-01-13 09:31:22  r1 ")
+    assert line.split()[3:11] == ["-"] * 8
+    assert line.endswith("  it was killed, or is still running")
 
 
+@pytest.mark.usefixtures("in_new_york")
 def test_history() -> None:
-    """The table has a line for each run in the order given, users and events counted together."""
+    """The table has a line for each run in the order given: on the machine's clock, with id, counts, code and cause."""
     runs = [
-        RunRecord("r2", "2026-01-14 14:31:22", "orders", STOPPED.as_json()),
-        RunRecord("r1", "2026-01-13 14:31:22", "default", DONE.as_json()),
+        RunRecord("r3", "2026-07-14 14:31:22", "orders", STOPPED.for_history()),
+        RunRecord("r2", "2026-01-13 14:31:22", "default", FAILED.for_history()),
+        RunRecord("r1", "2026-01-01 02:00:00", "default", DONE.for_history()),
     ]
-    header, second, first, foot = history_table(runs).splitlines()
-    assert header.split() == ["start", "(UTC)", "sync", "seconds", "rows", *OUTCOMES, "exit", "code"]
-    assert first.split()[:5] == ["2026-01-13", "14:31:22", "default", "12.3", "1234"]
-    assert first.split()[5:] == ["1000+1200", "234+34", "0+0", "0+0", "0"]
-    assert second.split()[-2:] == ["1234+1234", "1"]
-    assert len({len(line) for line in (header, second, first)}) == 1
-    assert "users+events" in foot
+    header, third, second, first, foot = history_table(runs).splitlines()
+    assert header.split() == ["start", "run", "sync", "seconds", "rows", *OUTCOMES, "exit", "code", "cause"]
+    assert first.split()[:6] == ["2025-12-31", "21:00:00", "r1", "default", "12.3", "1234"]
+    assert first.split()[6:] == ["1000+1200", "234+34", "0+0", "0+0", "0"]
+    assert second.startswith("2026-01-13 09:31:22  r2 ")
+    assert second.endswith(f" 3  {FAILED.cause}") and "failed: 4 users, 4 events" in second
+    assert third.startswith("2026-07-14 10:31:22  r3 ")
+    assert third.endswith(" 1234+1234          1  the API is down")
+    assert len({line.index("  " + word) for line, word in ((header, "cause"), (third, "the API"))}) == 1
+    assert "users+events" in foot and "this machine's" in foot
+
+
+@pytest.mark.parametrize("summary", [REJECTED, FAILED, HELD_BACK, STOPPED], ids=IDS[2:])
+def test_every_cause_is_in_the_history(summary: Summary) -> None:
+    """Whatever the exit code, the history has the words that cron mails."""
+    (line,) = history_table([RunRecord("r1", "2026-01-13 14:31:22", "", summary.for_history())]).splitlines()[1:-1]
+    assert for_cron(summary, "run.log").splitlines()[1] == f"why: {line.partition(f' {summary.exit_code}  ')[2]}"
+
+
+def test_history_of_an_earlier_version() -> None:
+    """Runs whose record has no cause have it where they were stopped."""
+    told = {**STOPPED.as_json(), "stopped_because": "line one\n\x1b[31mline two"}
+    assert (
+        history_table([RunRecord("r1", "2026-01-13 14:31:22", "", told)])
+        .splitlines()[1]
+        .endswith(r"  1  line one \x1b[31mline two")
+    )
+    assert history_table([RunRecord("r1", "2026-01-13 14:31:22", "", DONE.as_json())]).splitlines()[1].endswith("  0")
 
 
 def test_history_without_runs() -> None:
     """Before the first run the table has its header."""
-    assert history_table([]).startswith("start (UTC)")
+    assert history_table([]).startswith("start ")

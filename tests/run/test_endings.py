@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -160,13 +161,47 @@ def test_history(world: World, capsys: pytest.CaptureFixture[str]) -> None:
 
     assert world.main("--history", "2") == ExitCode.DONE
     header, newest, oldest, note = capsys.readouterr().out.splitlines()
-    columns = ("start", "sync", "seconds", "rows", "delivered", "unchanged", "rejected", "failed", "exit code")
+    columns = ("start", "run", "sync", "seconds", "rows", "delivered", "unchanged", "rejected", "failed", "exit code")
     assert all(name in header for name in columns)
-    assert newest.split()[4:] == ["3", "1+1", "2+2", "0+0", "0+0", "0"]
-    assert oldest.split()[4:] == ["2", "2+2", "0+0", "0+0", "0+0", "0"]
+    assert newest.split()[5:] == ["3", "1+1", "2+2", "0+0", "0+0", "0"]
+    assert oldest.split()[5:] == ["2", "2+2", "0+0", "0+0", "0+0", "0"]
     assert "users+events" in note
     assert world.main("--history", "1") == ExitCode.DONE
     assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+@pytest.mark.parametrize(("zone", "offset"), [("America/New_York", "-0[45]:00"), ("Asia/Kolkata", r"\+05:30")])
+def test_history_and_log_have_one_clock(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], zone: str, offset: str
+) -> None:
+    """Log, history and the CSV's name tell one time, the machine's, whose offset is in the log's first line."""
+    world.rows = [person(1), person(2, email="nobody")]
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", zone)
+        time.tzset()
+        assert world.main() == ExitCode.INCOMPLETE
+        capsys.readouterr()
+        world.main("--history")
+        now = time.strftime("%Y-%m-%d %H:%M")
+    time.tzset()
+    first, *_, last = world.log().splitlines()
+    run_id = last.rpartition("run=")[2]
+    line = capsys.readouterr().out.splitlines()[1]
+    (csv,) = world.folder.glob("query_results_*.csv")
+
+    assert re.search(rf" sync=default utc_offset={offset} run={run_id}$", first)
+    assert line.split()[2] == run_id and "  3  newly rejected: 1 users, 1 events" in line
+    moments = [
+        datetime.strptime(text, form)
+        for text, form in (
+            (first[:19], "%Y-%m-%d %H:%M:%S"),
+            (line[:19], "%Y-%m-%d %H:%M:%S"),
+            (csv.stem[-15:], "%Y%m%d_%H%M%S"),
+            (run_id[:15], "%Y%m%d-%H%M%S"),
+            (now, "%Y-%m-%d %H:%M"),
+        )
+    ]
+    assert max(moments) - min(moments) < timedelta(minutes=5)
 
 
 def test_history_before_the_first_run(world: World, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,7 +30,7 @@ def test_killed_when_iterable_had_taken_it(place: Installation, path: str) -> No
     assert sorted(place.iterable.profiles) == [address(number) for number in range(1, 7)]
     assert len(place.iterable.events) == 6
     assert place.summary()["requests"] == 0
-    assert "none: it was killed, or is still running" in place.run("--history")[1]
+    assert "it was killed, or is still running" in place.run("--history")[1]
 
 
 def test_the_hole_is_closed(place: Installation) -> None:
