@@ -188,7 +188,7 @@ class _MySQL:
             warned = _warned_at_the_end(cursor)
             limit.left()  # raises for a CALL whose rows came in time, and whose end did not
             if warned:
-                _hear_warnings(self._connection, self._params.address)
+                _hear_warnings(self._connection, self._params)
         if cursor.forgotten:  # else a result closed half way would look complete
             raise RuntimeError("the result was closed before all of it was read")
 
@@ -220,16 +220,16 @@ def _warned_at_the_end(cursor: _Cursor) -> bool:
     return warned
 
 
-def _hear_warnings(connection: _Connection, at: str) -> None:
+def _hear_warnings(connection: _Connection, params: MySQLParams) -> None:
     """Log what the server says of the result; a result that was cut is a failed query."""
     kept = connection.ask_all("SHOW WARNINGS")
     (counted,) = connection.ask("SHOW COUNT(*) WARNINGS")
-    warnings = summed_up(kept)
+    warnings = summed_up((level, number, params.masked(text)) for level, number, text in kept)
     for number, said in warnings:
         logger.warning("The database warns of the result: %s code=%s", said, number)
     if counted > len(kept):
         logger.warning("The database keeps %d of its %d warnings: the others may say more", len(kept), counted)
-    if sentence := cut_sentence(warnings, at):
+    if sentence := cut_sentence(warnings, params.address):
         raise SourceError(sentence)
 
 

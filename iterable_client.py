@@ -11,7 +11,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -45,6 +45,7 @@ from sync.api.text import excerpt
 from sync.api.tokens import TokenMint, may_be_stale
 from sync.api.transport import Answer, Transport
 from sync.rows.export import export_results_to_csv
+from sync.rows.masking import Masking, masking_of
 
 __all__ = ["ApiResult", "IterableClient", "Message", "Verdict", "export_results_to_csv"]
 
@@ -55,9 +56,6 @@ MAX_BACKOFF, JITTER = 600.0, 0.1
 
 NO_CREDENTIAL = "a credential is needed: api_key, or use_jwt with jwt_secret"
 
-SHORTEST_KEY = 12
-"""Characters: what is shorter may stand in an answer by chance. Iterable's keys have 32."""
-
 UNKNOWN_USER = b"could not be found"
 """What a token is answered whose user was made a moment ago (Iterable's mobile SDKs): writes are seen after seconds."""
 
@@ -66,8 +64,8 @@ class IterableClient:
     """Speaks to one Iterable project. Safe to share between threads.
 
     `base_url` has no path; `timeout` is in seconds, for one attempt from connect to the last byte of the answer;
-    `workers` sizes the connection pool. `sleep` waits that many seconds, and returns True to give up waiting; `clock`
-    is Unix time for tokens; `rng` gives the jitter. `pacer` limits the rate of the endpoints it knows; None: no limit.
+    `workers` sizes the pool; `pacer` limits known endpoints. `sleep` waits so many seconds, or returns True to give up;
+    `clock` is Unix time for tokens; `rng` gives the jitter; `secrets` are masked in what others say, as its own are.
 
     `max_retries` (total attempts), `initial_backoff` (seconds), `backoff_factor`, `jwt_secret` and `use_jwt` count
     when assigned after construction. Raises ValueError without a credential, when `use_jwt` is set without a secret,
@@ -89,6 +87,7 @@ class IterableClient:
         jwt_issuer: str = "iterable-integration",
         workers: int = 1,
         pacer: Pacer | None = None,
+        secrets: Iterable[str] = (),
         sleep: Callable[[float], bool] | None = None,
         clock: Callable[[], float] = time.time,
         rng: random.Random | None = None,
@@ -102,6 +101,7 @@ class IterableClient:
         self._sleep = threading.Event().wait if sleep is None else sleep
         self._rng = random.Random() if rng is None else rng  # noqa: S311 - jitter, not cryptography
         self._tokens = TokenMint(jwt_lifetime, jwt_issuer)
+        self._secrets = tuple(secrets)
         self._transport = Transport(workers)
         self.session = self._transport.session
         if is_readable_on_the_way(base_url):
@@ -200,7 +200,7 @@ class IterableClient:
         try:
             message = payload if isinstance(payload, Message) else encode(payload)
         except (TypeError, ValueError, RecursionError) as error:
-            answer = ApiResponse(Verdict.REJECTED, excerpt(f"the payload is not JSON: {error}"))
+            answer = ApiResponse(Verdict.REJECTED, excerpt(f"the payload is not JSON: {self.masked(str(error))}"))
             return self._end(answer, 0, [], Message(identity_in(payload), None), endpoint_name)
         made, renewed = 0, False
         retried: list[str] = []
@@ -245,7 +245,7 @@ class IterableClient:
         try:
             reply = self._transport.send(method, url, headers, message.body, self.timeout)
         except (requests.RequestException, HTTPError, OSError, UnicodeError) as error:
-            return no_answer(error, self._transport.surroundings), 0.0
+            return no_answer(error, self._transport.surroundings, self.masked), 0.0
         answer = self._handle_response(reply, endpoint_name).answer
         wanted = reply.headers.get("Retry-After")
         asked = retry_after(wanted, http_date(reply.headers.get("Date"))) if wanted else 0.0
@@ -292,25 +292,25 @@ class IterableClient:
         around, status, body = self._transport.surroundings, response.status_code, response.content
         if status == PROXY_AUTHENTICATION and around.proxy:
             return proxy_refuses(around)
-        answer = read_answer(status, self._without_secrets(body), bulk=endpoint_name in BULK)
+        answer = read_answer(status, body, bulk=endpoint_name in BULK, masked=self.masked)
         if response.request.method == "GET" and status == 200 and answer.data is not None:
             return replace(answer, verdict=Verdict.ACCEPTED, reason="Success")
+        if answer.verdict is Verdict.ACCEPTED and endpoint_name not in BULK:  # in bulk the run compares the names in it
+            return replace(answer, data={**self.masked.of_json(answer.data), "code": answer.code})
         if answer.verdict is Verdict.JWT_REFUSED and endpoint_name == EVENTS_TRACK and UNKNOWN_USER in body.lower():
             return replace(answer, verdict=Verdict.NOT_YET)
         if answer.verdict is Verdict.JWT_REFUSED and not self.use_jwt:
             told = f"{answer.reason} (the key is JWT-enabled: set USE_JWT_AUTH and ITERABLE_JWT_SECRET)"
             return replace(answer, reason=told)
-        if self.jwt_issuer and self.use_jwt and "invalid payload" in answer.reason.lower():
+        if self.jwt_issuer and self.use_jwt and "invalid payload" in answer.said:
             told = "JWT_ISSUER is a suspect: Iterable does not document the iss claim; try it empty"
             return replace(answer, reason=f"{answer.reason} ({told})")
         return answer
 
-    def _without_secrets(self, body: bytes) -> bytes:
-        """The body, where a server or a proxy that repeats the request repeats no credential of ours."""
-        for secret in (self.api_key, self.jwt_secret, self._tokens.last, *self._transport.passwords):
-            if secret and len(secret) >= SHORTEST_KEY and (encoded := secret.encode()) in body:
-                body = body.replace(encoded, b"***")
-        return body
+    @property
+    def masked(self) -> Masking:
+        """Takes the secrets of this client out of what others wrote, however short they are."""
+        return masking_of((self.api_key, self.jwt_secret, *self._transport.passwords, *self._secrets))
 
     def _is_retryable(self, status_code: int) -> bool:
         """Whether another attempt may succeed where this status was answered."""

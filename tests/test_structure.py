@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from sync.run.log import OUR_LOGGERS
+
 HOME = Path(__file__).resolve().parent.parent
 PROGRAM = sorted([*HOME.glob("*.py"), *HOME.glob("sync/**/*.py")])
 PROOF = sorted([*HOME.glob("tests/**/*.py"), *HOME.glob("bench/*.py")])
@@ -146,6 +148,12 @@ def test_only_the_console_prints() -> None:
     """What the operator sees is printed by the console's room and by main.py; the sandbox speaks for itself."""
     printing = {path for path in PROGRAM if re.search(r"\bprint\(", path.read_text())}
     assert {room_of_file(path) for path in printing} <= {"console", "sandbox", "main"}
+
+
+def test_every_logger_of_ours_is_known() -> None:
+    """The lines of all other loggers are a library's words, and searched for every secret."""
+    named = {name for path in PROGRAM for name in re.findall(r'= logging\.getLogger\("(\w+)"\)', path.read_text())}
+    assert named == OUR_LOGGERS
 
 
 def test_rows_do_no_io() -> None:

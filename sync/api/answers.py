@@ -10,13 +10,13 @@ from __future__ import annotations
 import enum
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from sync.api.text import excerpt
+from sync.api.text import EXCERPT, excerpt
 from sync.rows.depth import is_deeper
 
 RETRYABLE_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
@@ -49,6 +49,16 @@ JWT_CODES = frozenset({"BadAuthorizationHeader", "InvalidJwtPayload", "JwtUserId
 
 CREDENTIAL_CODES = frozenset({"BadApiKey"})
 """Codes about the key, whatever the status."""
+
+KNOWN_CODES = (
+    ROW_CODES
+    | PROJECT_CODES
+    | JWT_CODES
+    | CREDENTIAL_CODES
+    | {"Success", "GenericError", "DatabaseError", "RateLimitExceeded", "BatchTooLarge", "Forbidden", "NotFound"}
+    | {"error.users.noUserWithEmailExists", "error.users.noUserWithIdExists"}
+)
+"""Codes that are compared, or that every client may meet: words of the API, in which no secret is looked for."""
 
 DISALLOWED_EVENT = "is disallowed from tracking"
 _SECONDS = re.compile(r"(?P<whole>[0-9]+)(?:\.(?P<part>[0-9]+))?")
@@ -90,13 +100,18 @@ REJECTIONS = frozenset({Verdict.REJECTED, Verdict.REJECTED_BY_PROJECT})
 
 @dataclass(frozen=True)
 class ApiResponse:
-    """One answer, read: `status` is None when there was none; `reason` is one sentence for people."""
+    """One answer, read: `status` is None when there was none; `reason` is one sentence for people, without secrets.
+
+    `said` is Iterable's own message in lower case, for comparing it with known words.
+    It may hold a secret, so it is never shown.
+    """
 
     verdict: Verdict
     reason: str
     status: int | None = None
     code: str | None = None
-    data: Mapping[str, Any] | None = None
+    data: Mapping[str, Any] | None = field(default=None, repr=False)
+    said: str = field(default="", repr=False)
 
 
 class ApiResult(tuple[bool, dict[str, Any]]):
@@ -105,7 +120,8 @@ class ApiResult(tuple[bool, dict[str, Any]]):
     `data` is Iterable's answer on success and `{"error": ..., "status": ..., "code": ...}` otherwise.
     `verdict`, `reason`, `status`, `code`, `attempts` (requests made) and `retried` (what each repeated attempt met:
     a status, "timeout" or "connection") tell a run what it needs beyond the pair; `understood` that the answer was a
-    JSON object, so that it was an API that spoke.
+    JSON object, so that it was an API that spoke; `said` is as in `ApiResponse`. Secrets are masked in all but `said`
+    and what a run compares: the data of bulk calls and of reading calls.
     """
 
     answer: ApiResponse
@@ -116,6 +132,7 @@ class ApiResult(tuple[bool, dict[str, Any]]):
     attempts: int
     retried: tuple[str, ...]
     understood: bool
+    said: str
 
     def __new__(
         cls,
@@ -135,36 +152,46 @@ class ApiResult(tuple[bool, dict[str, Any]]):
         self = super().__new__(cls, (success, data))
         self.answer, self.verdict, self.reason = answer, answer.verdict, answer.reason
         self.status, self.code, self.attempts, self.retried = answer.status, answer.code, attempts, retried
-        self.understood = answer.data is not None
+        self.understood, self.said = answer.data is not None, answer.said
         return self
 
+    def __repr__(self) -> str:
+        return f"ApiResult({self[0]}, reason={self.reason!r}, status={self.status}, code={self.code!r})"
 
-def read_answer(status: int, body: bytes, *, bulk: bool = False) -> ApiResponse:
-    """Say what `status` and `body` mean; `bulk` answers have no `code` when they succeed."""
+
+def read_answer(status: int, body: bytes, *, bulk: bool = False, masked: Callable[[str], str] = str) -> ApiResponse:
+    """Say what `status` and `body` mean; `bulk` answers have no `code` when they succeed.
+
+    `masked` takes the secrets out of a text; what an answer means never hangs on them.
+    """
     data = _json_object(body)
     code = data.get("code") if data else None
+    if isinstance(code, str) and code not in KNOWN_CODES:
+        code = masked(code)
     code = excerpt(code) if isinstance(code, str) else None
-    message = excerpt((data.get("msg") or "") if data and "msg" in data else body.decode("utf-8", "replace"))
+    said = str(data.get("msg") or "") if data and "msg" in data else body.decode("utf-8", "replace")
+    message = excerpt(masked(said)) if said else ""
     if status == 200:
-        return _read_success(code, message, data, bulk=bulk)
-    verdict = _verdict_of_failure(status, code)
-    told = f"{status} {code or ('without a code' if body else 'with an empty body')}"
-    return ApiResponse(verdict, f"{told}: {message}" if message else told, status, code, data)
+        verdict, reason = _meaning_of_200(code, message, data, bulk=bulk)
+    else:
+        told = f"{status} {code or ('without a code' if body else 'with an empty body')}"
+        verdict, reason = _verdict_of_failure(status, code), f"{told}: {message}" if message else told
+    return ApiResponse(verdict, reason, status, code, data, said[:EXCERPT].lower())
 
 
-def _read_success(code: str | None, message: str, data: dict[str, Any] | None, *, bulk: bool) -> ApiResponse:
+def _meaning_of_200(code: str | None, message: str, data: dict[str, Any] | None, *, bulk: bool) -> tuple[Verdict, str]:
     """A 200 counts only when it says Success, or in bulk gives its counts."""
     if data is not None and DISALLOWED_EVENT in str(data.get("msg")):
-        return ApiResponse(Verdict.REJECTED_BY_PROJECT, f"200 refused: {message}", 200, code, data)
+        return Verdict.REJECTED_BY_PROJECT, f"200 refused: {message}"
     if data is None:
-        return ApiResponse(Verdict.UNREADABLE, f"200 without a JSON object: {message}", 200)
+        return Verdict.UNREADABLE, f"200 without a JSON object: {message}"
     if bulk and isinstance(data.get("successCount"), int) and isinstance(data.get("failCount"), int):
-        return ApiResponse(Verdict.ACCEPTED, "Success", 200, code, data)
+        return Verdict.ACCEPTED, "Success"
     if not bulk and code == "Success":
-        return ApiResponse(Verdict.ACCEPTED, "Success", 200, code, data)
+        return Verdict.ACCEPTED, "Success"
     if code in PROJECT_CODES or code in ROW_CODES:
-        return ApiResponse(_verdict_of_failure(200, code), f"200 {code}: {message}", 200, code, data)
-    return ApiResponse(Verdict.UNREADABLE, f"200 with code {code!r} instead of Success: {message}", 200, code, data)
+        return _verdict_of_failure(200, code), f"200 {code}: {message}"
+    return Verdict.UNREADABLE, f"200 with code {code!r} instead of Success: {message}"
 
 
 def _verdict_of_failure(status: int, code: str | None) -> Verdict:

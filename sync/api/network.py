@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 
 import requests
@@ -28,15 +29,20 @@ UNUSABLE = (InvalidURL, InvalidSchema, MissingSchema, LocationValueError, Unicod
 """A URL that is none, of Iterable or of a proxy; a proxy's password may be in the error's text."""
 
 
-def no_answer(error: Exception, around: Surroundings) -> ApiResponse:
-    """What this machine has to put right stays so, and names its variable; everything else may pass."""
-    problem = _local_problem(error, around)
+def no_answer(error: Exception, around: Surroundings, masked: Callable[[str], str] = str) -> ApiResponse:
+    """What this machine has to put right stays so, and names its variable; everything else may pass.
+
+    `masked` takes the secrets out of what the libraries say.
+    """
+    problem = _local_problem(error, around, masked)
     if problem:
         return ApiResponse(Verdict.LOCAL_SETUP, problem)
     if f"Tunnel connection failed: {PROXY_AUTHENTICATION}" in str(error):
         return proxy_refuses(around)
     timed_out = isinstance(error, requests.Timeout) or _is_timeout(_innermost(error))
-    return ApiResponse(Verdict.RETRYABLE, f"{'timeout' if timed_out else 'connection'}: {_cause(error)}{around.way}")
+    return ApiResponse(
+        Verdict.RETRYABLE, f"{'timeout' if timed_out else 'connection'}: {_cause(error, masked)}{around.way}"
+    )
 
 
 def _is_timeout(root: BaseException) -> bool:
@@ -44,7 +50,7 @@ def _is_timeout(root: BaseException) -> bool:
     return isinstance(root, (UrllibTimeoutError, TimeoutError)) and not isinstance(root, NewConnectionError)
 
 
-def _local_problem(error: Exception, around: Surroundings) -> str | None:
+def _local_problem(error: Exception, around: Surroundings, masked: Callable[[str], str]) -> str | None:
     """Why no request from this machine can succeed before somebody changes its setup, if that is so."""
     if isinstance(error, InvalidSchema) and (around.proxy or "").lower().startswith("socks"):
         return f"{around.proxy_name} is a SOCKS proxy, which needs the package PySocks"
@@ -58,7 +64,7 @@ def _local_problem(error: Exception, around: Surroundings) -> str | None:
         return f"{problem}, so nothing was sent"
     if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
         believed = f" ({around.certificates_variable} says whom to believe)" if around.certificates_variable else ""
-        return f"the certificate was not accepted, so nothing was sent: {_cause(error)}{believed}{around.way}"
+        return f"the certificate was not accepted, so nothing was sent: {_cause(error, masked)}{believed}{around.way}"
     return None
 
 
@@ -80,11 +86,11 @@ def _innermost(error: BaseException) -> BaseException:
     return _innermost(inner) if isinstance(inner, BaseException) else error
 
 
-def _cause(error: BaseException) -> str:
-    """The innermost sentence of a chain of network errors, without object addresses."""
+def _cause(error: BaseException, masked: Callable[[str], str]) -> str:
+    """The innermost sentence of a chain of network errors, without object addresses and secrets."""
     root = _innermost(error)
     text = _SECONDS.sub("", str(root.args[-1])) if root.args else ""
-    return excerpt(f"{type(root).__name__} {text}".strip())[:200]
+    return excerpt(f"{type(root).__name__} {masked(text)}".strip())[:200]
 
 
 def label(answer: ApiResponse) -> str:

@@ -68,11 +68,6 @@ class TokenMint:
         self._kept.token = None
 
     @property
-    def last(self) -> str | None:
-        """The text of the token that this thread keeps."""
-        return self._last.text if self._last else None
-
-    @property
     def _last(self) -> _Token | None:
         token: _Token | None = getattr(self._kept, "token", None)
         return token

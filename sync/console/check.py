@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -25,9 +26,10 @@ from sync.rows.rejection import Rejection
 from sync.rows.source import ResultSet, SourceError
 from sync.run.clock import on_this_clock
 from sync.run.env_file import UnreadableError
+from sync.run.errors import exit_of
 from sync.run.exit_codes import ExitCode
 from sync.run.job import ColumnsError, Job, UsageError, csv_folder
-from sync.run.log import LineFormatter, unmasked
+from sync.run.log import LineFormatter
 from sync.run.metrics_file import metrics_path
 from sync.run.record import OnRecord
 from sync.state.destinations import RefusedError
@@ -42,9 +44,14 @@ def check(job: Job, problems: tuple[str, ...] = ()) -> int:
     logging.getLogger().addHandler(_SILENCE)
     clean = LineFormatter("", job.settings.secrets().values()).clean
     wrong = 0
-    for finding in findings(job, problems):
-        wrong += finding.verdict == "WRONG"
-        print(f"{finding.verdict:5}  {finding.what:12} {clean(finding.sentence)}", flush=True)
+    try:
+        for finding in findings(job, problems):
+            wrong += finding.verdict == "WRONG"
+            print(f"{finding.verdict:5}  {finding.what:12} {clean(finding.sentence)}", flush=True)
+    except Exception as error:  # a bug, or what a library says that nobody foresaw
+        code, sentence = exit_of(error, job.settings.masking)
+        print(clean(sentence), file=sys.stderr)
+        return code
     print(f"{wrong} to fix" if wrong else "all is well: python3 main.py --dry-run shows what would be sent")
     return ExitCode.STOPPED if wrong else ExitCode.DONE
 
@@ -54,7 +61,6 @@ def findings(job: Job, problems: tuple[str, ...]) -> Iterator[Finding]:
     yield from (Finding("WRONG", "settings", problem) for problem in problems)
     if not problems:
         yield Finding("ok", "settings", f"every setting can be used; {_mode(job)}")
-    yield from (Finding("note", "settings", sentence) for sentence in unmasked(job.settings.secrets()))
     state = _state(job.settings.state_file.resolve())
     yield state
     yield from _files(job)

@@ -13,6 +13,7 @@ from sync.api.endpoints import USERS_BY_EMAIL
 from sync.console.finding import Finding, Sample
 from sync.delivery.stop import Stop
 from sync.rows.identity import address_of, identity_fields
+from sync.rows.masking import Masking
 from sync.run.job import Job, make_client
 
 REFUSALS = {Verdict.CREDENTIALS_REFUSED, Verdict.FORBIDDEN, Verdict.JWT_REFUSED}
@@ -34,7 +35,7 @@ def project_findings(job: Job, sample: Sample) -> Iterator[Finding]:
         answer = client.get("channels")
         yield _credentials(job, answer)
         if answer.verdict is Verdict.ACCEPTED:
-            yield from _field_types(client.get("users/getFields"), sample)
+            yield from _field_types(client.get("users/getFields"), sample, job.settings.masking)
             yield _reading_back(client.get(USERS_BY_EMAIL, email="nobody@example.com"))
 
 
@@ -79,14 +80,14 @@ def _jwt(client: Any, sample: Sample) -> Iterator[Finding]:
     answer = client.get("inApp/getMessages", identity, **identity, count="1", platform="iOS", SDKVersion="None")
     if answer.verdict is Verdict.ACCEPTED:
         yield Finding("ok", "credentials", f"key and JWT are accepted (tried with {who}, nothing was written)")
-    elif answer.verdict is Verdict.JWT_REFUSED and "could not be found" in answer.reason.lower():
+    elif answer.verdict is Verdict.JWT_REFUSED and "could not be found" in answer.said:
         yield Finding(
             "note", "credentials", f"the JWT was read, and {who} is not in the project yet; a run creates users"
         )
     elif answer.verdict is Verdict.JWT_REFUSED:
         remedy = "check ITERABLE_JWT_SECRET, JWT_ISSUER and this machine's clock"
         yield Finding("WRONG", "credentials", f"the JWT was refused: {answer.reason}; {remedy}")
-    elif "insufficient privileges" in answer.reason:
+    elif "insufficient privileges" in answer.said:
         sentence = "a JWT was made; a JavaScript key may not try it without writing, and a disabled key looks the same"
         yield Finding("note", "credentials", sentence)
     else:
@@ -98,7 +99,7 @@ def _jwt(client: Any, sample: Sample) -> Iterator[Finding]:
 # -- field types ---------------------------------------------------------------------------------------------
 
 
-def _field_types(answer: ApiResult, sample: Sample) -> Iterator[Finding]:
+def _field_types(answer: ApiResult, sample: Sample, masking: Masking) -> Iterator[Finding]:
     """Compare what would be sent with the types that the project fixed for its fields."""
     types = answer[1].get("fields") if answer.verdict is Verdict.ACCEPTED else None
     if not isinstance(types, dict):
@@ -107,7 +108,7 @@ def _field_types(answer: ApiResult, sample: Sample) -> Iterator[Finding]:
     objects = {name[:dot]: "object" for name in types for dot, letter in enumerate(name) if letter == "."}
     known = objects | types  # a project lists what is in an object, and not always the object itself
     conflicts = [
-        f"{name} is {_with_article(str(known[name]))} in this project, the query gives {given}"
+        f"{name} is {_with_article(masking(str(known[name])))} in this project, the query gives {given}"
         for name, value in sample.fields.items()
         if name in known and (given := _conflict(str(known[name]), value))
     ]

@@ -50,7 +50,7 @@ def dry_run(job: Job, out: TextIO | None = None) -> int:
     except BrokenPipeError:  # `| head` has what it wants
         return ExitCode.DONE
     except Exception as error:
-        code, sentence = exit_of(error)
+        code, sentence = exit_of(error, job.settings.masking)
         print(sentence, file=sys.stderr)
         return code
     return ExitCode.DONE

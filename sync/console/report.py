@@ -10,7 +10,7 @@ from typing import Any
 from sync.run.clock import on_this_clock
 from sync.run.exit_codes import ExitCode
 from sync.run.job import Job
-from sync.run.log import LineFormatter
+from sync.run.log import printable
 from sync.run.summary import OUTCOMES, Summary, pairs
 from sync.state.file import RunRecord
 from sync.state.owed import Counts
@@ -137,7 +137,7 @@ def _history_row(run: RunRecord) -> tuple[str, ...]:
 def _cause(summary: Mapping[str, Any]) -> str:
     """Why the exit code was not 0, on one line; runs of earlier versions have it only where they were stopped."""
     cause = summary.get("cause") or summary.get("stopped_because") or summary.get("held_back") or ""
-    return LineFormatter("").clean(" ".join(cause.split()))
+    return printable(" ".join(cause.split()))
 
 
 def _short(counts: Counts) -> str:

@@ -31,7 +31,7 @@ def verify_and_tell(job: Job, count: int, *, and_repair: bool) -> int:
         print(error, file=sys.stderr)
         return ExitCode.STOPPED
     except Exception as error:
-        code, sentence = exit_of(error)
+        code, sentence = exit_of(error, job.settings.masking)
         print(sentence, file=sys.stderr)
         return code
     for line in told(verified, LineFormatter("", job.settings.secrets().values())):

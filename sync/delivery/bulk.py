@@ -169,7 +169,7 @@ class BulkSender:
             if len(piece.users) == 1 and result.verdict not in {Verdict.INTERRUPTED, Verdict.THROTTLED}:
                 _log_undelivered(endpoint, piece.users[0], outcome_of(result))
             return _Call(result, [], self._watch.ended(piece, result, began))
-        results = read_bulk_answer(endpoint, items, result[1])
+        results = read_bulk_answer(endpoint, items, result[1], self._client.masked)
         for item, taken in zip(items, results, strict=True):
             if taken.result and taken.result.outcome is not Outcome.DELIVERED:
                 _log_undelivered(endpoint, item.user, taken.result)

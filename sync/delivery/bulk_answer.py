@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sync.api.answers import Verdict
+from sync.api.text import excerpt
 from sync.rows.payloads import names_in
 from sync.state.owed import DELIVERED, Outcome, OwedEvent, OwedUser, PayloadResult
 
@@ -21,6 +22,13 @@ logger = logging.getLogger("bulk")
 
 NOT_KNOWN_YET = ("notFoundEmails", "notFoundUserIds")
 """Lists of users that Iterable does not know yet: their items are owed again, not rejected."""
+
+KNOWN_LISTS = frozenset(
+    f"{why}{names}"
+    for why in ("conflict", "forgotten", "invalid", "invalidData", "notFound")
+    for names in ("Emails", "UserIds")
+)
+"""The documented lists: their names are words of the API, in which no secret is looked for."""
 
 
 class Item(NamedTuple):
@@ -38,12 +46,14 @@ class ItemResult(NamedTuple):
     by_project: bool = False
 
 
-def read_bulk_answer(endpoint: str, items: Sequence[Item], data: Mapping[str, Any]) -> list[ItemResult]:
-    """The result of each item of an accepted batch, in their order."""
+def read_bulk_answer(
+    endpoint: str, items: Sequence[Item], data: Mapping[str, Any], masked: Callable[[str], str] = str
+) -> list[ItemResult]:
+    """The result of each item of an accepted batch, in their order; `masked` takes the secrets out of a text."""
     named = _named(data)
     disallowed = _disallowed(items, data)
     if not named and not any(disallowed) and not _misfit(items, data, 0, 0):
-        _warn_of_dropped_fields(endpoint, data)
+        _warn_of_dropped_fields(endpoint, data, masked)
         return [ItemResult(DELIVERED)] * len(items)
     parts = Counter(item.user.identity for item in items)
     named_parts = sum(count for identity, count in parts.items() if identity in named)
@@ -51,11 +61,12 @@ def read_bulk_answer(endpoint: str, items: Sequence[Item], data: Mapping[str, An
     misfit = _misfit(items, data, names, sum(disallowed))
     if misfit:
         logger.warning("%s answered 200, but %s; who is not named is owed again", endpoint, misfit)
-    _warn_of_dropped_fields(endpoint, data)
+    _warn_of_dropped_fields(endpoint, data, masked)
     all_failed = _number(data, "failCount") == named_parts  # all that the named users have in the batch
     otherwise = PayloadResult(Outcome.FAILED, misfit, alone=len(parts) == 1) if misfit else DELIVERED
+    told = {key: key if key in KNOWN_LISTS else excerpt(masked(key)) for key, _ in named.values()}
     return [
-        _item_result(item, named.get(item.user.identity), 1 if all_failed else parts[item.user.identity], refused)
+        _item_result(item, named.get(item.user.identity), 1 if all_failed else parts[item.user.identity], refused, told)
         or ItemResult(otherwise)
         for item, refused in zip(items, disallowed, strict=True)
     ]
@@ -113,10 +124,13 @@ def _disallowed(items: Sequence[Item], data: Mapping[str, Any]) -> list[bool]:
     return [item.event is not None and json.loads(item.body).get("eventName") in names for item in items]
 
 
-def _item_result(item: Item, named: _Named | None, parts: int, disallowed: bool) -> ItemResult | None:
+def _item_result(
+    item: Item, named: _Named | None, parts: int, disallowed: bool, told: Mapping[str, str]
+) -> ItemResult | None:
     """What the answer says of this item alone; None: nothing.
 
-    `parts` is how many items of the batch are this user's, `named` how the answer speaks of the user.
+    `parts` is how many items of the batch are this user's, `named` how the answer speaks of the user, `told` how a
+    sentence calls each list.
     """
     if named and named.times < parts:
         return ItemResult(None)
@@ -124,7 +138,7 @@ def _item_result(item: Item, named: _Named | None, parts: int, disallowed: bool)
         return ItemResult(PayloadResult(Outcome.FAILED, f"Iterable does not know the user ({named.list_name})"))
     if named:
         over_a_name = named.list_name.startswith("conflict")
-        reason = f"listed in {named.list_name}{f', {names_in(item.body)}' if over_a_name else ''}"
+        reason = f"listed in {told[named.list_name]}{f', {names_in(item.body)}' if over_a_name else ''}"
         refused = PayloadResult(Outcome.REJECTED, reason, over_a_name=over_a_name)
         return ItemResult(refused, named.list_name.startswith("invalidData"))
     if disallowed:
@@ -133,10 +147,11 @@ def _item_result(item: Item, named: _Named | None, parts: int, disallowed: bool)
     return None
 
 
-def _warn_of_dropped_fields(endpoint: str, data: Mapping[str, Any]) -> None:
+def _warn_of_dropped_fields(endpoint: str, data: Mapping[str, Any], masked: Callable[[str], str]) -> None:
     dropped = data.get("filteredOutFields")
     if dropped:
-        logger.warning("%s: the project does not take new fields and dropped %s", endpoint, dropped)
+        told = excerpt(masked(str(dropped)))
+        logger.warning("%s: the project does not take new fields and dropped %s", endpoint, told)
 
 
 def verdict_of(results: Sequence[ItemResult]) -> tuple[Verdict, str]:

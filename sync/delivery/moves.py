@@ -138,15 +138,15 @@ def move_body(old: str, new: str) -> str:
 
 def _is_unknown(result: ApiResult) -> bool:
     """Whether the old address is not known (recorded: "Cannot change user Some(a) to b. User does not exist")."""
-    reason = result.reason.lower()
     return result.code in _UNKNOWN_CODES or (
-        result.verdict is Verdict.REJECTED and ("does not exist" in reason or "invalid currentemail" in reason)
+        result.verdict is Verdict.REJECTED
+        and ("does not exist" in result.said or "invalid currentemail" in result.said)
     )
 
 
 def _is_taken(result: ApiResult) -> bool:
     """Whether another user has the new address."""
-    words = any(word in result.reason.lower() for word in _TAKEN_WORDS)
+    words = any(word in result.said for word in _TAKEN_WORDS)
     return result.code in NAME_CODES or (_is_refused(result) and (result.status == 409 or words))
 
 

@@ -114,7 +114,7 @@ class Workers:
         except Exception as error:  # a bug must cost one piece its outcome and not the run its end
             who = log_field(piece.users[0].identity)
             logger.exception("Unexpected error while sending %s and %d more", who, len(piece.users) - 1)
-            self._stop.set(f"unexpected {type(error).__name__}: {error}; the log has the traceback")
+            self._stop.set(f"unexpected {type(error).__name__}; the log has the traceback")
             return _in_doubt(piece)
 
 

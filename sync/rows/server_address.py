@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Final
 
+from sync.rows.masking import masking_of
 from sync.rows.source import SourceError
 
 
@@ -27,6 +28,12 @@ class MySQLParams:
     connect_timeout: float = 10
     query_timeout: float = 0
     """Seconds from the query's statement to its last row; 0: as long as it takes."""
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """What else may not be repeated where the server or the driver says it."""
+
+    def masked(self, text: str) -> str:
+        """What the server or the driver said without secrets, however short they are."""
+        return masking_of((self.password, *self.secrets))(text)
 
     @property
     def address(self) -> str:
@@ -87,14 +94,13 @@ def described(params: MySQLParams, version: str, cipher: str) -> str:
     """The server in words: product, version, how private the connection is; raises SourceError for one too old."""
     product = "MariaDB" if "mariadb" in version.lower() else "MySQL"
     number = version.split("-")[0]
+    server = f"{product} {params.masked(number)}"
     if tuple(int(part) for part in re.findall(r"\d+", number)[:2]) < _OLDEST[product]:
-        raise SourceError(
-            f"{params.address} runs {product} {number}, which is too old: use MySQL 8 or MariaDB 10.2, or later."
-        )
+        raise SourceError(f"{params.address} runs {server}, which is too old: use MySQL 8 or MariaDB 10.2, or later.")
     if not cipher:
-        return f"{product} {number}, {'by its socket' if params.socket else 'no TLS'}"
+        return f"{server}, {'by its socket' if params.socket else 'no TLS'}"
     verified = "verified" if params.ssl_ca else "not verified"
-    return f"{product} {number}, TLS ({cipher}, {verified})"
+    return f"{server}, TLS ({params.masked(cipher)}, {verified})"
 
 
 _IN_ITS_PLACE: Final = (

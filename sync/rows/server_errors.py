@@ -98,7 +98,7 @@ def driver_sentence(error: Exception, params: MySQLParams, remedy: str) -> str:
     """What an error that the driver raised comes down to; `remedy` is for those that name none."""
     number = error.args[0] if error.args else None
     cause = getattr(error, "original_exception", None)  # the driver's, when a socket failed
-    said = one_line(cause or (error.args or ("nothing",))[-1])
+    said = one_line(params.masked(str(cause or (error.args or ("nothing",))[-1])))
     if isinstance(cause, ssl.SSLError):
         return tls_sentence(cause, params.address)
     if not isinstance(number, int):

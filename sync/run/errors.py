@@ -6,6 +6,7 @@ from errno import ENOLCK, ENOSYS, ENOTSUP, EOPNOTSUPP
 
 from sync.delivery.workers import NoThreadError
 from sync.rows.export import ExportError
+from sync.rows.masking import Masking
 from sync.rows.source import SourceError, StatementError
 from sync.run.env_file import UnreadableError
 from sync.run.exit_codes import ExitCode
@@ -18,6 +19,8 @@ from sync.state.file import StateError
 UNEXPECTED = "unexpected"
 """How the sentence of an error begins that nobody foresaw."""
 
+
+NO_SECRETS = Masking()
 
 _NO_LOCKS = frozenset({ENOLCK, ENOTSUP, EOPNOTSUPP, ENOSYS})
 
@@ -35,21 +38,24 @@ _CODES: tuple[tuple[tuple[type[BaseException], ...], ExitCode], ...] = (
 """Which error ends a run with which exit code; whatever is not here was foreseen by nobody, and stops it too."""
 
 
-def exit_of(error: BaseException) -> tuple[int, str]:
-    """The exit code of an error and its sentence; the only place where one becomes the other."""
+def exit_of(error: BaseException, masking: Masking = NO_SECRETS) -> tuple[int, str]:
+    """The exit code of an error and its sentence; the only place where one becomes the other.
+
+    What nobody foresaw has the words of others, which `masking` takes the secrets out of.
+    """
     if isinstance(error, Interrupted):
         return error.code, str(error)
     for kinds, code in _CODES:
         if isinstance(error, kinds):
-            return code, _sentence(error)
-    return ExitCode.STOPPED, f"{UNEXPECTED} {type(error).__name__}: {error}"
+            return code, _sentence(error, masking)
+    return ExitCode.STOPPED, f"{UNEXPECTED} {type(error).__name__}: {masking(str(error))}"
 
 
-def _sentence(error: BaseException) -> str:
+def _sentence(error: BaseException, masking: Masking) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted by SIGINT"
     if isinstance(error, OSError) and not isinstance(error, ExportError):
-        return f"{error.filename or 'a file'}: {error.strerror or error}; {_remedy(error)}"
+        return f"{error.filename or 'a file'}: {masking(error.strerror or str(error))}; {_remedy(error)}"
     return str(error)
 
 

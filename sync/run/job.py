@@ -148,6 +148,7 @@ def mysql_params(settings: Settings) -> MySQLParams:
         socket=str(settings.db_socket) if settings.db_socket else None,
         ssl_ca=str(settings.db_ssl_ca) if settings.db_ssl_ca else None,
         query_timeout=settings.query_timeout,
+        secrets=tuple(settings.secrets().values()),
     )
 
 
@@ -172,6 +173,7 @@ def make_client(settings: Settings, stop: Stop) -> IterableClient:
         jwt_issuer=settings.jwt_issuer,
         workers=settings.workers,
         pacer=Pacer(ceilings, stop.wait),
+        secrets=settings.secrets().values(),
         sleep=stop.wait,
     )
 

@@ -5,12 +5,17 @@ Python prints it on standard error, whatever the run does; cron would mail it af
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
+
+from sync.rows.masking import Masking
+
+logger = logging.getLogger("main")
 
 _kept: list[str] = []
 
@@ -38,6 +43,12 @@ def take_warnings() -> list[str]:
     taken = _kept.copy()
     _kept.clear()
     return taken
+
+
+def log_library_warnings(masking: Masking) -> None:
+    """Put what was warned of since the last call into the log, without secrets."""
+    for sentence in take_warnings():
+        logger.warning("%s", masking(sentence))
 
 
 def _keep(

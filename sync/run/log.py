@@ -9,11 +9,13 @@ import re
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+from sync.rows.masking import Masking
 
 logger = logging.getLogger("main")
 
@@ -33,37 +35,38 @@ LONGEST_WRITE = 1.0
 
 LAST_LINE = "Run finished: %s"
 OURS = "iterable-sync"
-TOKEN = re.compile(r"eyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*")
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
+OUR_LOGGERS = frozenset({"main", "iterable_client", "db", "csv_export", "state", "delivery", "bulk"})
+"""Whose sentences are ours: what others wrote was masked before it went into them."""
 
 SHORT_SECRET, LONG_WORD = 8, 16
 
 
-def is_maskable(secret: str) -> bool:
+def stands_out(secret: str) -> bool:
     """Whether a secret is so long, or so odd, that it stands in no other text by chance.
 
-    >>> [is_maskable(secret) for secret in ("k3y", "iterable", "tester123", "tr0ub4dor", "correcthorsebattery")]
+    >>> [stands_out(secret) for secret in ("k3y", "iterable", "tester123", "tr0ub4dor", "correcthorsebattery")]
     [False, False, False, True, True]
     """
     is_word = not (word := secret.rstrip("0123456789")) or word.isalpha()
     return len(secret) >= (LONG_WORD if is_word else SHORT_SECRET)
 
 
-def unmasked(secrets: Mapping[str, str]) -> list[str]:
-    """A sentence for each secret that is not masked, by its setting's name."""
-    return [
-        f"{name} is so short or common a word that it is not masked in the log: choose a longer one"
-        for name, secret in secrets.items()
-        if not is_maskable(secret)
-    ]
+def printable(text: str) -> str:
+    """The text on one line, and harmless to a terminal.
+
+    >>> printable("a\\tb")
+    'a\\\\tb'
+    """
+    return CONTROL.sub(lambda match: ascii(match[0])[1:-1], text) if CONTROL.search(text) else text
 
 
 class LineFormatter(logging.Formatter):
     """Makes exactly one line of each record, traceback included, without the given secrets.
 
-    A secret that may be a part of any address or word is left alone: masked, it would spoil lines in which it is no
-    secret, and show where it is.
+    What others wrote, which is tracebacks and the lines of libraries, is searched for every secret. In our own
+    sentences a short one is left alone: it may be a part of any address or word, and is no secret there.
 
     The line ends with `run=` and the run's id, unless that is empty.
     """
@@ -72,12 +75,23 @@ class LineFormatter(logging.Formatter):
         super().__init__(FORMAT, datefmt="%Y-%m-%d %H:%M:%S")
         self._suffix = f" run={run_id}" if run_id else ""
         self._second: tuple[int, str] = (-1, "")
-        known = {text for secret in secrets if is_maskable(secret) for text in (secret, repr(secret)[1:-1])}
-        self._secrets = sorted(known, key=len, reverse=True)  # one may hold another
+        known = tuple(secrets)
+        self._of_others, self._ours = Masking(known), Masking([secret for secret in known if stands_out(secret)])
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's line."""
+        record.exc_text = None  # another's formatter may have kept the traceback there, as it is
         return self.clean(super().format(record)) + self._suffix
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """The line without a traceback."""
+        if record.name not in OUR_LOGGERS:
+            record.message = self._of_others(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """A traceback."""
+        return self._of_others(super().formatException(ei))
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
         """The time of a record; all records of one second share it."""
@@ -88,13 +102,8 @@ class LineFormatter(logging.Formatter):
         return text
 
     def clean(self, text: str) -> str:
-        """The text on one line and without secrets."""
-        if "eyJ" in text:
-            text = TOKEN.sub("***", text)
-        for secret in self._secrets:
-            if secret in text:
-                text = text.replace(secret, "***")
-        return CONTROL.sub(lambda match: ascii(match[0])[1:-1], text) if CONTROL.search(text) else text
+        """The text on one line and without secrets that stand out."""
+        return printable(self._ours(text))
 
 
 class PrivateFile(RotatingFileHandler):

@@ -68,7 +68,11 @@ class Reader:
         if user.left:
             return Found(user, segment_differences(self._segment_field, self._user(user.identity)), ())
         profile = profile_differences(user.body, self._user(user.identity)) if user.body else []
-        return Found(user, profile, self._events(user) if user.events else ())
+        return Found(user, self._masked(profile), self._events(user) if user.events else ())
+
+    def _masked(self, differences: Sequence[Difference]) -> list[Difference]:
+        """What was found is Iterable's word, and masked once it was compared."""
+        return [one._replace(found=self._client.masked(one.found)) for one in differences]
 
     def _user(self, identity: str) -> dict[str, Any] | None:
         name = address_of(identity)
@@ -90,7 +94,7 @@ class Reader:
         result = self._client.get(endpoint, {kind: name}, path=name, limit=str(MOST_EVENTS))
         events = [event for event in _read(result).get("events", []) if isinstance(event, dict)]
         found = event_differences([json.loads(event.body) for event in user.events], events)
-        return [(event.id, several) for event, several in zip(user.events, found, strict=True) if several]
+        return [(event.id, self._masked(several)) for event, several in zip(user.events, found, strict=True) if several]
 
 
 def _read(result: ApiResult) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from sync.rows.mapping import Field, parse_fields, unset_problems
 from sync.rows.mapping import Mapping as FieldMapping
+from sync.rows.masking import Masking, masking_of
 from sync.run import setting_values as kind
 from sync.run.env_file import EnvFile, UnreadableError, misspelt, read_env_file, read_text, sync_name_of
 from sync.run.metrics_file import metrics_problems
@@ -92,6 +93,11 @@ class Settings:
         """The values that may appear in no output, each under its setting's name."""
         names = (item.name for item in _items() if not item.repr)
         return {name.upper(): value for name in names if (value := getattr(self, name))}
+
+    @property
+    def masking(self) -> Masking:
+        """Takes these values out of what others wrote, however short they are."""
+        return masking_of(tuple(self.secrets().values()))
 
     def mapping(self) -> FieldMapping:
         """How columns become fields. Without USER_FIELDS there is no profile, hence no segment field."""

@@ -19,6 +19,7 @@ from sync.delivery.tally import Tally
 from sync.delivery.watch import Watch
 from sync.delivery.workers import Sender
 from sync.rows.export import EXPORT_STEM, export_rejected, inode_of, prune
+from sync.rows.masking import Masking
 from sync.rows.source import ResultSet, Source
 from sync.run.announcement import announce
 from sync.run.clock import utc_offset
@@ -26,11 +27,11 @@ from sync.run.env_file import DEFAULT_SYNC
 from sync.run.errors import UNEXPECTED, LogError, exit_of
 from sync.run.exit_codes import ExitCode
 from sync.run.job import Job, csv_folder, export_stem
-from sync.run.library_warnings import take_warnings
+from sync.run.library_warnings import log_library_warnings
 from sync.run.limits import affordable
 from sync.run.loading import Loading
 from sync.run.lock import RunLock, lock_path
-from sync.run.log import LAST_LINE, LineFormatter, add_handler, log_always, start_logging, stop_logging, unmasked
+from sync.run.log import LAST_LINE, LineFormatter, add_handler, log_always, start_logging, stop_logging
 from sync.run.metrics import write_metrics
 from sync.run.record import OnRecord
 from sync.run.settings import Settings
@@ -64,7 +65,7 @@ class Run:
     @contextmanager
     def accounted_for(self) -> Iterator[None]:
         """Whatever goes wrong inside becomes the exit code and the reason; nothing is raised."""
-        with _errors_into(self.summary):
+        with _errors_into(self.summary, self.settings.masking):
             yield
 
     @contextmanager
@@ -91,12 +92,10 @@ class Run:
             )
             if file.complaint:
                 logger.warning(file.complaint)
-            for sentence in [*unmasked(secrets), *take_warnings()]:
-                logger.warning(sentence)
-            with _errors_into(self.summary):
+            log_library_warnings(settings.masking)
+            with _errors_into(self.summary, settings.masking):
                 yield
-            for sentence in take_warnings():
-                logger.warning(sentence)
+            log_library_warnings(settings.masking)
             self.summary.seconds = time.monotonic() - self._began
             self._write_metrics()
             level = logging.INFO if self.summary.exit_code == ExitCode.DONE else logging.ERROR
@@ -128,7 +127,7 @@ class Run:
             self._state.hear_signals()
             self._state.begin_run(summary.run_id, f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}", summary.sync)
             with interruption.listening():
-                with _errors_into(summary):
+                with _errors_into(summary, settings.masking):
                     yield
                 if interruption.signum:  # whatever else it broke, the signal is what happened
                     summary.exit_code = 128 + interruption.signum
@@ -222,12 +221,12 @@ def retry_configuration(settings: Settings) -> dict[str, float]:
 
 
 @contextmanager
-def _errors_into(summary: Summary) -> Iterator[None]:
+def _errors_into(summary: Summary, masking: Masking) -> Iterator[None]:
     """Turn an error into the run's exit code and reason."""
     try:
         yield
     except (Exception, Interrupted, KeyboardInterrupt) as error:
-        code, summary.stopped_because = exit_of(error)
+        code, summary.stopped_because = exit_of(error, masking)
         summary.exit_code = code
         if summary.stopped_because.startswith(UNEXPECTED):
             logger.exception("Unexpected error")

@@ -34,3 +34,13 @@ def test_unknown_number_has_the_remedy_of_its_moment() -> None:
 def test_a_lost_connection_has_one_sentence(number: int) -> None:
     """However the driver or the server puts it, a connection that went away is told in the same words."""
     assert sentence(number).startswith("The connection to db:3306 was lost (")
+
+
+def test_what_the_server_says_holds_no_secret() -> None:
+    """A password that is a word of the server's is masked in its words, before they are cut; the address stays."""
+    params = MySQLParams("db.said", 3306, "app", "said", "shop", secrets=("k3y",))
+    error = pymysql.err.OperationalError(1064, f"said k3y, {'x' * 288} said")
+
+    assert driver_sentence(error, params, IN_THE_QUERY) == (
+        f"db.said:3306 answered with error 1064 (*** ***, {'x' * 288} **): correct QUERY_FILE."
+    )

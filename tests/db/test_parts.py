@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -172,6 +173,18 @@ class TestCutByTheServer:
         (record,) = caplog.records
         assert record.levelname == "WARNING"
         assert "The database warns of the result: Division by 0 (and 2 more) code=1365" in record.getMessage()
+
+    def test_warnings_hold_no_secret(self, sample: MySQLParams, caplog: pytest.LogCaptureFixture) -> None:
+        """What the server repeats of a value is masked, however short the secret; so is what it says of the query."""
+        params = replace(sample, secrets=("k3y",))
+        source = db.connect(params)
+        try:
+            run(source, "SELECT CAST('k3y' AS SIGNED) AS n")
+        finally:
+            source.close()
+
+        assert "***" in caplog.text and "k3y" not in caplog.text
+        assert "'no_***'" in refusal(params, "SELECT no_k3y FROM DUAL")
 
     def test_no_warnings_no_words(self, source: Source, caplog: pytest.LogCaptureFixture) -> None:
         """A result without warnings says nothing, also after one with some."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+from urllib.parse import quote
 
 import pytest
 
+from iterable_client import IterableClient
+from sync.api.answers import Verdict
 from sync.api.endpoints import USERS_BULK_UPDATE, USERS_UPDATE
 from sync.api.messages import Message
 from sync.sandbox.answers import Request
@@ -129,8 +132,50 @@ def test_no_credential_anywhere(iterable: StandIn, caplog: pytest.LogCaptureFixt
     assert "***" in told and "JWT token generated" in told
 
 
-def test_a_short_key_does_not_garble_answers(iterable: StandIn) -> None:
-    """What is too short to be a key is not looked for in answers."""
-    iterable.api_key = "c"
+SHORT = ["c", "k3y", "Success", "user", "pay", "e"]
+"""Keys that others' words hold, or that are short enough for it."""
 
-    assert update(client_of(iterable))[1]["code"] == "Success"
+
+@pytest.mark.parametrize("key", SHORT)
+def test_a_short_key_does_not_change_what_an_answer_means(iterable: StandIn, key: str) -> None:
+    """What a call comes to does not hang on the key: each fault has the verdict, the attempts and the code it has."""
+    faults = [fault for fault in vars(catalogue).values() if isinstance(fault, Fault) and fault.answer]
+    assert len(faults) > 30
+    found = []
+    for api_key in (key, "a-key-that-nobody-repeats"):
+        iterable.api_key, iterable.faults = api_key, scripted(faults)
+        client = client_of(iterable, max_retries=1)
+        found.append([(one.verdict, one.attempts, one.code, one.status) for one in map(update, [client] * len(faults))])
+
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 409, 429, 500])
+@pytest.mark.parametrize("key", ["k3y", "x%y", "q'q"])
+def test_a_short_key_is_masked_in_answers(
+    iterable: StandIn, caplog: pytest.LogCaptureFixture, status: int, key: str
+) -> None:
+    """A key that an answer repeats, as it is, encoded or as its code, is in no line, error, data or repr."""
+    caplog.set_level(logging.DEBUG)
+    told = f"no such key: {key}, {quote(key)}, {key!r}, {json.dumps(key)}"
+    results = []
+    for code, text in (("Success", told), (key, told), ("BadParams", told)):
+        body = json.dumps({"msg": text, "code": code, "params": {"key": key}}).encode()
+        iterable.faults = lambda _, body=body: catalogue.raw("repeats", status, body)
+        client = client_of(iterable, api_key=key, max_retries=2)
+        results += [update(client), client.send(USERS_BULK_UPDATE, Message(None, b"{}"))]
+    iterable.faults = lambda _: catalogue.page(status, f"{key} {quote(key)}")
+    results.append(update(client))
+
+    seen = "\n".join([*lines(caplog), repr(results), *(str(data) for _, data in results)])
+    assert key not in seen and quote(key) not in seen
+    assert "***" in seen
+
+
+def test_what_libraries_say_is_masked(caplog: pytest.LogCaptureFixture) -> None:
+    """An error of the network that holds a secret, such as the name of a host, is told without it."""
+    client = IterableClient("key", base_url="https://w7x.invalid", secrets=["w7x"], sleep=Waits(), timeout=5)
+    result = update(client)
+
+    assert result.verdict is Verdict.RETRYABLE
+    assert "w7x" not in caplog.text + repr(result) and "***.invalid" in result.reason

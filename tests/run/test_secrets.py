@@ -21,13 +21,14 @@ from tests.process import params_environ
 from tests.run.settings_of import settings_of
 
 KEY, SECRET = "0123456789abcdef0123456789abcdef", "2EB6A2F34691492F81A819AEDA32427F"
+SHORT = ("k3y", "j0t")
 
 
 def repeats(status: int) -> catalogue.Faults:
     """A server, or a proxy before it, whose error repeats the request with all its headers."""
 
     def answer(request: Request) -> Fault:
-        told = f"refused {request.headers} {SECRET}"
+        told = f"refused {request.headers} {SECRET} {' '.join(SHORT)}"
         body = html_answer(status, told) if status in (401, 502) else json_answer(status, {"msg": told, "code": told})
         return Fault("repeats", body)
 
@@ -73,22 +74,29 @@ def sample(mariadb: Server) -> dict[str, str]:
 
 
 @pytest.mark.database
+@pytest.mark.parametrize(("key", "secret"), [(KEY, SECRET), SHORT], ids=["long", "short"])
 @pytest.mark.parametrize("mode", MODES)
 def test_no_secret_in_any_output(
-    tmp_path: Path, sample: dict[str, str], project: StandIn, capfd: pytest.CaptureFixture[str], mode: str
+    tmp_path: Path,
+    sample: dict[str, str],
+    project: StandIn,
+    capfd: pytest.CaptureFixture[str],
+    mode: str,
+    key: str,
+    secret: str,
 ) -> None:
     """Every mode at DEBUG, failures included: key, secret, token and password are in no output and in no file."""
     flags, changes, faults = MODES[mode]
     jwt = changes.get("USE_JWT_AUTH") == "true"
-    project.api_key, project.jwt_api_key = ("another", KEY) if jwt else (KEY, None)
-    project.faults = faults
+    project.api_key, project.jwt_api_key = ("another", key) if jwt else (key, None)
+    project.jwt_secret, project.faults = secret, faults
     before = len(project.requests)
     environ = {
         **environment(tmp_path),
         **sample,
         "ITERABLE_API_BASE_URL": project.url,
-        "ITERABLE_API_KEY": KEY,
-        "ITERABLE_JWT_SECRET": SECRET,
+        "ITERABLE_API_KEY": key,
+        "ITERABLE_JWT_SECRET": secret,
         "LOG_LEVEL": "DEBUG",
         "INITIAL_BACKOFF": "0",
         **changes,
@@ -101,19 +109,10 @@ def test_no_secret_in_any_output(
     given |= {name: text.encode() for name, text in capfd.readouterr()._asdict().items()}
     tokens = {request.headers.get("authorization", "")[7:] for request in project.requests[before:]} - {""}
     assert bool(tokens) == (jwt and "dry" not in mode)
-    secrets = {
-        KEY,
-        SECRET,
-        KEY[:20],
-        SECRET[:20],
-        "another-password",
-        Server.password,
-        repr(Server.password)[1:-1],
-        "eyJ",
-    }
+    secrets = {key, secret, key[:20], secret[:20], "another-password", Server.password, repr(Server.password)[1:-1]}
     for name, data in given.items():
-        for secret in secrets | tokens:
-            assert secret.encode() not in data, f"{secret} is in {name}"
+        for hidden in {*secrets, *tokens, "eyJ"}:
+            assert hidden.encode() not in data, f"{hidden} is in {name}"
     assert any(given.values())
 
 
