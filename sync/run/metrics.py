@@ -23,16 +23,18 @@ def sync_name(settings: Settings) -> SyncName:
 def write_metrics(settings: Settings, summary: Summary, now: float, *, trial: bool) -> None:
     """Write the series of this run, if a file is named for them; `now` is in Unix seconds.
 
-    A `trial` run, of a part of the result, is no success of the sync. A file that cannot be written is a warning.
+    A `trial` run, of a part of the result, is no success of the sync. Whatever goes wrong here is a warning, for it
+    changes nothing of what the run did.
     """
     if settings.metrics_file is None:
         return
     path = metrics_path(settings.metrics_file, settings.sync_name)
-    success = now if summary.exit_code == ExitCode.DONE and not trial else last_success_in(path)
     try:
+        success = now if summary.exit_code == ExitCode.DONE and not trial else last_success_in(path)
         replace_file(path, series(settings, summary, now, success))
-    except OSError as error:
-        logger.warning("Housekeeping failed, the metrics are those of an earlier run: %s (%s)", path, error.strerror)
+    except Exception as error:
+        told = getattr(error, "strerror", None) or f"{type(error).__name__}: {settings.masking(str(error))}"
+        logger.warning("Housekeeping failed, the metrics are those of an earlier run: %s (%s)", path, told)
 
 
 def series(settings: Settings, summary: Summary, now: float, success: float) -> bytes:
