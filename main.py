@@ -84,7 +84,7 @@ def act(options: Options) -> int:
     if options.demo:
         ready = demonstration(bulk=options.bulk, **switches)
     else:
-        ready = nullcontext(Job(load_settings(options.env_file, environ), **switches))
+        ready = nullcontext(Job(load_settings(options.env_file, environ, options.csv), **switches))
     with ready as job:
         if options.dry_run:
             return dry_run(job)

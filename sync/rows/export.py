@@ -119,6 +119,16 @@ def export_rejected(source: Path, inode: Inode, refused: Iterable[tuple[int, str
     return export.count
 
 
+def rejected_name(export: str) -> str:
+    """How the rejected rows of an export are named.
+
+    >>> [rejected_name(name) for name in ("query_results_20260113_143122.csv", "all.csv")]
+    ['rejected_rows_20260113_143122.csv', 'rejected_rows_all.csv']
+    """
+    name = export.replace(EXPORT_STEM, "rejected_rows", 1)
+    return name if name != export else f"rejected_rows_{export}"
+
+
 def timestamped_name(now: datetime, folder: str | os.PathLike[str] = ".", stem: str = EXPORT_STEM) -> str:
     """Return the name for an export of this second that is still free in the folder.
 

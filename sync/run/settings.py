@@ -20,6 +20,7 @@ from sync.rows.masking import Masking, masking_of
 from sync.run import setting_values as kind
 from sync.run.env_file import EnvFile, UnreadableError, misspelt, read_env_file, read_text, sync_name_of
 from sync.run.metrics_file import metrics_problems
+from sync.run.own_files import own_file_problems
 from sync.run.setting_values import EMPTY_MEANS_NONE, HOME
 
 MAX_JWT_LIFETIME = 31_536_000
@@ -127,12 +128,14 @@ def defaults() -> dict[str, str]:
     return {item.name.upper(): item.metadata["default"] for item in _items()}
 
 
-def load_settings(env_file: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
-    """Return the settings of `env_file` (default: `.env` beside main.py) and of the environment.
+def load_settings(
+    env_file: Path | None = None, environ: Mapping[str, str] | None = None, csv: Path | None = None
+) -> Settings:
+    """Return the settings of `env_file` (default: `.env` beside main.py) and of the environment; `csv` is `--csv`.
 
     Raises SettingsError with every problem found, before anything was connected or written.
     """
-    settings, problems = read_settings(env_file, environ)
+    settings, problems = read_settings(env_file, environ, csv)
     if problems:
         raise SettingsError(problems)
     return settings
@@ -152,7 +155,7 @@ def load_state_file(env_file: Path | None = None, environ: Mapping[str, str] | N
 
 
 def read_settings(
-    env_file: Path | None = None, environ: Mapping[str, str] | None = None
+    env_file: Path | None = None, environ: Mapping[str, str] | None = None, csv: Path | None = None
 ) -> tuple[Settings, tuple[str, ...]]:
     """As `load_settings`, with the problems beside the settings; one that cannot be used has its default."""
     problems: list[str] = []
@@ -168,6 +171,7 @@ def read_settings(
     problems += _missing(settings, unusable, env_file)
     problems += _joint_problems(settings)
     problems += _file_problems(settings)
+    problems += own_file_problems(settings, env_file or HOME / ".env", csv)
     problems += unset_problems(settings.mapping())
     if not settings.user_fields and given.get("SEGMENT_FIELD", ""):
         problems.append("SEGMENT_FIELD needs USER_FIELDS: it is a field of the profile, and no profile would be sent")

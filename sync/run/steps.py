@@ -18,7 +18,7 @@ from sync.delivery.stop import Stop
 from sync.delivery.tally import Tally
 from sync.delivery.watch import Watch
 from sync.delivery.workers import Sender
-from sync.rows.export import EXPORT_STEM, export_rejected, inode_of, prune
+from sync.rows.export import export_rejected, inode_of, prune, rejected_name
 from sync.rows.masking import Masking
 from sync.rows.source import ResultSet, Source
 from sync.run.announcement import announce
@@ -264,12 +264,6 @@ def _sender(settings: Settings, client: IterableClient, watch: Watch) -> tuple[S
 
         return BulkSender(client, watch), BULK_WORKERS
     return SingleSender(client, watch), affordable(settings.workers)
-
-
-def rejected_name(export: str) -> str:
-    """How the rejected rows of an export are named."""
-    name = export.replace(EXPORT_STEM, "rejected_rows", 1)
-    return name if name != export else f"rejected_rows_{export}"
 
 
 def _exit_code(summary: Summary) -> int:

@@ -54,6 +54,7 @@ def demonstration(*, bulk: bool, **switches: Any) -> Iterator[Job]:
                 "STATE_FILE": str(OUTPUT / "demo_state.sqlite3"),
                 "LOG_FILE": str(OUTPUT / "demo.log"),
             },
+            switches["csv"],
         )
         yield Job(
             settings,

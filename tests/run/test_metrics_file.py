@@ -108,6 +108,24 @@ def test_metrics_change_no_exit_code(world: World, monkeypatch: pytest.MonkeyPat
 # -- whose it is ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["mine\n", "# HELP iterable_sync_x\n", " iterable_sync_rows 1\n", "\0", "x" * 2_000_000 + "\niterable_sync_"],
+)
+def test_a_file_of_somebody_else_stays(world: World, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    """A file without a line of ours is a settings error for a run, and a finding of --check; in a folder, too."""
+    folder = file_of(world).parent
+    for named, file in ((folder / "sync.prom",) * 2, (folder, folder / "iterable_sync_default.prom")):
+        world.environ["METRICS_FILE"] = str(named)
+        file.write_text(text)
+        assert world.main() == ExitCode.USAGE
+        told = capsys.readouterr().err
+        assert f"METRICS_FILE would replace {file}, which has no line that begins with iterable_sync_" in told
+        assert world.main("--check") == ExitCode.STOPPED
+        assert "which has no line that begins with iterable_sync_" in capsys.readouterr().out
+        assert file.read_text() == text and not (world.folder / "run.log").exists()
+
+
 @pytest.mark.parametrize("text", ["", "iterable_sync_", "# of another\nup 1\niterable_sync_rows 5"])
 def test_a_file_of_ours_is_replaced(world: World, text: str) -> None:
     """An empty file, and one with a line of ours, whatever else it holds."""
