@@ -45,8 +45,10 @@ def own_file_problems(settings: Settings, env_file: Path, csv: Path | None) -> I
     for names, sentence in _clashes(written, list(_read(settings, env_file))):
         told |= names
         yield sentence
-    for one in written:
-        if one.name not in told:
+    for one in (one for one in written if one.name not in told):
+        if file := next(filter(_is_programs, one.files), None):
+            yield f"{one.name} would write over {file}, which is a file of the program: name another file"
+        else:
             yield from _replaced_problems(one)
 
 
@@ -59,9 +61,6 @@ def _clashes(written: Sequence[_Files], read: Sequence[_Files]) -> Iterator[tupl
     for one, other in product(written, read):
         if file := one.shared_with(other):
             yield {one.name}, f"{one.name} would write over {file}, which is {other.name}: name another file"
-    for one in written:
-        if file := next(filter(_is_programs, one.files), None):
-            yield {one.name}, f"{one.name} would write over {file}, which is a file of the program: name another file"
 
 
 def _written(settings: Settings, csv: Path | None) -> Iterator[_Files]:

@@ -214,6 +214,15 @@ def test_clashes_are_told_together(place: Place) -> None:
     assert [problem.startswith(start) for problem, start in zip(problems, starts, strict=True)] == [True] * 4
 
 
+def test_a_file_is_told_once(place: Place) -> None:
+    """The query beside main.py is the program's, too, and a text that is no CSV: one sentence says what it is."""
+    query = place.owned["main.py"].with_name("query.sql")
+    query.touch()
+    place.environ["QUERY_FILE"] = str(query)
+    (problem,) = place.name("--csv", query).problems()
+    assert problem.endswith(", which is QUERY_FILE: name another file")
+
+
 def test_names_that_only_look_alike(place: Place) -> None:
     """Another folder, another ending or another letter is another file."""
     other = place.folder.with_name("other")
