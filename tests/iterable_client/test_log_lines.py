@@ -172,6 +172,16 @@ def test_a_short_key_is_masked_in_answers(
     assert "***" in seen
 
 
+def test_no_repr_shows_what_was_read(iterable: StandIn) -> None:
+    """What a run compares is whole in the data of reading and bulk calls, and not shown."""
+    body = {"successCount": 1, "failCount": 0, "users": ["k3y@example.com"]}
+    iterable.faults = lambda _: catalogue.raw("names", 200, json.dumps(body).encode())
+    client = client_of(iterable, api_key="k3y")
+    for result in (client.get("channels"), client.send(USERS_BULK_UPDATE, Message(None, b"{}"))):
+        assert result == (True, body)
+        assert "k3y" not in repr(result)
+
+
 def test_what_libraries_say_is_masked(caplog: pytest.LogCaptureFixture) -> None:
     """An error of the network that holds a secret, such as the name of a host, is told without it."""
     client = IterableClient("key", base_url="https://w7x.invalid", secrets=["w7x"], sleep=Waits(), timeout=5)
