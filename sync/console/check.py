@@ -29,6 +29,7 @@ from sync.run.env_file import UnreadableError
 from sync.run.errors import exit_of
 from sync.run.exit_codes import ExitCode
 from sync.run.job import ColumnsError, Job, UsageError, csv_folder
+from sync.run.library_warnings import take_warnings
 from sync.run.log import LineFormatter
 from sync.run.metrics_file import metrics_path
 from sync.run.record import OnRecord
@@ -52,6 +53,8 @@ def check(job: Job, problems: tuple[str, ...] = ()) -> int:
         code, sentence = exit_of(error, job.settings.masking)
         print(clean(sentence), file=sys.stderr)
         return code
+    for sentence in take_warnings():
+        print(clean(job.settings.masking(sentence)), file=sys.stderr)
     print(f"{wrong} to fix" if wrong else "all is well: python3 main.py --dry-run shows what would be sent")
     return ExitCode.STOPPED if wrong else ExitCode.DONE
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from io import TextIOWrapper
 from typing import TextIO
 
 from sync.api.endpoints import EVENTS_TRACK, EVENTS_TRACK_BULK, USERS_BULK_UPDATE, USERS_UPDATE, USERS_UPDATE_EMAIL
 from sync.api.pacing import DOCUMENTED_CEILINGS, UNSTATED_CEILING, target_rate
+from sync.console.progress import warnings_on_screen
 from sync.console.screen import strict
 from sync.delivery.bulk import BulkSender, batches, event_items, fitting, profile_items
 from sync.delivery.moves import move_body
@@ -27,8 +27,6 @@ from sync.state.file import StateCopy
 from sync.state.outbox import Outbox
 from sync.state.owed import OwedUser, Plan
 
-logger = logging.getLogger("main")
-
 Request = tuple[str, str]
 """The endpoint, such as "users/update", and the body as JSON text."""
 
@@ -37,7 +35,7 @@ def dry_run(job: Job, out: TextIO | None = None) -> int:
     """Print one JSON object a request on standard output and the counts on standard error; return the exit code."""
     settings = job.settings
     try:
-        with _warnings_on_screen(), closing(StateCopy(settings.state_file)) as state:
+        with warnings_on_screen(settings), closing(StateCopy(settings.state_file)) as state:
             on_record = OnRecord(job, state)
             loading = Loading(job, on_record)
             with closing(job.connect()) as database:
@@ -54,19 +52,6 @@ def dry_run(job: Job, out: TextIO | None = None) -> int:
         print(sentence, file=sys.stderr)
         return code
     return ExitCode.DONE
-
-
-@contextmanager
-def _warnings_on_screen() -> Iterator[None]:
-    """A dry run has no log."""
-    handler = logging.StreamHandler()
-    handler.setLevel(logging.WARNING)
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-    logging.getLogger().addHandler(handler)
-    try:
-        yield
-    finally:
-        logging.getLogger().removeHandler(handler)
 
 
 def _standard_output() -> TextIO:

@@ -9,7 +9,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from sync.console.options import Options
-from sync.run.log import LAST_LINE
+from sync.run.library_warnings import log_library_warnings
+from sync.run.log import LAST_LINE, LineFormatter
+from sync.run.settings import Settings
 
 
 def watched_by(options: Options) -> dict[str, Any]:
@@ -38,6 +40,20 @@ class ScreenHandler(logging.Handler):
                 tqdm.write(line, file=sys.stderr)
             else:
                 print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def warnings_on_screen(settings: Settings) -> Iterator[None]:
+    """Print what a mode without a log is warned of, by ourselves or by libraries, without secrets."""
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(LineFormatter("", settings.secrets().values(), "%(levelname)s: %(message)s"))
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+        log_library_warnings(settings.masking)
+    finally:
+        logging.getLogger().removeHandler(handler)
 
 
 @contextmanager

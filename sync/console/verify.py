@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 
+from sync.console.progress import warnings_on_screen
 from sync.run.errors import exit_of
 from sync.run.exit_codes import ExitCode
 from sync.run.job import Job
@@ -21,7 +20,7 @@ MOST_LINES = 20
 def verify_and_tell(job: Job, count: int, *, and_repair: bool) -> int:
     """Compare, print what differs, and with `and_repair` let it be owed again; the exit code."""
     try:
-        with _warnings_on_screen(job):
+        with warnings_on_screen(job.settings):
             verified = verify(job, count)
             if and_repair and verified.differing:
                 repair(job, verified)
@@ -37,19 +36,6 @@ def verify_and_tell(job: Job, count: int, *, and_repair: bool) -> int:
     for line in told(verified, LineFormatter("", job.settings.secrets().values())):
         print(line)
     return ExitCode.INCOMPLETE if verified.differing else ExitCode.DONE
-
-
-@contextmanager
-def _warnings_on_screen(job: Job) -> Iterator[None]:
-    """Reading back has no log of its own."""
-    handler = logging.StreamHandler()
-    handler.setLevel(logging.WARNING)
-    handler.setFormatter(LineFormatter("", job.settings.secrets().values()))
-    logging.getLogger().addHandler(handler)
-    try:
-        yield
-    finally:
-        logging.getLogger().removeHandler(handler)
 
 
 def told(verified: Verified, formatter: LineFormatter) -> Iterator[str]:

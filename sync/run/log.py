@@ -71,8 +71,8 @@ class LineFormatter(logging.Formatter):
     The line ends with `run=` and the run's id, unless that is empty.
     """
 
-    def __init__(self, run_id: str, secrets: Iterable[str] = ()) -> None:
-        super().__init__(FORMAT, datefmt="%Y-%m-%d %H:%M:%S")
+    def __init__(self, run_id: str, secrets: Iterable[str] = (), layout: str = FORMAT) -> None:
+        super().__init__(layout, datefmt="%Y-%m-%d %H:%M:%S")
         self._suffix = f" run={run_id}" if run_id else ""
         self._second: tuple[int, str] = (-1, "")
         known = tuple(secrets)

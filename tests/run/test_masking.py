@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sync.rows.source import ResultSet
 from sync.run import verify
 from sync.run.exit_codes import ExitCode
+from sync.run.job import Job
 from sync.run.log import LineFormatter
 from sync.sandbox.faults import Fault, bulk_result, on, page, refused
 from sync.sandbox.rules import ProjectRules
@@ -166,6 +169,26 @@ def test_what_libraries_log_and_warn_of(short: World) -> None:
     assert not any(secret in short.log() for secret in ("k3y", "j0t"))
 
 
+@pytest.mark.parametrize("mode", ["--check", "--dry-run", "--verify"])
+def test_what_libraries_warn_of_without_a_log(
+    short: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], mode: str
+) -> None:
+    """The modes that keep no log print it, without secrets."""
+    query = Job.query
+
+    def warning(job: Job, source: Any) -> ResultSet:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn(ECHO, DeprecationWarning, stacklevel=1)
+        return query(job, source)
+
+    monkeypatch.setattr(Job, "query", warning)
+    short.main(mode)
+    told = "".join(capsys.readouterr())
+
+    assert "A library warns: no ***, no ***, no ***" in told and found_in(short, told) == {}
+
+
 def test_what_is_read_back(short: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """--verify tells what it found without secrets, on the screen and in its list, and compares what is there."""
     monkeypatch.setattr(verify, "make_client", short.client)
@@ -179,7 +202,9 @@ def test_what_is_read_back(short: World, monkeypatch: pytest.MonkeyPatch, capsys
 
     assert short.main("--verify", "all") == ExitCode.INCOMPLETE
     told = capsys.readouterr().out.splitlines()
-    assert sorted(told[:2]) == [f'user{n}@example.com: plan_type: sent "pro", found "no ***, no ***, no ***"' for n in (1, 2)]
+    assert sorted(told[:2]) == [
+        f'user{n}@example.com: plan_type: sent "pro", found "no ***, no ***, no ***"' for n in (1, 2)
+    ]
     (listed,) = short.folder.glob("verify_*.csv")
     assert "no ***, no ***, no ***" in listed.read_text() and "k3y" not in listed.read_text()
 
