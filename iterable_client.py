@@ -293,7 +293,7 @@ class IterableClient:
         if status == PROXY_AUTHENTICATION and around.proxy:
             return proxy_refuses(around)
         answer = read_answer(status, body, bulk=endpoint_name in BULK, masked=self.masked)
-        if response.request.method == "GET" and status == 200 and answer.data is not None:
+        if status == 200 and answer.data is not None and getattr(response.request, "method", "") == "GET":
             return replace(answer, verdict=Verdict.ACCEPTED, reason="Success")
         if answer.verdict is Verdict.ACCEPTED and endpoint_name not in BULK:  # in bulk the run compares the names in it
             return replace(answer, data={**self.masked.of_json(answer.data), "code": answer.code})
