@@ -269,6 +269,7 @@ def environment(folder: Path) -> dict[str, str]:
 def write_env(folder: Path, environ: Mapping[str, str]) -> Path:
     """The settings as a file."""
     path = folder / "env"
+    path.touch(mode=0o600)
     path.write_text("".join(f"{name}={quoted(value)}\n" for name, value in environ.items()), encoding="utf-8")
     return path
 

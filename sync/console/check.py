@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import stat
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
@@ -64,6 +65,7 @@ def findings(job: Job, problems: tuple[str, ...]) -> Iterator[Finding]:
     yield from (Finding("WRONG", "settings", problem) for problem in problems)
     if not problems:
         yield Finding("ok", "settings", f"every setting can be used; {_mode(job)}")
+    yield from _env_file(job.settings.env_file)
     state = _state(job.settings.state_file.resolve())
     yield state
     yield from _files(job)
@@ -81,6 +83,14 @@ def findings(job: Job, problems: tuple[str, ...]) -> Iterator[Finding]:
 def _mode(job: Job) -> str:
     way = "users/bulkUpdate and events/trackBulk" if job.settings.iterable_bulk else "users/update and events/track"
     return f"{way}, signed in by {'JWT for each user' if job.settings.use_jwt_auth else 'API key'}"
+
+
+def _env_file(path: Path | None) -> Iterator[Finding]:
+    """Whether its secrets are the owner's; a group may be let in on purpose, everybody is an accident."""
+    if path and path.is_file() and path.stat().st_mode & stat.S_IROTH:
+        yield Finding(
+            "note", "settings", f"every user of this machine can read {path}, secrets and all: chmod 600 {path}"
+        )
 
 
 def _files(job: Job) -> Iterator[Finding]:

@@ -87,6 +87,8 @@ class Settings:
     metrics_file: Path | None = _setting("", kind.path_or_folder)
     log_level: str = _setting("INFO", kind.level)
     log_file: Path = _setting("iterable_integration.log", kind.file)
+    env_file: Path | None = None
+    """No setting of its own: the file that they were read from."""
     email_column_is_written_out: bool = False
     """No setting of its own: with USER_ID_COLUMN set, that EMAIL_COLUMN is written out asks for the address."""
 
@@ -166,7 +168,9 @@ def read_settings(
         return Settings(**standard), error.problems
     values, unusable = _parse(given, _items())
     written_out = bool(given.get("EMAIL_COLUMN", "").strip())
-    settings = Settings(**{**standard, **values}, email_column_is_written_out=written_out)
+    settings = Settings(
+        **{**standard, **values}, env_file=env_file or HOME / ".env", email_column_is_written_out=written_out
+    )
     problems += unusable.values()
     problems += _missing(settings, unusable, env_file)
     problems += _joint_problems(settings)

@@ -41,6 +41,16 @@ def test_three_things_wrong_at_once(desk: Desk) -> None:
     assert desk.out.splitlines()[-1] == "3 to fix"
 
 
+@pytest.mark.parametrize(("mode", "told"), [(0o644, True), (0o604, True), (0o640, False), (0o600, False)])
+def test_an_env_file_that_everybody_can_read(desk: Desk, mode: int, told: bool) -> None:
+    """It is said with the command that closes it; nothing else hangs on it. A group may be let in on purpose."""
+    desk.check()
+    (desk.world.folder / "env").chmod(mode)
+    assert desk.check() == []
+    notes = [line for line in desk.told("note") if "every user of this machine can read" in line]
+    assert [line.endswith(f"chmod 600 {desk.world.folder}/env") for line in notes] == [True] * told
+
+
 def test_everything_wrong_at_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings, files, database and project, all of them bad: every one has its line, and nothing raises."""
     desk.world.environ |= {
