@@ -3,6 +3,7 @@
 urllib3 hands a connection its time-outs by assigning `timeout`. A connection of this file takes that for the time that
 is left, and gives each step (an address, a handshake, the request, a part of the answer) what is left then:
 a server that drips byte by byte gains nothing. Looking up a host's name is the system's, with time-outs of its own.
+The same connection is not used again after a pause in which whoever stands between may have forgotten it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from urllib3.util import Timeout
 
 SHORTEST = 0.001
 """Seconds: what is given when nothing is left, because a socket takes 0 for "do not wait at all"."""
+
+LONGEST_IDLE = 4.0
+"""Seconds. After five at the earliest (a default of Node.js and Apache), servers and what stands before them drop a
+connection that nobody uses, and some of them say so only to the next request, which is lost."""
 
 _FINAL = 200
 """From this status on an answer is the answer."""
@@ -52,6 +57,14 @@ class _Timed:
     """Mixed into a connection: `timeout` is what is left, and every step gets that much."""
 
     _ends: float | None = None
+    last_read = 0.0
+    """When something last came over this connection, by `time.monotonic`."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether urllib3 may use the connection again; after a pause it makes a new one."""
+        connected: bool = super().is_connected  # type: ignore[misc]
+        return connected and time.monotonic() - self.last_read < LONGEST_IDLE
 
     @property
     def timeout(self) -> float | None:
@@ -114,6 +127,7 @@ class _TimedReader(io.RawIOBase):
             raise TimeoutError("timed out")
         self._sock.settimeout(left)
         read: int | None = self._raw.readinto(buffer)
+        self._connection.last_read = time.monotonic()
         return read
 
     def close(self) -> None:

@@ -1,0 +1,109 @@
+"""A connection that nobody used for a while may be gone without a word: the next request does not pay for that."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+
+import pytest
+
+from sync.api.answers import Verdict
+from sync.api.deadline import LONGEST_IDLE
+from sync.sandbox.stand_in import StandIn
+from tests.iterable_client.helpers import client_of, update
+
+
+class Later:
+    """Stands for the module `time`: the clock runs, and can be put on."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return time.monotonic() + self.ahead
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Later:
+    """The clock of the connections."""
+    clock = Later()
+    monkeypatch.setattr("sync.api.deadline.time", clock)
+    return clock
+
+
+class Balancer:
+    """A load balancer that forgets its connections on demand, and resets one only when it is used again."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._known: set[socket.socket] = set()
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def forget(self) -> None:
+        """Have no flow any more, and tell nobody."""
+        self._known.clear()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client = self._listener.accept()[0]
+                self._known.add(client)
+                self._threads.append(threading.Thread(target=self._pass_on, args=(client,)))
+                self._threads[-1].start()
+
+    def _pass_on(self, client: socket.socket) -> None:
+        client.settimeout(5)
+        with suppress(OSError), client, socket.create_connection(("127.0.0.1", self._port)) as server:
+            while request := client.recv(65536):
+                if client not in self._known:
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    return
+                server.sendall(request)
+                client.sendall(server.recv(65536))
+
+    def close(self) -> None:
+        """Wait until every client is gone."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join()
+
+
+@pytest.fixture
+def balancer(iterable: StandIn) -> Iterator[Balancer]:
+    """Between the client and the project."""
+    made = Balancer(iterable.port)
+    yield made
+    made.close()
+
+
+def test_a_connection_that_was_forgotten(iterable: StandIn, balancer: Balancer, later: Later) -> None:
+    """After a pause the first attempt is answered, although the load balancer knows the connection no more."""
+    with closing(client_of(iterable, base_url=balancer.url)) as client:
+        assert update(client)[0]
+
+        balancer.forget()
+        later.ahead += LONGEST_IDLE
+        result = update(client)
+    assert (result.verdict, result.attempts) == (Verdict.ACCEPTED, 1)
+
+
+def test_a_connection_in_use_is_kept(iterable: StandIn, later: Later) -> None:
+    """Without such a pause all requests go over one connection, however long that takes; after it, over a new one."""
+    with closing(client_of(iterable)) as client:
+        for _ in range(5):
+            assert update(client)[0]
+            later.ahead += LONGEST_IDLE / 2
+        assert iterable.connections == 1
+
+        later.ahead += LONGEST_IDLE / 2
+        assert update(client)[0]
+        assert iterable.connections == 2
