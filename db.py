@@ -34,6 +34,7 @@ from sync.rows.server_errors import (
     stranger_sentence,
     summed_up,
     tls_files_sentence,
+    window_sentence,
 )
 from sync.rows.source import ResultSet, Source, SourceError
 from sync.rows.statement import bound_values, double_percent, named_placeholder, parse
@@ -106,6 +107,8 @@ class _Cursor(SSCursor):
     _result: _Result | None
     _parse: RowParser
     forgotten = False
+    window: Sequence[str] = ()
+    """The start of the window, as it was bound."""
 
     @property
     def columns(self) -> list[Column]:
@@ -167,6 +170,7 @@ class _MySQL:
         statement = parse(sql, backslash_escapes=_backslash_escapes(self._connection))
         values = bound_values(since, since_local)
         self._cursor = cursor = self._connection.cursor(_Cursor)
+        cursor.window = tuple(values.values())
         time_limit = TimeLimit(self._params)
         with _advice_in_time(self._params, time_limit):
             self._connection.wait_for_answers(time_limit.left())
@@ -188,7 +192,7 @@ class _MySQL:
             warned = _warned_at_the_end(cursor)
             limit.left()  # raises for a CALL whose rows came in time, and whose end did not
             if warned:
-                _hear_warnings(self._connection, self._params)
+                _hear_warnings(self._connection, self._params, cursor.window)
         if cursor.forgotten:  # else a result closed half way would look complete
             raise RuntimeError("the result was closed before all of it was read")
 
@@ -220,8 +224,8 @@ def _warned_at_the_end(cursor: _Cursor) -> bool:
     return warned
 
 
-def _hear_warnings(connection: _Connection, params: MySQLParams) -> None:
-    """Log what the server says of the result; a result that was cut is a failed query."""
+def _hear_warnings(connection: _Connection, params: MySQLParams, window: Sequence[str]) -> None:
+    """Log what the server says of the result; one that was cut, or that has another window, is a failed query."""
     kept = connection.ask_all("SHOW WARNINGS")
     (counted,) = connection.ask("SHOW COUNT(*) WARNINGS")
     warnings = summed_up((level, number, params.masked(text)) for level, number, text in kept)
@@ -229,7 +233,7 @@ def _hear_warnings(connection: _Connection, params: MySQLParams) -> None:
         logger.warning("The database warns of the result: %s code=%s", said, number)
     if counted > len(kept):
         logger.warning("The database keeps %d of its %d warnings: the others may say more", len(kept), counted)
-    if sentence := cut_sentence(warnings, params.address):
+    if sentence := cut_sentence(warnings, params.address) or window_sentence(kept, window, params.address):
         raise SourceError(sentence)
 
 

@@ -6,6 +6,7 @@ query or the server has to be corrected.
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Iterable
 from typing import Final
@@ -131,6 +132,30 @@ def cut_sentence(warnings: Iterable[tuple[int, str]], at: str) -> str:
     return (
         f"{at} gave only a part of the result ({cuts}): correct QUERY_FILE, or raise the limit there." if cuts else ""
     )
+
+
+_TAKEN_FOR_A_NUMBER: Final = 1292
+_NUMBER: Final = re.compile(r"\b(?:double|decimal|integer)\b", re.IGNORECASE)
+"""In the server's language, but for these words; with another one there the same warning is about a date."""
+
+
+def window_sentence(warnings: Iterable[tuple[str, int, str]], window: Iterable[str], at: str) -> str:
+    """The sentence for a window that was compared with a number, and so with 2026 or the like; empty for any other.
+
+    *window* holds its start, as it was bound; *warnings* are the rows of SHOW WARNINGS.
+
+    >>> said = "Truncated incorrect DOUBLE value: '2026-01-06 12:00:00'"
+    >>> window_sentence([("Warning", 1292, said)], ["2026-01-06 12:00:00"], "db:3306")[:79]
+    'db:3306 compared the start of the window, 2026-01-06 12:00:00, with a number, s'
+    """
+    numbers = [said for _level, number, said in warnings if number == _TAKEN_FOR_A_NUMBER and _NUMBER.search(said)]
+    for start in window:
+        if any(f"'{start}'" in said for said in numbers):
+            return (
+                f"{at} compared the start of the window, {start}, with a number, so it is not the window that was "
+                "meant: where the column holds Unix seconds, write UNIX_TIMESTAMP(:since) in QUERY_FILE."
+            )
+    return ""
 
 
 _PACKAGES: Final = {

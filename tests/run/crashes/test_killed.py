@@ -154,7 +154,7 @@ def test_the_database_dies_in_mid_query(iterable: StandIn, tmp_path: Path) -> No
         params = server.sample()
         place.environ.update(params_environ(params), QUERY_FILE=str(query), WORKERS="8")
         rows = "SELECT CONCAT('u', seq, '@example.com') AS email, 'x' AS page, NOW() - INTERVAL 1 HOUR AS event_time"
-        query.write_text(f"{rows}, SLEEP(0.0005) AS nap FROM {numbers(5)} WHERE :since", "utf-8")
+        query.write_text(f"{rows}, SLEEP(0.0005) AS nap FROM {numbers(5)} WHERE :since IS NOT NULL", "utf-8")
         place.environ.update(USER_FIELDS="page", EVENT_FIELDS="page")
         with place.started() as process:
             wait_until(lambda: server.running("SLEEP(0.0005)"))
@@ -166,6 +166,6 @@ def test_the_database_dies_in_mid_query(iterable: StandIn, tmp_path: Path) -> No
         assert place.table("SELECT COUNT(*) FROM owed_user") == [(0,)]
 
         server.start()
-        query.write_text(f"{rows} FROM {numbers(1)} WHERE :since", "utf-8")
+        query.write_text(f"{rows} FROM {numbers(1)} WHERE :since IS NOT NULL", "utf-8")
         assert place.summary()["exit_code"] == 0
     assert len(iterable.profiles) == 10

@@ -137,7 +137,7 @@ def test_a_signal_while_the_query_runs(mariadb: Server, place: Installation, num
     place.environ.update(params_environ(mariadb.sample()), QUERY_FILE=str(query))
     query.write_text(
         "SELECT c.email, c.first_name, c.last_name, c.plan_type, c.candidate, v.page, v.device, v.browser, v.location, "
-        "v.event_time, SLEEP(5) AS nap FROM customers c JOIN page_views v ON v.user_id = c.id WHERE :since",
+        "v.event_time, SLEEP(5) AS nap FROM customers c JOIN page_views v ON v.user_id = c.id WHERE :since IS NOT NULL",
         "utf-8",
     )
     place.rows = None
