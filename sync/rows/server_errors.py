@@ -30,6 +30,10 @@ _SENTENCES: Final = {
         "PROCESSLIST there, and run again once it is done."
     ),
     1317: "{at} stopped the query ({said}): find out who killed it, and run again.",
+    1449: (
+        "A view or routine that the query uses does not work at {at}: its definer is gone or has too few rights, or a "
+        "table of it is missing ({said}). Have it made anew there."
+    ),
     1792: "The query would write to {at}, and this session only reads: QUERY_FILE must hold a SELECT.",
     1820: "The password of the user {user} at {at} has expired: set a new one there and in DB_PASSWORD.",
     1969: (
@@ -45,6 +49,7 @@ _SAME_AS: Final = {
     1040: (1203, 1226),  # a user's share of connections or queries
     1045: (1698,),  # the same without a password
     1142: (1143, 1227, 1370),  # a column, a privilege, a routine
+    1449: (1356,),  # its rights are too few, or a table is missing
     1317: (1927,),  # the connection was killed, not only the query
     1820: (1862,),
     1969: (3024,),  # MariaDB's number and MySQL's
@@ -54,6 +59,8 @@ KNOWN: Final = {
     number: sentence for first, sentence in _SENTENCES.items() for number in (first, *_SAME_AS.get(first, ()))
 }
 """The numbers that change what the operator is told; what is in braces is filled in."""
+
+_REFUSED, _WITHOUT_DEFINER = 1045, 1449
 
 _ANY_OTHER: Final = "{at} answered with error {number} ({said}): {remedy}."
 
@@ -104,6 +111,8 @@ def driver_sentence(error: Exception, params: MySQLParams, remedy: str) -> str:
         return tls_sentence(cause, params.address)
     if not isinstance(number, int):
         return stranger_sentence(params.address, params.where)
+    if number == _REFUSED and remedy == IN_THE_QUERY:  # the user is in: so servers say that a view's definer is gone
+        number = _WITHOUT_DEFINER
     facts = {"at": params.address, "user": params.user, "database": params.database}
     return sentence_for(number, said, remedy, hint=params.hint_for_a_refused_user, **facts)
 
