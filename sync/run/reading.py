@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 from iterable_client import IterableClient
 from sync.api.answers import FAILURES, REJECTIONS, STOPPING, ApiResult, Verdict
 from sync.api.endpoints import EVENTS_BY_EMAIL, EVENTS_BY_ID, USERS_BY_EMAIL, USERS_BY_ID
-from sync.rows.identity import address_of, is_user_id
+from sync.rows.identity import is_user_id, log_field, name_of
 from sync.rows.read_back import (
     MOST_EVENTS,
     Difference,
@@ -20,10 +21,16 @@ from sync.rows.read_back import (
 )
 from sync.state.verification import DeliveredUser
 
+logger = logging.getLogger("main")
+
 READERS = 16
 """Calls in flight: enough for 100 a second while one takes up to 0.16 s, and there are two endpoints."""
 
 _NOBODY = frozenset({"error.users.noUserWithIdExists", "UnknownEmailError", "UnknownUserIdError"})
+
+
+_NO_PATH = frozenset({".", ".."})
+"""Ids that no URL can end in: they are steps in a path, however they are encoded. Events are read by such a URL."""
 
 
 class NotReadableError(Exception):
@@ -75,7 +82,7 @@ class Reader:
         return [one._replace(found=self._client.masked(one.found)) for one in differences]
 
     def _user(self, identity: str) -> dict[str, Any] | None:
-        name = address_of(identity)
+        name = name_of(identity)
         if is_user_id(identity):
             result = self._client.get(USERS_BY_ID, {"userId": name}, userId=name)
         else:
@@ -89,7 +96,10 @@ class Reader:
 
     def _events(self, user: DeliveredUser) -> list[tuple[bytes, Sequence[Difference]]]:
         """The events that differ: each is held against those read that no other accounts for."""
-        name = address_of(user.identity)
+        name = name_of(user.identity)
+        if name in _NO_PATH:
+            logger.warning("No URL leads to this user's events; they are not compared %s", log_field(user.identity))
+            return []
         endpoint, kind = (EVENTS_BY_ID, "userId") if is_user_id(user.identity) else (EVENTS_BY_EMAIL, "email")
         result = self._client.get(endpoint, {kind: name}, path=name, limit=str(MOST_EVENTS))
         events = [event for event in _read(result).get("events", []) if isinstance(event, dict)]
