@@ -18,7 +18,7 @@ from sync.api.messages import Message
 from sync.delivery.outcome import Reply, outcome_of
 from sync.delivery.rules import Advice
 from sync.delivery.watch import Piece, Watch
-from sync.rows.identity import address_of
+from sync.rows.identity import address_of, name_of
 from sync.state.owed import Move, Outcome, OwedUser, PayloadResult
 
 logger = logging.getLogger("delivery")
@@ -123,7 +123,7 @@ class Mover:
 
 def _has_id(found: ApiResult, move: Move) -> bool:
     user = found[1].get("user") if found.verdict is Verdict.ACCEPTED else None
-    return isinstance(user, dict) and user.get("userId") == address_of(move.person)
+    return isinstance(user, dict) and user.get("userId") == name_of(move.person)
 
 
 def _in_doubt(move: Move, result: ApiResult) -> Move:

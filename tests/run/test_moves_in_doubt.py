@@ -20,6 +20,7 @@ from tests.run.moving import (
     CAT,
     DAN,
     MOVE,
+    as_text,
     lost,
     moves,
     moving_world,
@@ -253,3 +254,18 @@ def test_a_kill_between_the_move_and_its_record(world: World) -> None:
     assert names(world) == {CAT: "1", BOB: "2"}
     assert {owner: len(events) for owner, events in pages(world).items()} == {CAT: 1, BOB: 1}
     assert quiet(world)
+
+
+def test_our_id_is_known_letter_for_letter(world: World) -> None:
+    """That read compares the very id, also one that begins as the stand-in of an unusable one does."""
+    world.columns = [as_text(column) for column in world.columns]
+    world.rows = [person(1, id="?:5", email=ANN)]
+    world.run()
+    world.rows = [person(1, id="?:5", email=CAT)]
+    world.iterable.faults = lost
+    world.run()
+    exists = refused(400, "EmailAlreadyExists", "already exists")
+    world.iterable.faults = lambda request: exists if request.path == MOVE else None
+    summary = world.run()
+
+    assert (summary.exit_code, summary.moved, names(world)) == (0, 1, {CAT: "?:5"})
