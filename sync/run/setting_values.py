@@ -26,6 +26,12 @@ def text(value: str) -> str:
     return value
 
 
+def host(value: str) -> str:
+    """A host's name or address; one of IPv6 may stand in brackets, as it does before a port."""
+    inside = value.startswith("[") and value.endswith("]")
+    return text(value[1:-1] if inside else value)
+
+
 def password(value: str) -> str:
     """Any text of one line; a line break at its end comes from the tool that stored it."""
     if value.endswith(("\n", "\r")):

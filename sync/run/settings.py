@@ -44,7 +44,7 @@ class Settings:
     """One value for each setting; secrets are kept out of the `repr`."""
 
     sync_name: str = _setting("", kind.sync_name)
-    db_host: str = _setting("localhost")
+    db_host: str = _setting("localhost", kind.host)
     db_port: int = _setting("3306", kind.whole(1, 65535))
     db_user: str = _setting("")
     db_password: str = _setting("", kind.password, secret=True)

@@ -12,7 +12,7 @@ import pytest
 from sync.console.options import parse_options
 from sync.rows.mapping import Field
 from sync.run import settings as config
-from sync.run.job import Job, csv_path
+from sync.run.job import Job, csv_path, mysql_params
 from sync.run.setting_values import HOME
 from sync.run.settings import SettingsError, load_settings
 from tests.run.settings_of import load, problems
@@ -85,6 +85,14 @@ def test_false(word: str) -> None:
 def test_base_url(value: str, url: str) -> None:
     """The base URL is scheme and host in one spelling, because state hangs on it; http stays on this machine."""
     assert load(ITERABLE_API_BASE_URL=value).iterable_api_base_url == url
+
+
+@pytest.mark.parametrize("value", ["::1", "[::1]"])
+def test_database_by_ipv6(value: str) -> None:
+    """An address of IPv6 may stand in brackets: a URL has it so, and this program's own messages."""
+    settings = load(DB_HOST=value)
+    assert (settings.db_host, mysql_params(settings).address) == ("::1", "[::1]:3306")
+    assert load(DB_HOST="db.example.com").db_host == "db.example.com"
 
 
 @pytest.mark.parametrize(
