@@ -283,12 +283,28 @@ def _kind_problems(mapping: Mapping, kinds: dict[str, Kind], given: str) -> Iter
         if kind not in (USER_ID_KINDS if setting == "USER_ID_COLUMN" else ADDRESS_KINDS):
             yield (
                 f"{setting} names {column}, which is {kind.value}: "
-                f"name a column of text, or CONVERT it in the query ({given})"
+                f"name a column of text, or {_as_text(column, kind)} ({given})"
             )
     kind = kinds.get(mapping.event_time_column, Kind.UNKNOWN)
     if mapping.event_name and kind not in TIME_KINDS:
         name = mapping.event_time_column
         yield (
             f"EVENT_TIME_COLUMN names {name}, which is {kind.value}, not a time: "
-            f"name another column, or CAST({name} AS DATETIME) AS {name} in the query ({given})"
+            f"name another column, or {_as_time(name, kind)} ({given})"
         )
+
+
+def _as_text(column: str, kind: Kind) -> str:
+    """How a query makes text of it."""
+    if kind is Kind.BINARY:
+        return (
+            f"CONVERT({column} USING utf8mb4) AS {column} if it holds text, LOWER(HEX({column})) AS {column} if a UUID"
+        )
+    return f"CAST({column} AS CHAR) AS {column} in the query"
+
+
+def _as_time(column: str, kind: Kind) -> str:
+    """How a query makes a time of it, or whole seconds since 1970, which count as one."""
+    if kind is Kind.NUMBER:
+        return f"CAST({column} AS SIGNED) AS {column} in the query if it holds Unix seconds"
+    return f"CAST({column} AS DATETIME) AS {column} in the query"

@@ -132,6 +132,35 @@ def test_mapping_problem(changes: dict[str, Any], words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "remedy"),
+    [
+        (Kind.BINARY, "LOWER(HEX(v)) AS v if a UUID"),
+        (Kind.BINARY, "CONVERT(v USING utf8mb4) AS v if it holds text"),
+        (Kind.NUMBER, "CAST(v AS CHAR) AS v in the query"),
+        (Kind.DATE, "CAST(v AS CHAR) AS v in the query"),
+    ],
+)
+def test_how_a_user_id_becomes_text(kind: Kind, remedy: str) -> None:
+    """A user id of another type is refused with what a query makes text of it by: bytes are often a UUID."""
+    (problem,) = mapping_problems(replace(SAMPLE, user_id_column="v"), [*COLUMNS, Column("v", kind)])
+    assert problem.startswith(f"USER_ID_COLUMN names v, which is {kind.value}: name a column of text, or ")
+    assert remedy in problem
+
+
+@pytest.mark.parametrize(
+    ("kind", "remedy"),
+    [
+        (Kind.NUMBER, "CAST(v AS SIGNED) AS v in the query if it holds Unix seconds"),
+        (Kind.TEXT, "CAST(v AS DATETIME) AS v in the query"),
+    ],
+)
+def test_how_an_event_time_becomes_one(kind: Kind, remedy: str) -> None:
+    """A number is no date to a server, which would make NULL of Unix seconds: they are made whole instead."""
+    (problem,) = mapping_problems(replace(SAMPLE, event_time_column="v"), [*COLUMNS, Column("v", kind)])
+    assert f"EVENT_TIME_COLUMN names v, which is {kind.value}, not a time: name another column, or {remedy}" in problem
+
+
+@pytest.mark.parametrize(
     ("changes", "problem"),
     [
         ({"email_column": None}, "EMAIL_COLUMN and USER_ID_COLUMN are both empty; one of them must name the user"),

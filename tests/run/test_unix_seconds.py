@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +75,16 @@ def test_a_window_that_is_none_takes_nobody_out(seen: World) -> None:
     ask(seen, f"9000000000 + {MISTAKEN}")  # the same mistake, and an empty result
     assert seen.main("--allow-mass-exit") == ExitCode.STOPPED
     assert seen.profiles["new@example.com"]["recent_page_view"] is True
+
+
+def test_seconds_with_a_fraction(seen: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """Unix seconds that are no whole numbers are refused, and what the refusal says to write makes times of them."""
+    seen.environ["EVENT_TIME_COLUMN"] = "micro"
+    ask(seen, MEANT)
+    assert seen.main() == ExitCode.USAGE
+    remedy = "CAST(micro AS SIGNED) AS micro"
+    assert f"or {remedy} in the query if it holds Unix seconds" in capsys.readouterr().err
+
+    ask(seen, MEANT, f"id, email, name, {remedy}")
+    assert seen.main() == ExitCode.DONE
+    assert 0 <= time.time() - 3600 - seen.events[0]["createdAt"] < 60
