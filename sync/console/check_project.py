@@ -31,6 +31,8 @@ def project_findings(job: Job, sample: Sample) -> Iterator[Finding]:
     with closing(make_client(job.settings, Stop())) as client:
         if job.settings.use_jwt_auth:
             yield from _jwt(client, sample)
+            if job.settings.event_name:
+                yield _unknown_event(job.settings.event_name)
             return
         answer = client.get("channels")
         yield _credentials(job, answer)
@@ -94,6 +96,15 @@ def _jwt(client: Any, sample: Sample) -> Iterator[Finding]:
         yield Finding("WRONG", "credentials", f"{answer.reason}; check ITERABLE_API_KEY and ITERABLE_API_BASE_URL")
     yield Finding("note", "field types", "a JWT-enabled key may not read them; a run shows conflicts at its first user")
     yield Finding("note", "reading back", "a JWT-enabled key may not read users, so --verify cannot be used")
+
+
+def _unknown_event(name: str) -> Finding:
+    """What a client-side key may not do by default, and no answer tells of (API Keys documentation, Event Creation)."""
+    sentence = (
+        f"unless {name} is among the project's custom events, Iterable takes the calls and stores no event: a "
+        "client-side key creates it only while its setting Event Creation allows that; see that it is there"
+    )
+    return Finding("note", "events", sentence)
 
 
 # -- field types ---------------------------------------------------------------------------------------------

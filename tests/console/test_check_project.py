@@ -74,6 +74,19 @@ def test_jwt_is_tried_without_writing(desk: Desk) -> None:
     assert any("a JWT-enabled key may not read them" in note for note in desk.told("note"))
 
 
+@pytest.mark.parametrize("name", ["page_view", ""])
+def test_an_event_that_a_client_side_key_may_not_create(desk: Desk, name: str) -> None:
+    """Calls for an event that the project does not know are accepted and not stored: with a JWT-enabled key, which may
+    not look, it is said beforehand; without events, and with a server-side key, there is nothing to say."""
+    desk.check()
+    assert "creates it only while" not in desk.out
+    with_jwt(desk, EVENT_NAME=name)
+    assert desk.check() == []
+    told = [note for note in desk.told("note") if note.startswith("events: ")]
+    assert len(told) == bool(name)
+    assert all(f"unless {name} is among the project's custom events" in note for note in told)
+
+
 def test_jwt_for_a_user_id(desk: Desk) -> None:
     """The token claims the user id where the row is known by one."""
     with_jwt(desk, USER_ID_COLUMN="id")
