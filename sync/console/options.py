@@ -12,7 +12,10 @@ from typing import Any
 
 VERSION = "1.0.0"
 
-EPILOG = "Exit codes: 0 done, 1 stopped, 2 usage or settings, 3 finished with open ends, 4 locked, 130/143 interrupted."
+EPILOG = (
+    "Exit codes: 0 done, 1 stopped, 2 usage or settings, 3 finished with open ends, 4 locked, "
+    "129, 130, 143 interrupted."
+)
 
 
 EVERYBODY = 2**62

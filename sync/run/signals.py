@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first asks the run to stop, the second ends it at once."""
+"""SIGINT, SIGTERM and SIGHUP: the first that comes asks the run to stop, the second ends it at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import FrameType
 
 from sync.delivery.stop import GRACE, Stop
 
-HEARD = frozenset({signal.SIGINT, signal.SIGTERM})
+HEARD = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
 
 class Interrupted(BaseException):
@@ -39,8 +39,9 @@ class Interruption:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Handle both signals inside the block."""
-        before = {number: signal.signal(number, self._handle) for number in HEARD}
+        """Handle the signals inside the block, but for a SIGHUP that `nohup` had ignored."""
+        ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
+        before = {number: signal.signal(number, self._handle) for number in HEARD - ignored}
         try:
             yield
         finally:

@@ -26,7 +26,9 @@ LIMIT = 6.0
 """Seconds within which an interrupted run has to end."""
 
 
-SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+SIGNALS = pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["SIGINT", "SIGTERM", "SIGHUP"]
+)
 
 
 class Background(NamedTuple):
@@ -82,6 +84,21 @@ def test_a_signal_while_requests_are_in_flight(place: Installation, number: sign
     assert set(place.iterable.writes.values()) == {1}
     assert {event["writes"] for event in place.iterable.events.values()} == {1}
     assert place.table("SELECT identity FROM profile WHERE delivered IS NOT NULL") == delivered
+
+
+def test_nohup(place: Installation) -> None:
+    """A run that was started to outlive its terminal goes on when that goes away."""
+    place.iterable.latency = 0.1
+
+    def ignore() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    with place.start(preexec_fn=ignore) as process:
+        wait_until(lambda: place.iterable.requests)
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert len(place.iterable.requests) == 12
 
 
 WAITS: Mapping[str, tuple[Faults, dict[str, str]]] = {
