@@ -36,6 +36,9 @@ UNKNOWN_MOMENT: Final = -(2**63)
 """The moment of a row whose event time is not known, in microseconds: older than every other row."""
 PLACEHOLDER_YEARS: Final = (datetime.min.year, datetime.max.year)
 """The years of dates that are written where there is none, such as 0001-01-01 and 9999-12-31."""
+_DATES_IN_DIGITS: Final = range(19_000_101, 21_010_101)  # as Unix seconds, all of them are in August 1970
+_YEAR_2100: Final = 4_102_444_800
+_NO_SECONDS: Final = "no Unix seconds; in the query divide milliseconds by 1000, or use STR_TO_DATE for dates in digits"
 _EARLIEST: Final = datetime.min
 _LATEST: Final = datetime.max.replace(microsecond=0)
 
@@ -241,6 +244,8 @@ def event_instant(value: Any, zone: tzinfo | None) -> datetime | None:
             f"a date in the year {clock.year} is a placeholder and no event time; correct it, or leave such rows out "
             "of the query"
         )
+    if isinstance(value, int) and (value in _DATES_IN_DIGITS or value >= _YEAR_2100):
+        raise UnfitError(_NO_SECONDS)
     return utc_instant(value, zone)
 
 
@@ -275,7 +280,7 @@ def _instant_of_seconds(value: int) -> datetime | None:
     try:
         return _EPOCH + timedelta(seconds=value) if value else None
     except OverflowError:
-        raise UnfitError("beyond the year 9999 as Unix seconds; divide milliseconds by 1000 in the query") from None
+        raise UnfitError(_NO_SECONDS) from None
 
 
 def microseconds(instant: datetime) -> int:

@@ -81,6 +81,45 @@ def test_a_placeholder_is_no_event_time(kind: Kind, at: object, zone: ZoneInfo) 
     assert row.moment == UNKNOWN_MOMENT
 
 
+@pytest.mark.parametrize(
+    "number",
+    [
+        20260106,  # a day in digits: as seconds it is in August 1970
+        19000101,
+        21001231,
+        202601061431,
+        20260106143122,
+        1_767_709_882_000,  # milliseconds
+        300_000_000_000,  # milliseconds of 1979
+        1_767_709_882_000_000,
+        10**30,
+    ],
+)
+def test_a_number_that_is_no_count_of_seconds_is_no_event_time(number: int) -> None:
+    """A date in digits, or milliseconds, is no Unix time: the event is rejected with the remedy instead of being
+    tracked in 1970 or in the year 8390, and makes no profile the newest."""
+    row = built("x", Kind.TEXT, number, at_kind=Kind.INTEGER)
+
+    assert isinstance(row.profile, Payload) and isinstance(row.event, RejectedEvent)
+    told = "no Unix seconds; in the query divide milliseconds by 1000, or use STR_TO_DATE for dates in digits"
+    assert row.event.reason.endswith(f"at is {number}: {told}")
+    assert row.moment == UNKNOWN_MOMENT
+
+
+@pytest.mark.parametrize("number", [1, 19000100, 21010101, 1_767_709_882, 4_102_444_799, -1])
+def test_other_numbers_are_unix_seconds(number: int) -> None:
+    """Every other number up to the end of 2099 is the moment that it says, as event time and as a date."""
+    row = built(number, Kind.INTEGER, number, at_kind=Kind.INTEGER, user_fields=parse_fields("v:v:date"))
+    assert row.moment == number * 1_000_000
+    assert isinstance(row.event, Event) and row.event.created_at == number
+
+
+def test_a_date_that_is_a_field_may_lie_in_august_1970() -> None:
+    """As a field such a number stays Unix seconds: somebody was born then."""
+    profile = built(20260106, Kind.INTEGER, user_fields=parse_fields("v:v:date")).profile
+    assert isinstance(profile, Payload) and '"v":"1970-08-23 11:48:26 +00:00"' in profile.body
+
+
 @pytest.mark.parametrize("zone", [AMERICA, ASIA], ids=str)
 @pytest.mark.parametrize("at", [datetime(9998, 12, 31, 23, 59, 59), datetime(2, 1, 1)], ids=str)
 def test_the_years_beside_are_years(at: datetime, zone: ZoneInfo) -> None:

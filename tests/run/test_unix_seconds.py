@@ -88,3 +88,18 @@ def test_seconds_with_a_fraction(seen: World, capsys: pytest.CaptureFixture[str]
     ask(seen, MEANT, f"id, email, name, {remedy}")
     assert seen.main() == ExitCode.DONE
     assert 0 <= time.time() - 3600 - seen.events[0]["createdAt"] < 60
+
+
+def test_dates_in_digits(seen: World) -> None:
+    """A day that is written as a number is no Unix time: the event is rejected, and what the reason says to write
+    makes it that day. The profile is sent."""
+    day = "CAST(DATE_FORMAT(FROM_UNIXTIME(seconds), '%Y%m%d') AS SIGNED)"
+    ask(seen, MEANT, f"id, email, name, {day} AS seconds")
+    assert seen.main() == ExitCode.INCOMPLETE
+    assert (list(seen.profiles), seen.events) == (["new@example.com"], [])
+    assert "or use STR_TO_DATE for dates in digits" in seen.log()
+
+    ask(seen, MEANT, f"id, email, name, STR_TO_DATE({day}, '%Y%m%d') AS seconds")
+    assert seen.main() == ExitCode.DONE
+    assert seen.events[0]["createdAt"] % 86400 == 0
+    assert 0 <= time.time() - seen.events[0]["createdAt"] < 86400 + 3600 + 60
