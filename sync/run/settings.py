@@ -87,7 +87,7 @@ class Settings:
     metrics_file: Path | None = _setting("", kind.path_or_folder)
     log_level: str = _setting("INFO", kind.level)
     log_file: Path = _setting("iterable_integration.log", kind.file)
-    env_file: Path | None = None
+    env_file: Path | None = field(default=None, compare=False)
     """No setting of its own: the file that they were read from."""
     email_column_is_written_out: bool = False
     """No setting of its own: with USER_ID_COLUMN set, that EMAIL_COLUMN is written out asks for the address."""
