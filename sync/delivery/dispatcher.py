@@ -272,7 +272,7 @@ class Dispatcher:
         if not (claimed and claimed.more) or outcome.user.more or NOT_SENT in results[-1:]:
             return
         if outcome.derived or TURN_OVER in results:
-            self.tally.add_further_events(results[-1].outcome, self._outbox.count_rest(claimed))
+            self.tally.add_further_events(outcome.user, results[-1], self._outbox.count_rest(claimed))
 
     def _finish(self, users: Iterable[OwedUser]) -> None:
         """Be done with users, for this run or, where further events of theirs wait, for now."""

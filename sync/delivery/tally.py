@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from sync.api.answers import ApiResult, Verdict
 from sync.delivery.rules import why
-from sync.state.owed import Counts, Outcome, PayloadResult, Plan, UserOutcome
+from sync.state.owed import Counts, Outcome, OwedUser, PayloadResult, Plan, UserOutcome
 
 
 @dataclass
@@ -97,18 +97,17 @@ class Tally:
         return why(self.failed_with, f"nothing was accepted, and {told} failed{events}, the last with: {self.failure}")
 
     def _add_one(self, counts: Counts, result: PayloadResult, *, known: bool) -> None:
-        """`known`: a rejection over a name, which is tried again every run, is news only once."""
         if result.outcome is Outcome.DELIVERED:
             counts.delivered += 1
             self.accepted = True
             return
         counts.add(result.outcome)
-        counts.newly_rejected += result.outcome is Outcome.REJECTED and not (known and result.over_a_name)
+        counts.newly_rejected += _is_news(result, known=known)
 
-    def add_further_events(self, outcome: Outcome, count: int) -> None:
+    def add_further_events(self, user: OwedUser, result: PayloadResult, count: int) -> None:
         """Count events that are not in memory: they have the outcome of what went before."""
-        self.events.add(outcome, count)
-        self.events.newly_rejected += count if outcome is Outcome.REJECTED else 0
+        self.events.add(result.outcome, count)
+        self.events.newly_rejected += count * _is_news(result, known=user.refused_before)
 
     def unsent(self, plan: Plan) -> tuple[int, int]:
         """How many owed profiles and events have no outcome yet."""
@@ -121,3 +120,8 @@ class Tally:
         profiles, events = self.unsent(plan)
         self.users.failed += profiles
         self.events.failed += events
+
+
+def _is_news(result: PayloadResult, *, known: bool) -> bool:
+    """Whether this is a new rejection: one over a name, which is tried again every run, is news only once."""
+    return result.outcome is Outcome.REJECTED and not (known and result.over_a_name)

@@ -120,6 +120,19 @@ def test_two_ids_with_one_address_in_a_hybrid_project(world: World) -> None:
     assert quiet(world)
 
 
+@pytest.mark.parametrize("events", [2, 30], ids=["more than a canary's", "more than are in memory"])
+def test_a_conflict_of_a_user_with_many_events(world: World, events: int) -> None:
+    """The events share the conflict of their profile, and are new once with it, however many there are."""
+    of_type(world, ProjectType.HYBRID).rows = rows_of(ANN)
+    world.run()
+    later = [T0 + timedelta(minutes=minute) for minute in range(events)]
+    world.rows = [*rows_of(ANN), *(person(2, email=ANN, event_time=moment) for moment in later)]
+    first, second = world.run(), world.run()
+
+    assert (first.exit_code, counts(first)[1]) == (ExitCode.INCOMPLETE, (0, 1, events, 0))
+    assert (second.exit_code, counts(second)[1]) == (ExitCode.DONE, (0, 1, events, 0))
+
+
 @pytest.mark.parametrize("names", [{"EMAIL_COLUMN": ""}, {"IDENTIFY_BY": "email"}], ids=["by id", "by address"])
 def test_an_id_that_looks_like_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: dict[str, str]) -> None:
     """An id is sent letter for letter, also one that begins as the state writes what names nobody."""
