@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Callable
@@ -99,9 +100,21 @@ def path(value: str) -> Path | None:
     """A file; relative paths count from HOME; empty: none."""
     text(value)
     try:
-        return HOME / Path(value).expanduser() if value else None
+        found = HOME / Path(value).expanduser() if value else None
     except RuntimeError:
         raise ValueError(f"is {value!r}; there is no such home directory") from None
+    if found and _is_too_long(found):
+        raise ValueError(f"is {value[:40]!r}...; that is longer than the name of a file may be")
+    return found
+
+
+def _is_too_long(found: Path) -> bool:
+    """Whether the file system takes no such name; whoever asks anything about it gets an error."""
+    try:
+        found.lstat()
+    except OSError as error:
+        return error.errno == errno.ENAMETOOLONG
+    return False
 
 
 def file(value: str) -> Path:
@@ -109,6 +122,8 @@ def file(value: str) -> Path:
     found = path(value)
     if found is None:
         raise ValueError("is empty; a file name is wanted")
+    if not found.name:
+        raise ValueError(f"is {value!r}; a file name is wanted")
     return found
 
 

@@ -7,7 +7,21 @@ import pytest
 from sync.run.settings import defaults
 from tests.console.desk import Desk
 
-ODD = (" ", "-1", "/nonexistent/x", "a,b:c:d,", "\N{PILE OF POO}", "'x", "#x", "~nobody/x", "[::1", "1e400")
+ODD = (
+    " ",
+    "-1",
+    "/nonexistent/x",
+    "a,b:c:d,",
+    "\N{PILE OF POO}",
+    "'x",
+    "#x",
+    "~nobody/x",
+    "[::1",
+    "1e400",
+    "/",
+    "x" * 300,
+    "x/" * 3000,
+)
 KEPT_FROM_THE_NETWORK = "ITERABLE_API_BASE_URL"
 """An odd one has the default, which is not on this machine."""
 
