@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parent
@@ -35,6 +36,10 @@ try:
     from sync.run.steps import Run
     from sync.run.summary import Summary
     from sync.sandbox.demo import demonstration
+
+    for package in ("jwt", "tqdm"):  # only some runs load these, and would meet their lack in the middle
+        if not find_spec(package):
+            raise ModuleNotFoundError(name=package)
 except ModuleNotFoundError as missing:
     sys.exit(
         f"main.py needs the package {missing.name}, which this Python lacks. Start it as .venv/bin/python main.py; "

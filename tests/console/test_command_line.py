@@ -131,3 +131,15 @@ def test_without_its_packages() -> None:
     (line,) = done.stderr.splitlines()
     assert "which this Python lacks. Start it as .venv/bin/python main.py" in line
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("package", ["requests", "jwt", "pymysql", "dotenv", "prometheus_client", "tqdm"])
+def test_without_one_of_its_packages(package: str) -> None:
+    """Any of them is missed at the start, also one that only some runs load, and named."""
+    start = (
+        f"sys.modules[{package!r}] = None; sys.argv[1:] = ['--version']; runpy.run_path({str(PROJECT / 'main.py')!r}"
+    )
+    command = [sys.executable, "-c", f"import runpy, sys; {start}, run_name='__main__')"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (ExitCode.STOPPED, "")
+    assert done.stderr.startswith(f"main.py needs the package {package}")
