@@ -187,12 +187,13 @@ def _given(
 ) -> dict[str, str]:
     """What the file says, and the environment, which wins; a name that was *meant* to be a setting is a problem.
 
-    The file also names the sync, unless that is said. Raises SettingsError when the file cannot be read.
+    The file also names the sync, unless that is said. Raises SettingsError when the file cannot be read, as a link that
+    leads nowhere.
     """
     standard_file = HOME / ".env"
     path = env_file or standard_file
     try:
-        in_file = read_env_file(path) if env_file or path.exists() else EnvFile({}, [])
+        in_file = read_env_file(path) if env_file or os.path.lexists(path) else EnvFile({}, [])
     except UnreadableError as error:
         raise SettingsError([str(error)]) from error
     problems += in_file.problems

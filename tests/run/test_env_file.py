@@ -124,6 +124,15 @@ def test_a_folder_in_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             load_settings(named, NEEDED)
 
 
+def test_a_link_that_leads_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is one problem, its cause: there is a `.env`, and a copy would be refused in its place."""
+    monkeypatch.setattr(config, "HOME", tmp_path)
+    (tmp_path / ".env").symlink_to("secrets that are not mounted")
+    with pytest.raises(SettingsError) as caught:
+        load_settings(None, {})
+    assert caught.value.problems == (f"{tmp_path / '.env'} cannot be read: No such file or directory",)
+
+
 def test_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without `.env` the environment may say everything."""
     monkeypatch.setattr(config, "HOME", tmp_path)
