@@ -244,7 +244,7 @@ class CsvExport:
         except OSError as error:
             reason = error.strerror or str(error)
             raise ExportError(
-                f"the CSV {self.path} cannot be written ({reason}); free space, or set CSV_DIR"
+                f"the CSV {self.path} cannot be written ({reason}); free space, or name another folder (CSV_DIR, --csv)"
             ) from error
 
     def _new_part(self) -> tuple[Path, int]:
