@@ -13,9 +13,9 @@ from sync.api.endpoints import EVENTS_TRACK, EVENTS_TRACK_BULK, USERS_BULK_UPDAT
 from sync.api.pacing import DOCUMENTED_CEILINGS, UNSTATED_CEILING, target_rate
 from sync.console.progress import warnings_on_screen
 from sync.console.screen import strict
-from sync.delivery.bulk import BulkSender, batches, event_items, fitting, profile_items
-from sync.delivery.moves import move_body
-from sync.delivery.single import SingleSender
+from sync.delivery.address_change import move_body
+from sync.delivery.bulk import IN_BULK, next_batch
+from sync.delivery.turn import ONE_BY_ONE
 from sync.rows.identity import address_of
 from sync.run.announcement import merged
 from sync.run.errors import exit_of
@@ -64,14 +64,14 @@ def _standard_output() -> TextIO:
 
 def _requests(outbox: Outbox, *, bulk: bool) -> Iterator[Request]:
     """As a run makes them: one user with one event, the canary, and then everybody."""
-    sender, bodies = (BulkSender, _in_bulk) if bulk else (SingleSender, _one_by_one)
+    way, bodies = (IN_BULK, _in_bulk) if bulk else (ONE_BY_ONE, _one_by_one)
     users = outbox.claim(1, 1)
     while users:
         yield from bodies(users)
         while users := [user for user in users if user.more]:
-            users = outbox.claim_rest(users, sender.events_in_batch)
+            users = outbox.claim_rest(users, way.events)
             yield from bodies(users)
-        users = outbox.claim(sender.batch_size, sender.events_in_batch)
+        users = outbox.claim(way.users, way.events)
 
 
 def _one_by_one(users: Iterable[OwedUser]) -> Iterator[Request]:
@@ -87,17 +87,16 @@ def _one_by_one(users: Iterable[OwedUser]) -> Iterator[Request]:
 def _in_bulk(claimed: Sequence[OwedUser]) -> Iterator[Request]:
     yield from _one_by_one(user for user in claimed if user.apart)
     users = [user for user in claimed if not user.apart]
-    for batch in batches(profile_items(users)):
-        yield USERS_BULK_UPDATE, _joined("users", (item.body for item in batch))
-    waiting: Sequence[OwedUser] = [user for user in users if user.events]
-    while waiting:
-        first, waiting = fitting(waiting)
-        for batch in batches(event_items(first)):
-            yield EVENTS_TRACK_BULK, _joined("events", (item.body for item in batch))
-
-
-def _joined(key: str, bodies: Iterable[str]) -> str:
-    return f'{{"{key}":[{",".join(bodies)}]}}'
+    while users:
+        endpoint, groups = next_batch(users)
+        key, batch = ("users", "events")[endpoint == EVENTS_TRACK_BULK], [body for _, some in groups for body in some]
+        yield endpoint, f'{{"{key}":[{",".join(batch)}]}}'
+        going = {user.identity: len(bodies) for user, bodies in groups}
+        if endpoint == USERS_BULK_UPDATE:
+            users = [user._replace(profile=None) if user.identity in going else user for user in users]
+        else:
+            users = [user._replace(events=user.events[going.get(user.identity, 0) :]) for user in users]
+        users = [user for user in users if user.profile is not None or user.events]
 
 
 def _print(requests: Iterable[Request], out: TextIO) -> Counter[str]:

@@ -9,19 +9,24 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sync.api.answers import Verdict
+from sync.api.answers import ApiResult, Verdict
+from sync.api.endpoints import USERS_BULK_UPDATE
 from sync.api.text import excerpt
-from sync.rows.payloads import names_in
-from sync.state.owed import DELIVERED, Outcome, OwedEvent, OwedUser, PayloadResult
+from sync.delivery.work import outcome_of
+from sync.rows.identity import USER_ID_PREFIX
+from sync.state.owed import DELIVERED, Outcome, OwedUser, PayloadResult
 
 logger = logging.getLogger("bulk")
 
 NOT_KNOWN_YET = ("notFoundEmails", "notFoundUserIds")
-"""Lists of users that Iterable does not know yet: their items are owed again, not rejected."""
+"""Lists of users that Iterable does not know yet: their items are pending again, not rejected."""
+
+Refusal = tuple[Verdict, PayloadResult]
+"""What the stop rules make of an item that was not accepted, and its result."""
 
 KNOWN_LISTS = frozenset(
     f"{why}{names}"
@@ -31,137 +36,109 @@ KNOWN_LISTS = frozenset(
 """The documented lists: their names are words of the API, in which no secret is looked for."""
 
 
-class Item(NamedTuple):
-    """One user's part of a bulk request: the profile, or one event."""
-
-    user: OwedUser
-    body: str
-    event: OwedEvent | None = None
+Item = tuple[OwedUser, str]
+"""One user's part of a bulk request: the body of the profile, or of one event."""
 
 
-class ItemResult(NamedTuple):
-    """What became of one item; None: the answer names the user and does not say which of the user's items it means."""
+class BulkAnswer(NamedTuple):
+    """What became of a batch.
 
-    result: PayloadResult | None
-    by_project: bool = False
+    `results` are those of its items, in their order; None: nobody can tell them apart, and `whole` is the result of all
+    unless the batch is cut. `verdict` is what the stop rules make of it, and `whole` says why.
+    """
+
+    results: list[PayloadResult] | None
+    verdict: Verdict
+    whole: PayloadResult
 
 
 def read_bulk_answer(
-    endpoint: str, items: Sequence[Item], data: Mapping[str, Any], masked: Callable[[str], str] = str
-) -> list[ItemResult]:
-    """The result of each item of an accepted batch, in their order; `masked` takes the secrets out of a text."""
-    named = _named(data)
-    disallowed = _disallowed(items, data)
-    if not named and not any(disallowed) and not _misfit(items, data, 0, 0):
-        _warn_of_dropped_fields(endpoint, data, masked)
-        return [ItemResult(DELIVERED)] * len(items)
-    parts = Counter(item.user.identity for item in items)
-    named_parts = sum(count for identity, count in parts.items() if identity in named)
-    names = sum(max(named[identity].times, count) for identity, count in parts.items() if identity in named)
-    misfit = _misfit(items, data, names, sum(disallowed))
-    if misfit:
-        logger.warning("%s answered 200, but %s; who is not named is owed again", endpoint, misfit)
-    _warn_of_dropped_fields(endpoint, data, masked)
-    all_failed = _number(data, "failCount") == named_parts  # all that the named users have in the batch
-    otherwise = PayloadResult(Outcome.FAILED, misfit, alone=len(parts) == 1) if misfit else DELIVERED
-    told = {key: key if key in KNOWN_LISTS else excerpt(masked(key)) for key, _ in named.values()}
-    return [
-        _item_result(item, named.get(item.user.identity), 1 if all_failed else parts[item.user.identity], refused, told)
-        or ItemResult(otherwise)
-        for item, refused in zip(items, disallowed, strict=True)
-    ]
-
-
-class _Named(NamedTuple):
-    list_name: str
-    times: int
-
-
-def _named(data: Mapping[str, Any]) -> dict[str, _Named]:
-    """Everybody in a list of failures: in which, and how often. The lists at the top are doubles of nested ones."""
-    nested = data.get("failedUpdates")
-    lists = [*(nested.items() if isinstance(nested, Mapping) else ())]
-    found: dict[str, _Named] = {}
-    for key, names in [*((key, data.get(key)) for key in ("invalidEmails", "invalidUserIds")), *lists]:
-        counts = Counter(_identity_of(key, str(name)) for name in (names if isinstance(names, list) else ()))
-        for identity, times in counts.items():
-            known = found.get(identity)
-            if known is None or known.list_name == key:
-                found[identity] = _Named(key, max(times, known.times if known else 0))
-            else:
-                found[identity] = _Named(key, known.times + times)
-    return found
-
-
-def _identity_of(list_name: str, name: str) -> str:
-    """Addresses are compared without case: Iterable stores them in lower case."""
-    return f"id:{name}" if list_name.endswith("UserIds") else name.strip().lower()
-
-
-def _misfit(items: Sequence[Item], data: Mapping[str, Any], names: int, disallowed: int) -> str:
-    """Why the counts do not explain what became of every item; empty when they do. `names`: items that were named."""
-    succeeded, failed = _number(data, "successCount"), _number(data, "failCount")
-    unchanged = _number(data, "noOpEmails") + _number(data, "noOpUserIds")
-    left = len(items) - succeeded - failed
-    if failed <= names + disallowed and left in {0, unchanged, disallowed}:
-        return ""
-    return f"its counts do not add up: sent {len(items)}, succeeded {succeeded}, failed {failed}, named {names}"
-
-
-def _number(data: Mapping[str, Any], key: str) -> int:
-    """A count, or the length of a list."""
-    value = data.get(key)
-    if isinstance(value, list):
-        return len(value)
-    return value if isinstance(value, int) else 0
-
-
-def _disallowed(items: Sequence[Item], data: Mapping[str, Any]) -> list[bool]:
-    """Which items are events whose names the project does not take; those owed from before may have another name."""
-    names = data.get("disallowedEventNames")
-    if not (isinstance(names, list) and names):
-        return [False] * len(items)
-    return [item.event is not None and json.loads(item.body).get("eventName") in names for item in items]
-
-
-def _item_result(
-    item: Item, named: _Named | None, parts: int, disallowed: bool, told: Mapping[str, str]
-) -> ItemResult | None:
-    """What the answer says of this item alone; None: nothing.
-
-    `parts` is how many items of the batch are this user's, `named` how the answer speaks of the user, `told` how a
-    sentence calls each list.
-    """
-    if named and named.times < parts:
-        return ItemResult(None)
-    if named and named.list_name in NOT_KNOWN_YET:
-        return ItemResult(PayloadResult(Outcome.FAILED, f"Iterable does not know the user ({named.list_name})"))
-    if named:
-        over_a_name = named.list_name.startswith("conflict")
-        reason = f"listed in {told[named.list_name]}{f', {names_in(item.body)}' if over_a_name else ''}"
-        refused = PayloadResult(Outcome.REJECTED, reason, over_a_name=over_a_name)
-        return ItemResult(refused, named.list_name.startswith("invalidData"))
-    if disallowed:
-        name = json.loads(item.body).get("eventName")
-        return ItemResult(PayloadResult(Outcome.REJECTED, f"the project disallows the event: {name}"), True)
-    return None
-
-
-def _warn_of_dropped_fields(endpoint: str, data: Mapping[str, Any], masked: Callable[[str], str]) -> None:
-    dropped = data.get("filteredOutFields")
-    if dropped:
+    endpoint: str, items: Sequence[Item], call: ApiResult, masked: Callable[[str], str] = str
+) -> BulkAnswer:
+    """Say what became of each item; `masked` takes the secrets out of a text."""
+    if call.verdict is not Verdict.ACCEPTED:
+        return BulkAnswer(None, call.verdict, outcome_of(call))
+    data = call[1]
+    if dropped := data.get("filteredOutFields"):
         told = excerpt(masked(str(dropped)))
         logger.warning("%s: the project does not take new fields and dropped %s", endpoint, told)
+    listed = _listed(endpoint, items, data, masked)
+    refused = _disallowed(items, data) | listed
+    succeeded, failed = data["successCount"], data["failCount"]
+    uncounted, disallowed = len(items) - succeeded - failed, len(refused) - len(listed)
+    adds_up = failed in {len(listed), len(refused)} and uncounted in {0, disallowed, *_unchanged(data)}
+    if adds_up or (len(items) == 1 and refused):
+        results = [refused[place][1] if place in refused else DELIVERED for place in range(len(items))]
+        return BulkAnswer(results, *_of_all(len(items), list(refused.values())))
+    misfit = f"its counts do not add up: sent {len(items)}, succeeded {succeeded}, failed {failed}, named {len(listed)}"
+    logger.warning("%s answered 200, but %s", endpoint, misfit)
+    understood = succeeded and not uncounted and failed < len(listed)  # it only does not say which items of a user
+    verdict = Verdict.ACCEPTED if understood else Verdict.UNREADABLE
+    return BulkAnswer(None, verdict, PayloadResult(Outcome.FAILED, misfit))
 
 
-def verdict_of(results: Sequence[ItemResult]) -> tuple[Verdict, str]:
-    """What the stop rules make of an accepted batch, and why: somebody in it was taken, or nobody was."""
-    known = [result for result in results if result.result is not None]
-    if len(known) < len(results) or any(one.result.outcome is Outcome.DELIVERED for one in known if one.result):
-        return Verdict.ACCEPTED, "Success"
-    by_project = [one for one in known if one.by_project]
-    refused = by_project or [one for one in known if one.result and one.result.outcome is Outcome.REJECTED] or known
-    last = refused[-1].result if refused else None
-    if last is None or last.outcome is Outcome.REJECTED:
-        return (Verdict.REJECTED_BY_PROJECT if by_project else Verdict.REJECTED), last.reason if last else ""
-    return Verdict.UNREADABLE, last.reason
+def _of_all(count: int, refused: Sequence[Refusal]) -> Refusal:
+    """What the stop rules make of the batch, and why: somebody in it was taken, or nobody was."""
+    if len(refused) < count:
+        return Verdict.ACCEPTED, DELIVERED
+    return next((one for one in refused if one[0] is not Verdict.UNREADABLE), refused[-1])
+
+
+def _listed(
+    endpoint: str, items: Sequence[Item], data: Mapping[str, Any], masked: Callable[[str], str]
+) -> dict[int, Refusal]:
+    """The items whose users stand in a list of failures, by their places, and what that list means.
+
+    It may name a user by either name. Where all items are of one user, every name is that user's. The lists at the top
+    are doubles of nested ones.
+    """
+    nested = data.get("failedUpdates")
+    lists = [(key, data.get(key)) for key in ("invalidEmails", "invalidUserIds")]
+    lists += nested.items() if isinstance(nested, Mapping) else ()
+    named = [(key, str(name)) for key, names in lists if isinstance(names, list) for name in names]
+    places: dict[str, set[int]] = defaultdict(set)
+    for place, item in enumerate(items) if named else ():
+        for identity in _identities(*item, is_profile=endpoint == USERS_BULK_UPDATE):
+            places[identity].add(place)
+    everywhere = range(len(items)) if len({user.identity for user, _ in items}) == 1 else ()
+    return {
+        place: _by_list(key if key in KNOWN_LISTS else excerpt(masked(key)))
+        for key, name in named
+        for place in places.get(USER_ID_PREFIX + name if key.endswith("UserIds") else name.strip().lower(), everywhere)
+    }
+
+
+def _identities(user: OwedUser, body: str, *, is_profile: bool) -> Iterator[str]:
+    """Both names of an item's user, as far as they are known here; Iterable stores addresses in lower case."""
+    yield user.identity
+    fields = json.loads(body).get("dataFields", {}) if is_profile else {}
+    if "email" in fields:
+        yield str(fields["email"]).strip().lower()
+    if "userId" in fields:
+        yield USER_ID_PREFIX + str(fields["userId"])
+
+
+def _by_list(name: str) -> Refusal:
+    """What it means to stand in this list of failures."""
+    if name in NOT_KNOWN_YET:
+        return Verdict.UNREADABLE, PayloadResult(Outcome.FAILED, f"Iterable does not know the user ({name})")
+    verdict = Verdict.REJECTED_BY_PROJECT if name.startswith("invalidData") else Verdict.REJECTED
+    return verdict, PayloadResult(Outcome.REJECTED, f"listed in {name}", over_a_name=name.startswith("conflict"))
+
+
+def _disallowed(items: Sequence[Item], data: Mapping[str, Any]) -> dict[int, Refusal]:
+    """The events whose names the project does not take; those that were pending before may have another name."""
+    names = data.get("disallowedEventNames")
+    if not isinstance(names, list):
+        return {}
+    given = [json.loads(body).get("eventName") for _, body in items] if names else []
+    refused = {place: f"the project disallows the event: {name}" for place, name in enumerate(given) if name in names}
+    by_project = Verdict.REJECTED_BY_PROJECT
+    return {place: (by_project, PayloadResult(Outcome.REJECTED, reason)) for place, reason in refused.items()}
+
+
+def _unchanged(data: Mapping[str, Any]) -> set[int]:
+    """How many users changed nothing, whether by one list, or by both with the same or with different users."""
+    lists = (data.get("noOpEmails"), data.get("noOpUserIds"))
+    addresses, ids = (len(names) if isinstance(names, list) else 0 for names in lists)
+    return {addresses, ids, addresses + ids}

@@ -28,6 +28,10 @@ class Stop:
         """Whether the run is to stop."""
         return self._event.is_set()
 
+    def is_overdue(self) -> bool:
+        """Whether an interrupted run has waited long enough for what is on the wire."""
+        return self.deadline is not None and time.monotonic() > self.deadline
+
     def wait(self, seconds: float) -> bool:
         """Sleep, unless the run is to stop: then return True at once."""
         return self._event.wait(seconds)

@@ -1,77 +1,70 @@
-"""The workers: threads that make the requests of the pieces they are handed, and know nothing of the state."""
+"""The workers: threads that take turns, and know nothing of the state."""
 
 from __future__ import annotations
 
 import logging
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import Final, NamedTuple
 
-from sync.delivery.outcome import Reply, with_profile_result
 from sync.delivery.stop import Stop
-from sync.delivery.watch import Piece
+from sync.delivery.work import Answer, Ended, Gate, Turn, Why, Work, all_with
 from sync.rows.identity import log_field
 from sync.state.owed import Outcome, PayloadResult
 
 logger = logging.getLogger("delivery")
 
 TICK = 0.1
-"""Seconds to wait for a reply before the dispatcher looks at the clock again."""
-
+"""Seconds to wait for an answer before the loop looks at the clock again."""
 
 _MORE_THREADS = "raise the limit (ulimit -u, TasksMax=, a container's pids limit, its memory), or lower WORKERS"
+
+
+_BROKEN: Final = PayloadResult(Outcome.FAILED, "an unexpected error; the log has the traceback", alone=False)
 
 
 class NoThreadError(Exception):
     """The system starts no thread for this process; one sentence that says what to do."""
 
 
-class Sender(Protocol):
-    """Makes the requests of a piece; called from many threads.
+class Left(NamedTuple):
+    """What is left of a piece of work, and why its worker came back with it."""
 
-    A piece has at most `batch_size` users; `events_in_batch` is how many of their events are in memory.
-    """
-
-    batch_size: int
-    events_in_batch: int
-
-    def send(self, piece: Piece) -> Reply:
-        """Send what can be sent of the piece now."""
-        ...
+    why: Why
+    works: Sequence[Work] = ()
 
 
 class Workers:
-    """`count` threads; `at_work` is how many pieces they were handed whose replies were not taken yet."""
+    """Threads that call `take_turn`; `at_work` is how many pieces of work they have and did not come back with."""
 
-    def __init__(self, sender: Sender, stop: Stop, count: int) -> None:
-        self._sender, self._stop, self._count = sender, stop, count
-        self._todo: queue.SimpleQueue[Piece | None] = queue.SimpleQueue()
+    def __init__(self, take_turn: Callable[[Turn], None], gate: Gate, stop: Stop) -> None:
+        self._take_turn, self._gate, self._stop = take_turn, gate, stop
+        self._count = 0
+        self._todo: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         # Not a SimpleQueue: its get(timeout) waits for ever when a signal comes as the timeout ends (CPython 3.11).
-        self._done: queue.Queue[tuple[Piece, Reply]] = queue.Queue()
+        self._said: queue.Queue[tuple[Work, Answer | Left]] = queue.Queue()
         self.at_work = 0
 
-    def start(self) -> None:
+    def start(self, count: int) -> None:
         """Start the threads; daemons, since an answer that hangs must not keep an interrupted run from ending.
 
-        Where the system allows fewer, those have to do; raises NoThreadError when there is none.
+        Where the system allows fewer, those have to do, all but one: a signal is heard by a thread of its own. Raises
+        NoThreadError when there is none.
         """
-        for number in range(self._count):
-            try:
-                threading.Thread(target=self._work, daemon=True, name=f"worker-{number}").start()
-            except RuntimeError as error:
-                self._make_do_with(number, error)
-                return
-
-    def _make_do_with(self, started: int, error: RuntimeError) -> None:
-        """Work with the threads that could be started, all but one: a signal is heard by a thread of its own."""
-        if not started:
-            raise NoThreadError(f"no thread can be started ({error}): {_MORE_THREADS}") from error
-        if started > 1:
-            self._todo.put(None)
-        wanted, self._count = self._count, max(1, started - 1)
-        logger.warning("Only %d of %d workers can be started (%s): %s", self._count, wanted, error, _MORE_THREADS)
+        started = 0
+        try:
+            for started in range(count):
+                threading.Thread(target=self._work, daemon=True, name=f"worker-{started}").start()
+            self._count = count
+        except RuntimeError as error:
+            if not started:
+                raise NoThreadError(f"no thread can be started ({error}): {_MORE_THREADS}") from error
+            self._count = max(1, started - 1)
+            if started > 1:
+                self._todo.put(None)
+            logger.warning("Only %d of %d workers can be started (%s): %s", self._count, count, error, _MORE_THREADS)
 
     def end(self) -> None:
         """Let every thread end once it is idle."""
@@ -80,45 +73,36 @@ class Workers:
 
     @property
     def have_room(self) -> bool:
-        """Whether another piece may be handed out: each has one to work on, and a few wait, so that nobody idles."""
+        """Whether more work may be given out: each has a piece to work on, and a few wait, so that nobody idles."""
         return self.at_work < self._count + max(1, self._count // 4)
 
-    def hand_out(self, piece: Piece) -> None:
-        """Give a piece to whoever is free next."""
+    def give(self, work: Work) -> None:
+        """Give a piece of work to whoever is free next."""
         self.at_work += 1
-        self._todo.put(piece)
+        self._todo.put(work)
 
-    def replies(self) -> Iterator[tuple[Piece, Reply]]:
-        """The replies that are there; waits a tick for the first of them."""
+    def listen(self) -> Iterator[tuple[Work, Answer | Left]]:
+        """What the workers have said of their work; waits a tick for the first of it."""
         with suppress(queue.Empty):
-            yield self._take(TICK)
-            for _ in range(self._count):
-                yield self._take(0)
-
-    def _take(self, seconds: float) -> tuple[Piece, Reply]:
-        piece, reply = self._done.get(timeout=seconds) if seconds else self._done.get_nowait()
-        self.at_work -= reply.follows is None
-        return piece, reply
+            for seconds in (TICK, *[0.0] * self._count):
+                work, said = self._said.get(seconds > 0, seconds)
+                self.at_work -= isinstance(said, Left)
+                yield work, said
 
     def _work(self) -> None:
-        while (piece := self._todo.get()) is not None:
-            following: Piece | None = piece
-            while following:
-                reply = self._send(following)
-                piece, following = following, reply.take_following(following)
-                self._done.put((piece, reply))
+        while (work := self._todo.get()) is not None:
+            self._said.put((work, self._turn_of(work)))
 
-    def _send(self, piece: Piece) -> Reply:
+    def _turn_of(self, work: Work) -> Left:
+        turn = Turn(work, self._gate, lambda answer: self._said.put((work, answer)))
         try:
-            return self._sender.send(piece)
-        except Exception as error:  # a bug must cost one piece its outcome and not the run its end
-            who = log_field(piece.users[0].identity)
-            logger.exception("Unexpected error while sending %s and %d more", who, len(piece.users) - 1)
+            self._take_turn(turn)
+        except Ended as ended:
+            return Left(ended.why, tuple(turn.left))
+        except Exception as error:  # a bug must cost one piece of work its outcome and not the run its end
+            who = log_field(work.users[0].identity)
+            logger.exception("Unexpected error while sending %s and %d more", who, len(work.users) - 1)
             self._stop.set(f"unexpected {type(error).__name__}; the log has the traceback")
-            return _in_doubt(piece)
-
-
-def _in_doubt(piece: Piece) -> Reply:
-    """Nobody knows what of the piece was sent: all of it is owed, and nothing counts as known."""
-    broken = PayloadResult(Outcome.FAILED, "an unexpected error; the log has the traceback", alone=False)
-    return Reply(outcomes=[with_profile_result(user, broken) for user in piece.users], attempted=list(piece.users))
+            users = [user for some in turn.left for user in some.users]
+            self._said.put((work, Answer(None, [all_with(user, _BROKEN) for user in users], attempted=users)))
+        return Left(Why.DONE)

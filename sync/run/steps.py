@@ -11,13 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from iterable_client import IterableClient
-from sync.delivery.dispatcher import Dispatcher
+from sync.delivery.loop import Loop
 from sync.delivery.rules import StopRules
-from sync.delivery.single import SingleSender
 from sync.delivery.stop import Stop
 from sync.delivery.tally import Tally
-from sync.delivery.watch import Watch
-from sync.delivery.workers import Sender
+from sync.delivery.turn import ONE_BY_ONE, Way
 from sync.rows.export import export_rejected, inode_of, prune, rejected_name
 from sync.rows.masking import Masking
 from sync.rows.source import ResultSet, Source
@@ -187,19 +185,19 @@ class Run:
 
     def _dispatch(self, client: IterableClient, plan: Plan) -> None:
         outbox, stop = self._loading.outbox, self.stop
-        watch = Watch(StopRules(outbox.stops_in_a_row()), stop)
-        sender, workers = _sender(self.settings, client, watch)
+        rules = StopRules(outbox.stops_in_a_row())
+        way, workers = _way(self.settings)
         with self.job.progress(plan.owed_users + plan.leavers) as progress:
             settle_seconds = self.settings.move_settle_seconds
-            dispatcher = Dispatcher(
-                sender, outbox, stop, watch, workers=workers, settle_seconds=settle_seconds, progress=progress
+            loop = Loop(
+                way, client, outbox, rules, stop, workers=workers, settle_seconds=settle_seconds, progress=progress
             )
             try:
-                dispatcher.run(plan)
+                loop.run(plan)
             finally:
-                _take_over(dispatcher.tally, self.summary)
-        if watch.stopped_by_rule or not stop.is_set():
-            outbox.record_end(stopped_by_rule=watch.stopped_by_rule)
+                _take_over(loop.tally, self.summary)
+        if rules.by_the_row or not stop.is_set():
+            outbox.record_end(stopped_by_rule=rules.by_the_row)
 
     def _write_rejected(self) -> None:
         """Give the person who will correct them the rows that were rejected, with the reasons."""
@@ -237,7 +235,7 @@ def open_state(job: Job, stop: Stop) -> State:
     """The state, brought up to date under the lock of the default sync, which version 1.0.0 knows too."""
     settings = job.settings
     alone = nullcontext if settings.sync_name == DEFAULT_SYNC else lambda: RunLock(lock_path(settings.state_file))
-    return State(settings.state_file, alone, lambda: stop.deadline is not None and time.monotonic() > stop.deadline)
+    return State(settings.state_file, alone, stop.is_overdue)
 
 
 @contextmanager
@@ -257,13 +255,13 @@ def _take_over(tally: Tally, summary: Summary) -> None:
     summary.failed_because = None if tally.stopped_because else tally.failure or None
 
 
-def _sender(settings: Settings, client: IterableClient, watch: Watch) -> tuple[Sender, int]:
-    """One by one or in bulk; never both in one run, because Iterable keeps no order between the two."""
+def _way(settings: Settings) -> tuple[Way, int]:
+    """One by one or in bulk, by so many workers; never both in one run: Iterable keeps no order between the two."""
     if settings.iterable_bulk:
-        from sync.delivery.bulk import BulkSender
+        from sync.delivery.bulk import IN_BULK
 
-        return BulkSender(client, watch), BULK_WORKERS
-    return SingleSender(client, watch), affordable(settings.workers)
+        return IN_BULK, BULK_WORKERS
+    return ONE_BY_ONE, affordable(settings.workers)
 
 
 def _exit_code(summary: Summary) -> int:

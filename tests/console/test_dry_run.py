@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from sync.console.dry_run import dry_run
-from sync.delivery.single import EVENTS_EACH
+from sync.delivery.bulk import IN_BULK
+from sync.delivery.turn import ONE_BY_ONE
 from sync.run.exit_codes import ExitCode
 from sync.run.job import Job
 from sync.run.lock import RunLock
@@ -178,8 +179,10 @@ def test_leavers_in_bulk(desk: Desk) -> None:
 @pytest.mark.parametrize("bulk", ["true", "false"])
 def test_users_with_many_events(desk: Desk, monkeypatch: pytest.MonkeyPatch, bulk: str) -> None:
     """A run takes a few events of a user at a time; the dry run prints all of them, in the run's order."""
-    monkeypatch.setattr("sync.delivery.single.SingleSender.events_in_batch", 3)
-    monkeypatch.setattr("sync.delivery.bulk.BulkSender.events_in_batch", 60)
+    for place in ("sync.run.steps.ONE_BY_ONE", "sync.console.dry_run.ONE_BY_ONE"):
+        monkeypatch.setattr(place, ONE_BY_ONE._replace(events=3))
+    for place in ("sync.delivery.bulk.IN_BULK", "sync.console.dry_run.IN_BULK"):
+        monkeypatch.setattr(place, IN_BULK._replace(events=60))
     desk.world.environ["ITERABLE_BULK"] = bulk
     desk.world.rows = [person(n, email=address(n % 4)) for n in range(40)]
     printed = desk.dry()
@@ -191,7 +194,7 @@ def test_users_with_many_events(desk: Desk, monkeypatch: pytest.MonkeyPatch, bul
 
 def test_a_thousand_events_of_one_user(desk: Desk) -> None:
     """The same with the real bound."""
-    desk.world.rows = [person(n, email=address(1)) for n in range(EVENTS_EACH * 5 + 1)]
+    desk.world.rows = [person(n, email=address(1)) for n in range(ONE_BY_ONE.events * 5 + 1)]
     printed = desk.dry()
     assert len(printed) == 1 + len(desk.world.rows)
     times = [body["createdAt"] for _, path, body in printed if path == "/api/events/track"]

@@ -7,7 +7,7 @@ from itertools import groupby
 
 import pytest
 
-from sync.delivery.single import EVENTS_EACH
+from sync.delivery.turn import ONE_BY_ONE
 from sync.run.exit_codes import ExitCode
 from sync.sandbox.faults import Fault, scripted
 from tests import faults as catalogue
@@ -90,7 +90,7 @@ def test_a_canary_with_many_events(world: World) -> None:
     assert counts(world.run()) == ((40, 0, 0, 0), (339, 0, 0, 0))
     assert world.sent[:2] == [(UPDATE, address(1)), (TRACK, address(1))]
     in_a_row = [len(list(requests)) for who, requests in groupby(who for _, who in world.sent) if who == address(1)]
-    assert max(in_a_row) <= 2 + EVENTS_EACH
+    assert max(in_a_row) <= 2 + ONE_BY_ONE.events
     assert len(in_a_row) > 5
 
 

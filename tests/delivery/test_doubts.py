@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from sync.delivery.bulk import BulkSender
-from sync.delivery.dispatcher import Dispatcher
-from sync.delivery.outcome import Reply
-from sync.delivery.single import SingleSender
-from sync.delivery.watch import Piece
+from sync.delivery.loop import Loop
+from sync.delivery.work import Turn, Work
 from sync.run.exit_codes import ExitCode
 from sync.sandbox.faults import scripted
 from tests import faults as catalogue
@@ -53,16 +50,15 @@ def test_throttled_after_an_answer_was_lost(
 
 def _stop_while_queued(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next user who has to wait for the quota goes back into the queue just as the run gets a signal."""
-    may_wait = Dispatcher._may_wait
+    wait_for_quota = Loop._wait_for_quota
 
-    def struck(self: Dispatcher) -> bool:
-        monkeypatch.setattr(Dispatcher, "_may_wait", may_wait)
-        may = may_wait(self)
+    def struck(self: Loop, works: Sequence[Work]) -> None:
+        monkeypatch.setattr(Loop, "_wait_for_quota", wait_for_quota)
+        wait_for_quota(self, works)
         signal.raise_signal(signal.SIGTERM)
         wait_until(self._stop.is_set)
-        return may
 
-    monkeypatch.setattr(Dispatcher, "_may_wait", struck)
+    monkeypatch.setattr(Loop, "_wait_for_quota", struck)
 
 
 def _held_of(world: World, kind: str, column: str) -> Any:
@@ -81,7 +77,7 @@ def test_a_bug_after_the_request(world: World, monkeypatch: pytest.MonkeyPatch, 
     world.rows = people(3)
     world.run()
     with monkeypatch.context() as patch:
-        _break_after_sending(patch, BulkSender if bulk else SingleSender, kind)
+        _break_after_sending(patch, kind)
         world.rows[0] = person(1, first_name="B", browser="B")
         assert world.run().exit_code == ExitCode.STOPPED
     held = [_held_of(world, "profile", "first_name"), _held_of(world, "event", "browser")]
@@ -93,19 +89,16 @@ def test_a_bug_after_the_request(world: World, monkeypatch: pytest.MonkeyPatch, 
     assert [_held_of(world, "profile", "first_name"), _held_of(world, "event", "browser")] == ["Name 1", "Firefox"]
 
 
-def _break_after_sending(
-    monkeypatch: pytest.MonkeyPatch, sender: type[BulkSender] | type[SingleSender], kind: str
-) -> None:
-    """The sender sends a profile or an event, and fails before it can say what came of it."""
-    real: Callable[[Any, Piece], Reply] = sender.send
+def _break_after_sending(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """A turn sends a profile or an event, and fails before it can say what came of it."""
+    settled = Turn.settled
 
-    def send(self: Any, piece: Piece) -> Reply:
-        reply = real(self, piece)
-        if (piece.users[0].profile is None) == (kind == "event"):
+    def broken_off(self: Turn, *what: Any) -> None:
+        if (self.user.profile is None) == (kind == "event"):
             raise RuntimeError("after the request")
-        return reply
+        settled(self, *what)
 
-    monkeypatch.setattr(sender, "send", send)
+    monkeypatch.setattr(Turn, "settled", broken_off)
 
 
 def broken(*_: object, **__: object) -> Any:
@@ -118,9 +111,7 @@ def test_grep_finds_a_bug_and_its_user(world: World, monkeypatch: pytest.MonkeyP
     """`grep "Unexpected error"` gives the one line with the user and the traceback."""
     world.environ["ITERABLE_BULK"] = str(bulk).lower()
     world.rows = people(3)
-    monkeypatch.setattr(
-        "sync.delivery.bulk.BulkSender.send" if bulk else "sync.delivery.single.SingleSender.send", broken
-    )
+    monkeypatch.setattr("sync.delivery.bulk.next_batch" if bulk else "sync.delivery.turn._arguments", broken)
     world.run()
 
     (line,) = [line for line in world.log().splitlines() if "Unexpected error" in line]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -12,9 +13,9 @@ from hypothesis import strategies as st
 
 from iterable_client import IterableClient
 from sync.delivery.rules import StopRules
-from sync.delivery.single import SingleSender
 from sync.delivery.stop import Stop
-from sync.delivery.watch import Piece, Watch
+from sync.delivery.turn import take_turn
+from sync.delivery.work import Ended, Gate, Turn, Work
 from sync.rows.columns import Column, Kind
 from sync.rows.mapping import Mapping, parse_fields
 from sync.rows.payloads import Event, Payload, PayloadBuilder
@@ -72,11 +73,12 @@ def bodies(mapping: Mapping, kinds: list[Kind], values: dict[Kind, Any], address
 
 
 def sent(wire: Wire, user: OwedUser) -> str:
-    """The body of the one request that the next step of this user's turn makes."""
+    """The body of the one request that this user's turn makes."""
     client = IterableClient(api_key="k" * 32)
     client.session.mount("https://", wire)
     wire.requests.clear()
-    SingleSender(client, Watch(StopRules(), Stop())).send(Piece((user,)))
+    with suppress(Ended):
+        take_turn(Turn(Work((user,)), Gate(StopRules(), Stop(), lambda: 0.0), lambda _: None), client)
     (request,) = wire.requests
     return request.body.decode()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sync.delivery.turn import ONE_BY_ONE
 from sync.run.exit_codes import ExitCode
 from sync.sandbox.answers import Request
 from sync.sandbox.faults import Fault, Faults, on, scripted
@@ -213,7 +214,7 @@ def test_many_events_of_one_user(
     world: World, monkeypatch: pytest.MonkeyPatch, fault: Faults | None, expected: Any
 ) -> None:
     """Events that come in parts have one outcome each: the profile's when it was not accepted, unsent."""
-    monkeypatch.setattr("sync.delivery.single.SingleSender.events_in_batch", 4)
+    monkeypatch.setattr("sync.run.steps.ONE_BY_ONE", ONE_BY_ONE._replace(events=4))
     world.rows = [person(1, event_time=T0 + timedelta(seconds=second)) for second in range(10)]
     world.iterable.faults = fault
     summary = world.run()

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sync.delivery.dispatcher import Dispatcher
-from sync.delivery.rules import DRAWN
+from sync.delivery.loop import Loop
+from sync.delivery.rules import SAMPLED
 from sync.delivery.stop import Stop
 from sync.run.exit_codes import ExitCode
 from sync.run.summary import Summary
@@ -73,7 +73,7 @@ def runs_needed(crowd: list[User], *, bulk: bool) -> int:
     and come last. In bulk a failing call may be a batch, but of those who are drawn each stands alone.
     """
     failing = sum(user.fails for user in crowd)
-    return (-(-failing // DRAWN) if bulk else failing.bit_length()) + 1
+    return (-(-failing // SAMPLED) if bulk else failing.bit_length()) + 1
 
 
 def requests_allowed(owed: int, *, bulk: bool) -> int:
@@ -109,7 +109,7 @@ def let_all_have_their_turn(folder: Path, crowd: list[User], seed: int, *, bulk:
     """As many runs as the formula gives, and what has to hold in each of them and after the last."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         world = World(folder, monkeypatch, WORKERS="1", MAX_RETRIES="1", ITERABLE_BULK=str(bulk))
-        monkeypatch.setattr("sync.run.steps.Dispatcher", partial(Dispatcher, rng=random.Random(seed)))
+        monkeypatch.setattr("sync.run.steps.Loop", partial(Loop, rng=random.Random(seed)))
         monkeypatch.setattr("sync.run.steps.BULK_WORKERS", 1)
         sent_at_stop = _sent_at_stop(monkeypatch, world)
         world.rows = [

@@ -125,7 +125,7 @@ class AnyHistory(RuleBasedStateMachine):
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Outbox, "record", die)
-            patch.setattr("sync.delivery.dispatcher.RECORD_GROUP", 1)
+            patch.setattr("sync.delivery.loop.RECORD_GROUP", 1)
             with suppress(Died):
                 self._run(sync, switches)
 

@@ -50,7 +50,7 @@ def test_a_state_that_cannot_be_written_in_mid_run(world: World, monkeypatch: py
         return original(box, *arguments)
 
     monkeypatch.setattr(Outbox, when, failing)
-    monkeypatch.setattr("sync.delivery.dispatcher.RECORD_GROUP", 20)
+    monkeypatch.setattr("sync.delivery.loop.RECORD_GROUP", 20)
     summary = world.run()
     sent = len(world.sent)
 
@@ -76,7 +76,7 @@ def test_columns_that_the_query_does_not_give(world: World) -> None:
 def test_a_bug_costs_the_run_and_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """An unexpected error in a worker stops the run with exit 1; the traceback is in the log, on one line."""
     world.rows = people(5)
-    monkeypatch.setattr("sync.delivery.single.SingleSender._next_of_turn", lambda *_: 1 / 0)
+    monkeypatch.setattr("sync.delivery.turn._arguments", lambda _: 1 / 0)
     summary = world.run()
 
     assert (summary.exit_code, counts(summary)) == (ExitCode.STOPPED, ((0, 0, 0, 5), (0, 0, 0, 5)))

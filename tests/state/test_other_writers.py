@@ -32,7 +32,7 @@ def test_another_file_in_its_place(path: Path, replaced: bool) -> None:
 
 def test_a_run_whose_state_is_taken_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run stops with exit 1 and says so; the next one sends all of it again, and no event is there twice."""
-    monkeypatch.setattr("sync.delivery.dispatcher.RECORD_GROUP", 1)
+    monkeypatch.setattr("sync.delivery.loop.RECORD_GROUP", 1)
     world.rows = people(60)
     state = world.settings.state_file
 

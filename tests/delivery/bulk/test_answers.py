@@ -21,6 +21,7 @@ from tests.delivery.bulk.requests import (
     lines,
     owed,
     rejected,
+    sent,
     whom,
 )
 from tests.harness import World, address, counts, people
@@ -121,29 +122,37 @@ def test_names_come_back_in_other_letters(world: World) -> None:
     ],
 )
 def test_counts_that_do_not_add_up(world: World, succeeded: int, failed: int, more: dict[str, Any]) -> None:
-    """When the counts do not explain every item, nobody without a name counts as delivered: they are owed again."""
+    """When the counts do not explain every item, nobody counts as delivered or refused: the batch is halved."""
     world.rows = people(4)
     world.iterable.faults = on(USERS, scripted([None, bulk_result(succeeded, failed, **more)]))
 
-    told = counts(world.run())[0]
-    named = more.get("failedUpdates", {}).get("forgottenEmails") == [address(2)]
-    assert told == ((1, 0, 1, 2) if named else (1, 0, 0, 3))
-    assert owed(world) == {address(n) for n in (2, 3, 4)} - ({address(2)} if named else set())
+    assert counts(world.run()) == ((4, 0, 0, 0), (4, 0, 0, 0))
+    assert [len(batch) for batch in sent(world, USERS)] == [1, 3, 1, 2]
     assert len(lines(world, "WARNING", "its counts do not add up")) == 1
-    world.iterable.faults = None
-    world.run()
-    assert owed(world) == set()
-    assert len(world.events) == (3 if named else 4), "nothing lost, and each event once"
+    assert [event["writes"] for event in world.events] == [1] * 4, "nothing lost, and each event once"
 
 
 def test_counts_of_events_that_do_not_add_up(world: World) -> None:
-    """The same for events; their users' profiles are delivered."""
+    """The same for events."""
     world.rows = people(4)
     world.iterable.faults = on(EVENTS, scripted([None, bulk_result(2, 1)]))
 
-    assert counts(world.run()) == ((4, 0, 0, 0), (1, 0, 0, 3))
-    world.iterable.faults = None
-    assert counts(world.run()) == ((0, 4, 0, 0), (3, 1, 0, 0))
+    assert counts(world.run()) == ((4, 0, 0, 0), (4, 0, 0, 0))
+    assert [len(batch) for batch in sent(world, EVENTS)] == [1, 3, 1, 2]
+
+
+@pytest.mark.parametrize("path", [USERS, EVENTS])
+def test_who_stands_alone_and_does_not_add_up_is_failed(world: World, path: str) -> None:
+    """One user whose answers never add up is found, and alone pending again; all others are delivered."""
+    world.rows = people(30)
+    odd = address(17)
+    world.iterable.faults = on(
+        path, lambda request: bulk_result(len(items(request)), 1) if odd in whom(request) else None
+    )
+
+    assert counts(world.run())[path == EVENTS] == (29, 0, 0, 1)
+    assert owed(world) == {odd}
+    assert len(lines(world, f"its counts do not add up: sent 1, succeeded 1, failed 1, named 0 email={odd}")) == 1
 
 
 @pytest.mark.parametrize(

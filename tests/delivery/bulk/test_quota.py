@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from sync.delivery.bulk import BulkSender
+from sync.delivery.bulk import take_turn_in_bulk
 from sync.delivery.rules import StopRules
 from sync.delivery.stop import Stop
-from sync.delivery.watch import Piece, Watch
+from sync.delivery.work import Answer, Ended, Gate, Turn, Why, Work
 from sync.run.exit_codes import ExitCode
 from sync.sandbox.answers import Request
 from sync.sandbox.faults import Fault, on, scripted
@@ -68,7 +68,7 @@ def test_a_batch_that_fails_once_is_delivered_in_halves(world: World) -> None:
     summary = world.run()
     assert counts(summary) == ((20, 0, 0, 0), (20, 0, 0, 0))
     assert [len(batch) for batch in sent(world, USERS)][:4] == [1, 19, 19, 19]
-    assert sorted(len(batch) for batch in sent(world, USERS)[4:]) == [9, 10], "both halves at once"
+    assert sorted(len(batch) for batch in sent(world, USERS)[4:]) == [9, 10], "both halves"
 
 
 @pytest.mark.parametrize("culprits", [[0], [40], [99], [7, 60]])
@@ -139,18 +139,19 @@ def test_a_stop_in_the_middle(world: World) -> None:
     assert len(world.events) == 2_100 and max(event["writes"] for event in world.events) == 1
 
 
-def test_a_sender_that_is_stopped_makes_no_request(world: World) -> None:
-    """Once the run is to stop, a batch under way sends no further half and no event."""
+def test_a_turn_that_is_stopped_makes_no_request(world: World) -> None:
+    """Once the run is to stop, a batch under way sends no half and no event; all of it is left."""
     stop = Stop()
     client = world.client(world.settings, stop)
     world.iterable.faults = lambda _request: stop.set("enough") or TYPES  # type: ignore[func-returns-value]
     users = tuple(
         OwedUser(address(n), f'{{"email":"{address(n)}"}}', b"", (OwedEvent(b"1", b"", "{}"),)) for n in range(8)
     )
-    sender = BulkSender(client, Watch(StopRules(), stop))
-    halves = sender.send(Piece(users)).halves
-    replies = [sender.send(half) for half in halves]
+    said: list[Answer] = []
+    turn = Turn(Work(users), Gate(StopRules(), stop, lambda: 0.0), said.append)
+    with pytest.raises(Ended) as ended:
+        take_turn_in_bulk(turn, client)
 
-    assert len(world.iterable.requests) == 1
-    assert [outcome.user.identity for reply in replies for outcome in reply.outcomes] == [u.identity for u in users]
-    assert all(not outcome.profile.sent for reply in replies for outcome in reply.outcomes if outcome.profile)
+    assert (ended.value.why, len(world.iterable.requests)) == (Why.STOPPED, 1)
+    assert [work.users for work in turn.left] == [users[:4], users[4:]]
+    assert [(answer.outcomes, answer.attempted) for answer in said] == [((), list(users))]

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from sync.api.endpoints import MAX_BYTES
-from sync.delivery.bulk import batches
-from sync.delivery.bulk_answer import Item
+from sync.delivery.bulk import fitting, next_batch
 from sync.run.exit_codes import ExitCode
 from sync.run.settings import SettingsError, load_settings
 from sync.sandbox.answers import Request, json_answer
@@ -36,12 +35,12 @@ BULK = {USERS, EVENTS}
 def test_a_request_is_measured_in_bytes() -> None:
     """At most 4,000,000 bytes a request: of UTF-8, not of characters; commas and envelope included."""
     users = [OwedUser(address(n), json.dumps({"x": "é" * 249_000}, ensure_ascii=False), b"", ()) for n in range(17)]
-    cut = list(batches(Item(user, user.profile or "") for user in users))
+    endpoint, batch = next_batch(users)
 
-    sizes = [len(('{"events":[' + ",".join(item.body for item in batch) + "]}").encode()) for batch in cut]
-    assert [len(batch) for batch in cut] == [8, 8, 1]
-    assert max(sizes) <= MAX_BYTES
-    assert sizes[0] + len(users[0].profile or "") * 2 > MAX_BYTES, "one more would have fitted"
+    size = len(('{"users":[' + ",".join(body for _, bodies in batch for body in bodies) + "]}").encode())
+    assert (f"/api/{endpoint}", [user for user, _ in batch]) == (USERS, users[:8])
+    assert size <= MAX_BYTES
+    assert size + len(str(users[0].profile)) * 2 > MAX_BYTES, "one more would have fitted"
 
 
 @pytest.mark.parametrize("spare", [-1, 0, 1])
@@ -49,9 +48,9 @@ def test_the_last_byte(spare: int) -> None:
     """A request of exactly 4,000,000 bytes is allowed, and one byte more is not."""
     half = MAX_BYTES // 2
     bodies = ["x" * half, "y" * (half - len('{"events":[,]}') - spare - 1)]
-    cut = list(batches(Item(OwedUser(body[0], body, b"", ()), body) for body in bodies))
 
-    assert len(cut) == (1 if spare >= 0 else 2), "the last item is counted with a comma, which it does not have"
+    fit = fitting([body] for body in bodies)
+    assert fit == (2 if spare >= 0 else 1), "the last item is counted with a comma, which it does not have"
 
 
 def test_no_more_than_a_thousand_users(world: World) -> None:

@@ -1,4 +1,4 @@
-"""The dispatcher: the quota, a signal while it waits, and any answers over any users."""
+"""The loop: the quota, a signal while it waits, and any answers over any users."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -14,14 +15,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sync.api.answers import ApiResult, Verdict, read_answer
-from sync.delivery.dispatcher import Dispatcher
-from sync.delivery.outcome import Reply, outcome_of, with_profile_result
+from iterable_client import IterableClient
+from sync.api.answers import ApiResult, read_answer
+from sync.delivery.loop import RECORD_GROUP, Loop
 from sync.delivery.rules import StopRules
 from sync.delivery.stop import Stop
 from sync.delivery.tally import Tally
-from sync.delivery.watch import Gate, Piece, Watch
-from sync.delivery.workers import TICK
+from sync.delivery.turn import Way
+from sync.delivery.work import Turn, Work
+from sync.delivery.workers import TICK, Left
 from sync.run.exit_codes import ExitCode
 from sync.run.job import Job
 from sync.run.settings import load_settings
@@ -30,9 +32,9 @@ from sync.sandbox.answers import Request
 from sync.sandbox.faults import Fault, scripted
 from sync.state.file import State
 from sync.state.outbox import Outbox
-from sync.state.owed import Counts, Policy, UserOutcome
+from sync.state.owed import Counts, Policy
 from tests import faults as catalogue
-from tests.harness import World, address, counts, identity, people, person, sync_of, to_load
+from tests.harness import World, address, counts, identity, people, person, sync_of, to_load, whom
 
 # -- 429 -----------------------------------------------------------------------------------------------------
 
@@ -68,59 +70,51 @@ class Clock:
 
 
 class Script:
-    """A sender whose answers come from a function of the user; time passes with each call."""
-
-    batch_size = events_in_batch = 1
+    """A turn whose answers come from a function of the user; time passes with each call."""
 
     def __init__(self, clock: Clock, answer: Callable[[str], int], seconds: float = 40.0) -> None:
         self.clock, self.answer, self.seconds = clock, answer, seconds
         self.sent: list[str] = []
-        self.watch: Watch
 
-    def send(self, piece: Piece) -> Reply:
-        """One call a user, for the profile and its events together."""
-        (user,) = piece.users
-        if self.watch.gate(piece) is not Gate.OPEN:
-            return Reply(held=[piece])
-        self.clock.now += self.seconds
-        self.sent.append(user.identity)
-        status = self.answer(user.identity)
-        call = ApiResult(read_answer(status, b'{"code":"Success"}' if status == 200 else b"{}"), 1)
-        if call.verdict is Verdict.THROTTLED:
-            return Reply(throttled=[piece], calls=[call])
-        result = outcome_of(call)
-        return Reply([UserOutcome(user, result, (result,) * len(user.events))], calls=[call])
+    def take_turn(self, turn: Turn, _client: IterableClient) -> None:
+        """Profile and event, as long as they are answered with 200; each answer is the user's."""
+        while True:
+            turn.ask()
+            self.clock.now += self.seconds
+            self.sent.append(turn.user.identity)
+            status = self.answer(turn.user.identity)
+            turn.answered(ApiResult(read_answer(status, b'{"code":"Success"}' if status == 200 else b"{}"), 1))
 
 
-def deliver(path: Path, count: int, sender: Script | Silent, stop: Stop | None = None) -> Tally:
-    """A delivery of *count* users on the sender's clock, to its end."""
+def deliver(path: Path, count: int, script: Script | Silent, stop: Stop | None = None) -> Tally:
+    """A delivery of *count* users on the script's clock, to its end."""
     stop = stop or Stop()
-    sender.watch = Watch(StopRules(), stop, sender.clock)
-    job = Job(load_settings(Path(os.devnull), {"DB_USER": "a", "DB_NAME": "b", "ITERABLE_API_KEY": "c"}))
-    with closing(State(path / "state.sqlite3")) as state:
+    settings = load_settings(Path(os.devnull), {"DB_USER": "a", "DB_NAME": "b", "ITERABLE_API_KEY": "c" * 32})
+    way, client = Way(script.take_turn, users=1, events=1), IterableClient("c" * 32)
+    with closing(State(path / "state.sqlite3")) as state, closing(client):
         box = Outbox(state, sync_of(state), Policy(segment_field="s"), 20_000)
-        box.load(*to_load(people(count), job.mapping()))
-        return Dispatcher(sender, box, stop, sender.watch, workers=1, clock=sender.clock).run(box.plan())
+        box.load(*to_load(people(count), Job(settings).mapping()))
+        return Loop(way, client, box, StopRules(), stop, workers=1, clock=script.clock).run(box.plan())
 
 
 def test_throttled_for_ten_minutes(tmp_path: Path) -> None:
     """When nothing at all was accepted for more than 10 minutes the run stops, and says so; all are owed."""
-    sender = Script(Clock(), lambda _: 429)
-    tally = deliver(tmp_path, 3, sender)
+    script = Script(Clock(), lambda _: 429)
+    tally = deliver(tmp_path, 3, script)
 
     assert "accepted nothing for 10 minutes" in str(tally.stopped_because)
-    assert 15 <= len(sender.sent) <= 17
+    assert 15 <= len(script.sent) <= 17
     assert (tally.users, tally.events) == (Counts(failed=3), Counts(failed=3))
 
 
 def test_throttled_while_others_are_accepted(tmp_path: Path) -> None:
     """As long as anything is accepted within 10 minutes a throttled user waits, for an hour if need be."""
     turns = iter(range(10_000))
-    sender = Script(Clock(), lambda who: 200 if who != address(2) or next(turns) > 30 else 429)
-    tally = deliver(tmp_path, 100, sender)
+    script = Script(Clock(), lambda who: 200 if who != address(2) or next(turns) > 30 else 429)
+    tally = deliver(tmp_path, 100, script)
 
     assert tally.stopped_because is None
-    assert sender.sent.count(address(2)) == 32
+    assert script.sent.count(address(2)) == 31 + 2
     assert (tally.users, tally.events) == (Counts(delivered=100), Counts(delivered=100))
 
 
@@ -136,29 +130,59 @@ def test_only_throttled_users_remain(tmp_path: Path) -> None:
         assert state.db.execute("SELECT COUNT(*) FROM failer").fetchone() == (0,), "said of the quota, not of them"
 
 
+# -- memory --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("environ", [{"WORKERS": "8"}, {"ITERABLE_BULK": "true"}], ids=str)
+def test_nothing_is_kept_of_who_is_done_with(
+    world: World, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]
+) -> None:
+    """While a run goes on, the loop holds who is in flight or waits and nobody else; at its end, nobody."""
+    world.environ |= environ
+    world.rows = [person(n % 1_500, page=f"page {n}") for n in range(3_000)]
+    world.iterable.faults = lambda request: catalogue.SERVER_ERROR if address(7) in whom(request) else None
+    loops: list[Loop] = []
+    most = {"a run": 0}
+    take_back = Loop._take_back
+
+    def look(loop: Loop, work: Work, left: Left) -> None:
+        take_back(loop, work, left)
+        loops.append(loop)
+        most["a run"] = max(most["a run"], sum(held(loop).values()))
+
+    monkeypatch.setattr(Loop, "_take_back", look)
+    assert counts(world.run())[0] == (1_499, 0, 0, 1)
+    assert held(loops[0]) == dict.fromkeys(held(loops[0]), 0)
+    group = 1_500 if environ.keys() == {"ITERABLE_BULK"} else 8 + RECORD_GROUP
+    assert 0 < most["a run"] <= 4 * group
+
+
+def held(loop: Loop) -> dict[str, int]:
+    """How many users, or payloads, each attribute of the loop and its rules holds."""
+    parts = {**vars(loop), **vars(loop._rules), **vars(loop.tally)}
+    sized = {name: len(part) for name, part in parts.items() if isinstance(part, list | dict | set | deque)}
+    return {name: size for name, size in sized.items() if name not in {"retries", "served", "failing"}}
+
+
 # -- a signal ------------------------------------------------------------------------------------------------
 
 
 class Silent:
-    """A sender that gets no answer until `let_go`."""
-
-    batch_size = events_in_batch = 1
+    """A turn that gets no answer until `let_go`."""
 
     def __init__(self) -> None:
         self.clock = time.monotonic
         self.let_go = threading.Event()
-        self.watch: Watch
 
-    def send(self, piece: Piece) -> Reply:
+    def take_turn(self, turn: Turn, _client: IterableClient) -> None:
         """Wait."""
         self.let_go.wait(5)
-        failed = outcome_of(ApiResult(read_answer(503, b""), 1))
-        return Reply([with_profile_result(user, failed) for user in piece.users])
+        turn.answered(ApiResult(read_answer(503, b""), 1))
 
 
 def test_a_signal_at_the_end_of_a_tick(tmp_path: Path) -> None:
     """A signal whose handling outlasts the wait for results is no reason to wait for ever: the grace still counts."""
-    stop, sender = Stop(), Silent()
+    stop, silent = Stop(), Silent()
 
     def handle(*_: object) -> None:
         time.sleep(2 * TICK)
@@ -168,10 +192,10 @@ def test_a_signal_at_the_end_of_a_tick(tmp_path: Path) -> None:
     signal.setitimer(signal.ITIMER_REAL, 2 * TICK)
     began = time.monotonic()
     try:
-        tally = deliver(tmp_path, 3, sender, stop)
+        tally = deliver(tmp_path, 3, silent, stop)
     finally:
         signal.signal(signal.SIGALRM, before)
-        sender.let_go.set()
+        silent.let_go.set()
 
     assert time.monotonic() - began < 2
     assert (tally.users, tally.events) == (Counts(failed=3), Counts(failed=3))

@@ -1,0 +1,283 @@
+"""The loop: takes users in their order, hands them out, takes the answers, and queues what is left of a turn.
+
+The main thread alone touches the state: it claims users, hands them to the workers and records outcomes in groups. What
+a worker does with a user is one turn (`turn.py`), or in bulk that of many users at once (`bulk.py`). When to stop is
+for the rules to say.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from iterable_client import IterableClient
+from sync.api.answers import Verdict
+from sync.delivery.rules import StopRules
+from sync.delivery.stop import GRACE, Stop
+from sync.delivery.tally import Tally
+from sync.delivery.turn import Way
+from sync.delivery.work import Answer, Gate, Why, Work, all_with
+from sync.delivery.workers import TICK, Left, Workers
+from sync.rows.identity import log_field
+from sync.state.outbox import Outbox
+from sync.state.owed import Outcome, OwedUser, PayloadResult, Plan, UserOutcome
+
+logger = logging.getLogger("delivery")
+
+MOST_CANARIES: Final = 20
+"""Users who go alone at most: by then the key is known to be good, or the stop rules have spoken."""
+
+MOST_SETTLING = 20_000
+"""Users whose address was changed and who wait for that to settle, a few kilobytes each: more than three minutes'."""
+
+QUOTA_PATIENCE: Final = 600.0
+"""Seconds: as long as the API accepted anything within them, a throttled user is queued again."""
+
+RECORD_GROUP = 100
+RECORD_EVERY: Final = 0.2
+"""Users and seconds: outcomes are recorded when either is reached."""
+
+_NOT_SENT: Final = PayloadResult(Outcome.FAILED, "the run was stopped before it", sent=False)
+_NOT_FREE: Final = _NOT_SENT._replace(reason="another user gives up the address in this one")
+_QUOTA: Final = _NOT_SENT._replace(reason="429: the quota did not open again")
+"""Said of the quota, not of the user: as if nothing had been sent."""
+
+
+class Loop:
+    """Delivers the pending users of one run. `progress(n)` is told of each n users that are done with.
+
+    `workers` at most are busy at a time; `settle_seconds` is how long after an address change the user's other requests
+    wait; `clock` is in seconds and never goes back.
+    """
+
+    def __init__(
+        self,
+        way: Way,
+        client: IterableClient,
+        outbox: Outbox,
+        rules: StopRules,
+        stop: Stop,
+        *,
+        workers: int,
+        settle_seconds: float = 0.0,
+        progress: Callable[[int], object] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._way, self._outbox, self._rules, self._stop = way, outbox, rules, stop
+        self._most_workers, self._settle_seconds = workers, settle_seconds
+        self._progress, self._clock = progress, clock
+        self._rng = random.Random() if rng is None else rng  # noqa: S311 - a sample, not a secret
+        self._workers = Workers(lambda turn: way.take_turn(turn, client), Gate(rules, stop, clock), stop)
+        self._not_free = frozenset(outbox.names_to_be_freed())
+        self._canaries, self._canary_accepted, self._all_claimed = MOST_CANARIES, False, False
+        self._waiting: deque[Work] = deque()
+        self._settling: deque[tuple[float, Work]] = deque()
+        self._continuing: list[OwedUser] = []
+        self._in_flight: dict[str, bool] = {}
+        """Who was handed out and is not done with; True: and waits for the quota."""
+        self._unrecorded: list[UserOutcome] = []
+        self._recorded_at = self._accepted_at = clock()
+        self.tally = Tally()
+
+    def run(self, plan: Plan) -> Tally:
+        """Deliver all that `plan` counts; whatever has no outcome at the end is failed, which is to say pending."""
+        self.tally.begin(plan)
+        if pending := plan.owed_users + plan.leavers:
+            self._workers.start(min(self._most_workers, pending))
+            try:
+                self._serve()
+                self._record()
+            except BaseException as error:  # such as a state that cannot be written: nobody sends on
+                self._stop.set(str(error))
+                raise
+            finally:
+                self.tally.fail_unsent(plan)
+                self._workers.end()
+        self.tally.stopped_because = self._stop.reason or self.tally.nothing_accepted()
+        return self.tally
+
+    def _serve(self) -> None:
+        """Keep the workers busy until everybody is served, or the run stops."""
+        while not self._stop.is_set():
+            if not self._rules.suspicious:
+                self._hand_out()
+            elif not self._workers.at_work:
+                self._confirm()
+            if self._workers.at_work:
+                self._take_answers()
+            elif self._settling:
+                self._stop.wait(min(TICK, max(0.0, self._settling[0][0] - self._clock())))
+            else:
+                break
+        if self._stop.is_set():
+            self._wind_up()
+
+    def _wind_up(self) -> None:
+        """Wait for what is on the wire, after a signal for no longer than the grace. What waits is not sent."""
+        logger.warning("Stopping: %s; only what is on the wire is waited for", self._stop.reason)
+        while self._workers.at_work and not self._stop.is_overdue():
+            self._take_answers()
+        self._fail([*self._waiting, *(work for _, work in self._settling)], _NOT_SENT)
+        for identity in self._in_flight.keys() - {user.identity for user in self._continuing}:
+            logger.warning("no answer within %.0f s of the signal; owed again %s", GRACE, log_field(identity))
+
+    # -- out
+
+    def _hand_out(self) -> None:
+        """Give the workers what is next, while they have room; a canary goes alone."""
+        while self._workers.have_room and not (self._canaries and self._workers.at_work):
+            while self._settling and self._settling[0][0] <= self._clock():
+                self._waiting.append(self._settling.popleft()[1])
+            while self._may_claim() and self._claim():
+                pass
+            if not self._waiting:
+                return
+            self._give(self._waiting.popleft())
+
+    def _give(self, work: Work) -> None:
+        for user in work.users:
+            self._in_flight.setdefault(user.identity, False)
+        self._workers.give(work)
+
+    def _may_claim(self) -> bool:
+        """Whether nobody waits but for the quota, and not too many users for that or for their address to settle."""
+        all_throttled = all(self._in_flight.get(work.users[0].identity) for work in self._waiting)
+        room = 3 * self._most_workers * self._way.users - (len(self._in_flight) - len(self._settling))
+        return all_throttled and room > 0 and len(self._settling) < MOST_SETTLING
+
+    def _claim(self) -> bool:
+        """Claim further events of those whose first ones are done, or the users whose turn comes; False: all are."""
+        size, events = self._way.users, self._way.events
+        group = max(self._most_workers, size)
+        if self._canaries and not self._all_claimed:
+            users = self._outbox.claim(1, 1)
+        elif self._continuing:
+            some, self._continuing = self._continuing[:group], self._continuing[group:]
+            users = self._outbox.claim_rest(some, max(events, events * len(some) // size))
+        else:
+            users = [] if self._all_claimed else self._outbox.claim(group, events * group // size)
+        if not users:
+            self._all_claimed, self._canaries = True, 0
+        self._queue(users)
+        return bool(users or self._continuing)
+
+    def _queue(self, users: Sequence[OwedUser]) -> None:
+        """Queue users who were just claimed; who takes an address that another gives up waits for the next run."""
+        late = tuple(user for user in users if user.identity in self._not_free)
+        for user in late:
+            logger.warning("Not sent before the next run: %s %s", _NOT_FREE.reason, log_field(user.identity))
+        self._fail([Work(late)], _NOT_FREE)
+        users = [user for user in users if user not in late]
+        together, size, canary = [user for user in users if not user.apart], self._way.users, self._canaries > 0
+        self._waiting.extend(Work((user,), canary) for user in users if user.apart)
+        self._waiting.extend(Work(tuple(together[at : at + size]), canary) for at in range(0, len(together), size))
+
+    def _confirm(self) -> None:
+        """Try sampled users, who alone go on. When none gets anywhere, or nobody is left to sample, the run stops."""
+        self._canaries = 0
+        sampled = self._sample()
+        self._rules.still_to_sample -= len(sampled)
+        for user in sampled:
+            self._give(Work((user,), sampled=True))
+        waits = self._waiting or self._settling or self._continuing
+        if not sampled and (waits or self._claim() or self.tally.is_one_alone()):
+            self._rules.give_up()
+            self._stop.set(str(self._rules.reason))
+
+    def _sample(self) -> list[OwedUser]:
+        """Take users at random from those not yet tried; who failed before only when nobody else is left."""
+        for before in (False, True):
+            untried = [user for work in self._waiting if not work.tried for user in work.users]
+            here = [user for user in untried if user.failed_before is before]
+            total = len(here) + self._outbox.count_unclaimed(failed_before=before)
+            ranks = self._rng.sample(range(total), min(self._rules.still_to_sample, total))
+            sampled = [here[rank] for rank in ranks if rank < len(here)]
+            taken = {user.identity for user in sampled}
+            left = ((work, tuple(user for user in work.users if user.identity not in taken)) for work in self._waiting)
+            self._waiting = deque(work._replace(users=users) for work, users in left if users)
+            far = [rank - len(here) for rank in ranks if rank >= len(here)]
+            sampled += self._outbox.claim_drawn(far, len(far), failed_before=before)
+            if sampled:
+                return sampled
+        return []
+
+    # -- back
+
+    def _take_answers(self) -> None:
+        """Take what the workers say, or wait a tick for it, and record a group when it is time."""
+        for work, said in self._workers.listen():
+            if isinstance(said, Answer):
+                self._take(said)
+            else:
+                self._take_back(work, said)
+        if len(self._unrecorded) >= RECORD_GROUP or self._clock() - self._recorded_at >= RECORD_EVERY:
+            self._record()
+
+    def _take(self, answer: Answer) -> None:
+        """Count and keep what has its outcome; further events that are not in memory follow, or are rejected, too."""
+        if answer.call:
+            self.tally.add_call(answer.call)
+            if answer.call.verdict is Verdict.ACCEPTED:
+                self._accepted_at = self._clock()
+        for user in answer.attempted:
+            self._outbox.stay_in_doubt(user)
+        for outcome in answer.outcomes:
+            self._unrecorded.append(outcome)
+            self.tally.add(outcome)
+            self._canary_accepted, user = outcome.is_delivered, outcome.user
+            if user.more and outcome.derived:
+                self.tally.reject_further_events(user, outcome.results[-1], self._outbox.count_rest(user))
+            elif user.more:
+                self._continuing.append(user._replace(profile=None, events=user.events[-1:]))
+
+    def _take_back(self, work: Work, left: Left) -> None:
+        """Queue what is left of a piece of work, or fail it when its turn ended for good."""
+        if left.why is Why.HELD:
+            self._waiting.extendleft(reversed(left.works))
+        elif left.why is Why.SETTLING:
+            due = self._clock() + self._settle_seconds
+            self._settling.extend((due, some._replace(canary=False, sampled=False)) for some in left.works)
+        elif left.why is Why.QUOTA:
+            self._wait_for_quota(left.works)
+        else:
+            self._fail(left.works, _NOT_SENT)
+        if work.canary:
+            accepted = left.why is Why.DONE and self._canary_accepted
+            self._canaries = 0 if accepted else max(0, self._canaries - 1)
+        kept = {user.identity for some in left.works for user in some.users}
+        self._finish(user for user in work.users if user.identity not in kept)
+
+    def _wait_for_quota(self, works: Sequence[Work]) -> None:
+        """A 429 is about the quota: the users go back into the queue while the API accepts anything at all."""
+        self._in_flight.update((user.identity, True) for work in works for user in work.users)
+        if self._clock() - self._accepted_at > QUOTA_PATIENCE:
+            if self.tally.served and self._all_claimed and all(self._in_flight.values()):
+                self._fail(works, _QUOTA)
+                return
+            self._stop.set(f"Iterable accepted nothing for {QUOTA_PATIENCE / 60:.0f} minutes and answered 429 to all")
+        self._waiting.extend(work._replace(canary=False, sampled=False) for work in works)
+
+    def _fail(self, works: Iterable[Work], result: PayloadResult) -> None:
+        """Give all that is left of these users one result."""
+        users = [user for work in works for user in work.users]
+        self._take(Answer(None, [all_with(user, result) for user in users]))
+        self._finish(users)
+
+    def _finish(self, users: Iterable[OwedUser]) -> None:
+        """Be done with users, unless further events of theirs wait."""
+        done = {user.identity for user in users} - {user.identity for user in self._continuing}
+        for identity in done:
+            self._in_flight.pop(identity, None)
+            self._rules.forget(identity)
+        self._progress(len(done))
+
+    def _record(self) -> None:
+        if self._unrecorded:
+            self._outbox.record(self._unrecorded)
+            self._unrecorded.clear()
+        self._recorded_at = self._clock()
