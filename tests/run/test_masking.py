@@ -135,7 +135,7 @@ def test_an_error_that_nobody_foresaw(
 
     for part, flags in (
         ("sync.run.job.Job.query", ()),
-        ("sync.delivery.single.SingleSender._next_of_turn", ()),
+        ("iterable_client.IterableClient.update_user", ()),
         ("sync.run.job.Job.query", ("--dry-run",)),
         ("sync.run.job.Job.query", ("--verify",)),
         ("sync.console.check._files", ("--check",)),
