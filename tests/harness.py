@@ -78,7 +78,8 @@ def people(count: int) -> list[Row]:
 
 def to_load(rows: Iterable[Row], mapping: FieldMapping) -> tuple[Iterator[Values], Reading]:
     """The rows as a run gives them to its outbox."""
-    return (tuple(row[column.name] for column in COLUMNS) for row in rows), Reading(mapping, COLUMNS)
+    values = (tuple(row[column.name] for column in COLUMNS) for row in rows)
+    return values, Reading(mapping, COLUMNS, address_ids=mapping.follows_addresses)
 
 
 def address(number: int) -> str:

@@ -42,7 +42,6 @@ RECORD_EVERY: Final = 0.2
 """Users and seconds: outcomes are recorded when either is reached."""
 
 _NOT_SENT: Final = PayloadResult(Outcome.FAILED, "the run was stopped before it", sent=False)
-_NOT_FREE: Final = _NOT_SENT._replace(reason="another user gives up the address in this one")
 _QUOTA: Final = _NOT_SENT._replace(reason="429: the quota did not open again")
 """Said of the quota, not of the user: as if nothing had been sent."""
 
@@ -73,7 +72,6 @@ class Loop:
         self._progress, self._clock = progress, clock
         self._rng = random.Random() if rng is None else rng  # noqa: S311 - a sample, not a secret
         self._workers = Workers(lambda turn: way.take_turn(turn, client), Gate(rules, stop, clock), stop)
-        self._not_free = frozenset(outbox.names_to_be_freed())
         self._canaries, self._canary_accepted, self._all_claimed = MOST_CANARIES, False, False
         self._waiting: deque[Work] = deque()
         self._settling: deque[tuple[float, Work]] = deque()
@@ -167,12 +165,7 @@ class Loop:
         return bool(users or self._continuing)
 
     def _queue(self, users: Sequence[OwedUser]) -> None:
-        """Queue users who were just claimed; who takes an address that another gives up waits for the next run."""
-        late = tuple(user for user in users if user.identity in self._not_free)
-        for user in late:
-            logger.warning("Not sent before the next run: %s %s", _NOT_FREE.reason, log_field(user.identity))
-        self._fail([Work(late)], _NOT_FREE)
-        users = [user for user in users if user not in late]
+        """Queue users who were just claimed."""
         together, size, canary = [user for user in users if not user.apart], self._way.users, self._canaries > 0
         self._waiting.extend(Work((user,), canary) for user in users if user.apart)
         self._waiting.extend(Work(tuple(together[at : at + size]), canary) for at in range(0, len(together), size))

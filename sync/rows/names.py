@@ -22,7 +22,8 @@ class Names(NamedTuple):
     """The names in one row.
 
     `person` is what all rows of one user have in common, whatever becomes of the address: the user id where the
-    mapping knows one and the row gives it, else the identity. `other` is the other name as an identity, empty when
+    mapping knows one and the row gives it, else the identity. A row whose identity is not usable is nobody's but its
+    own, so that it keeps no other row of its user from being sent. `other` is the other name as an identity, empty when
     none is sent; `lacks` says why the row gives none, empty when it does or none is asked for.
     """
 
@@ -54,7 +55,7 @@ class Naming:
         if self._other_at is None:
             return Names(identity, identity, refused)
         other, lacks = self._other(values[self._other_at])
-        person = other if other and self._id_is_other else identity
+        person = other if other and self._id_is_other and not refused else identity
         return Names(identity, person, refused, other, lacks)
 
     def _identity(self, values: Values) -> tuple[str, Rejection | None]:

@@ -195,17 +195,48 @@ class PayloadBuilder:
             return ""
 
 
-def leave_body(identity: str, segment_field: str) -> Payload:
-    """Return the update for a user who is no longer in the result: the segment field alone, false."""
+def exit_request(identity: str, segment_field: str) -> str:
+    """Return the body that tells Iterable that a user has left the segment: the field alone, false."""
     options = {"preferUserId": True} if is_user_id(identity) else {}
-    return _payload(encode({**identity_fields(identity), **options, "dataFields": {segment_field: False}}))
+    return encode({**identity_fields(identity), **options, "dataFields": {segment_field: False}})
 
 
-def with_segment_false(body: str, segment_field: str) -> Payload:
-    """Return a profile that is still owed to a user who meanwhile left the segment."""
-    update = json.loads(body)
-    update["dataFields"][segment_field] = False
-    return _payload(encode(update))
+def profile_rest(body: str, identity: str, segment_field: str) -> str:
+    """Return what of a profile's body stays the same, whatever address and segment its user has when it is sent."""
+    rest = body[len(_head(identity)) : -len(_ending(segment_field, inside=True))]
+    return rest.removesuffix(",") if segment_field else rest
+
+
+def profile_request(identity: str, rest: str, segment_field: str, *, inside: bool) -> str:
+    """Return the body of a profile from what stays the same of it; `inside`: the user is in the segment."""
+    comma = "," if segment_field and not rest.endswith("{") else ""
+    return f"{_head(identity)}{rest}{comma}{_ending(segment_field, inside=inside)}"
+
+
+def event_rest(body: str, identity: str) -> str:
+    """As `profile_rest`, for an event."""
+    return body[len(_head(identity)) :]
+
+
+def event_request(identity: str, rest: str) -> str:
+    """As `profile_request`, for an event."""
+    return f"{_head(identity)}{rest}"
+
+
+def event_digest(identity: str, rest: str) -> bytes:
+    """Return the digest of an event's body with this name at its top."""
+    return _digest(event_request(identity, rest))
+
+
+def _head(identity: str) -> str:
+    """What a body begins with: the name of its user."""
+    field = "userId" if is_user_id(identity) else "email"
+    return f'{{"{field}":{quoted(name_of(identity))},'
+
+
+def _ending(segment_field: str, *, inside: bool) -> str:
+    """What a profile's body ends with."""
+    return f"{quoted(segment_field)}:{'true' if inside else 'false'}}}}}" if segment_field else "}}"
 
 
 def under_id(event: Event | RejectedEvent, known_id: str) -> Event | RejectedEvent:
@@ -214,15 +245,6 @@ def under_id(event: Event | RejectedEvent, known_id: str) -> Event | RejectedEve
         return event._replace(id=known_id)
     body = event.body.replace(f'"id":"{event.id}"', f'"id":"{known_id}"', 1)
     return event._replace(id=known_id, body=body, digest=_digest(body))
-
-
-def to_address(body: str, old: str, new: str) -> Payload:
-    """Return a body that names the user by the address `old` on top, with the address `new` there instead."""
-    start, written = f'{{"email":{encode(old)}', f'{{"email":{encode(new)}'
-    if not body.startswith(start):
-        raise ValueError("the body does not begin with this address")
-    changed = written + body[len(start) :]
-    return Payload(changed, _digest(changed))
 
 
 def names_in(body: str) -> str:

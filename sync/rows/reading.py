@@ -15,8 +15,8 @@ from sync.rows.rejection import Rejection
 class Reading:
     """Reads each row twice at most: `fingerprint` first, then `payloads`, with the fingerprint if there is one.
 
-    For `address_ids` see `PayloadBuilder`: then no row has a fingerprint. `typed`: the fields that have their types at
-    Iterable; of every other, `refusal` tells what does not fit the type that it would get.
+    For `address_ids` see `PayloadBuilder`. `typed`: the fields that have their types at Iterable; of every other,
+    `refusal` tells what does not fit the type that it would get.
     """
 
     def __init__(
@@ -25,9 +25,7 @@ class Reading:
         self._builder = PayloadBuilder(mapping, columns, address_ids=address_ids, typed=typed)
         self._misfits: dict[tuple[str, str], str] = {}
         self._counts: Counter[tuple[str, str]] = Counter()
-        self.fingerprint: Callable[[Values], Fingerprint | None] = (
-            (lambda _values: None) if address_ids else fingerprinter(mapping, columns)
-        )
+        self.fingerprint: Callable[[Values], Fingerprint | None] = fingerprinter(mapping, columns)
 
     def payloads(self, values: Values, fingerprint: Fingerprint | None = None) -> RowPayloads:
         """All that a row says."""

@@ -73,6 +73,12 @@ def _announce_names(plan: Plan, outbox: Outbox, summary: Summary) -> None:
     """Say whose address is not moved, and whose other name is not sent."""
     for identity, reason in outbox.told_moves():
         logger.warning("Address changed, and not moved at Iterable: %s %s", reason, log_field(identity))
+    for identity, address in outbox.waiting():
+        logger.warning(
+            "Not sent before the next run: another user gives up the address %s in this one %s",
+            address,
+            log_field(identity),
+        )
     for identity, lacks in outbox.lacking():
         logger.info("Profile without the other name: %s %s", lacks, log_field(identity))
     summary.second_name_missing = plan.second_name_missing

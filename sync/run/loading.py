@@ -23,7 +23,7 @@ class Loading:
         self._job, self._on_record = job, on_record
         on_record.refuse_foreign_field()
         policy = on_record.policy(keep_bodies=keep_bodies)
-        self.outbox = Outbox(on_record.state, on_record.record.id, policy, today())
+        self.outbox = Outbox(on_record.state, on_record.record.id, policy, time.time())
         self.rows = 0
 
     def query(self, source: Source) -> ResultSet:

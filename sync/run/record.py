@@ -48,7 +48,8 @@ class OnRecord:
         self.typed = self.record.delivered_fields(fields_of(mapping))
         by_user_id = bool(mapping.user_id_column)
         self._by_user_id = by_user_id
-        self.address_ids = by_user_id and (self._before.address_ids or self.record.had_addresses())
+        knew_addresses = self.record.is_migrated or (self.record.recorded is not None and not self._before.by_user_id)
+        self.address_ids = by_user_id and (mapping.follows_addresses or self._before.address_ids or knew_addresses)
 
     def _key_in_order(self, event_key: Sequence[str]) -> tuple[str, ...]:
         """Sorted, so that the order in the settings says nothing; but 1.0.0 made ids in that order."""

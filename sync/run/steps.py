@@ -35,7 +35,7 @@ from sync.run.record import OnRecord
 from sync.run.settings import Settings
 from sync.run.signals import Interrupted, Interruption, describe
 from sync.run.summary import Summary
-from sync.state.figures import note_debts
+from sync.state.figures import read_figures
 from sync.state.file import State, StateError
 from sync.state.owed import Plan
 
@@ -134,7 +134,7 @@ class Run:
                     self._end()
 
     def _end(self) -> None:
-        """Put on record how the run ended, and since when what is owed is owed."""
+        """Put on record how the run ended, and count what is left."""
         interrupted = bool(self._interruption.signum)
         self.summary.seconds = time.monotonic() - self._began
         with _only_warned("the run is not on record") if interrupted else nullcontext():
@@ -142,9 +142,8 @@ class Run:
         if not interrupted:  # after a signal there is no time for what the next run can do
             with _only_warned("the state takes more of the disk than it needs"):
                 self._state.give_back_space()
-        with _only_warned("it is not on record since when what is owed"):
-            sync, planned = self._on_record.record.id, self.summary.planned
-            self.summary.figures = note_debts(self._state, sync, time.time(), planned=planned)
+        with _only_warned("the metrics lack what is pending"):
+            self.summary.figures = read_figures(self._state, self._on_record.record.id, time.time())
 
     # -- the steps
 
@@ -161,7 +160,6 @@ class Run:
         self._prune_exports()
         with self.job.comparing():
             self._plan = outbox.plan(self._on_record.put)
-        self.summary.planned = True
 
     def _prune_exports(self) -> None:
         """Keep as many as the settings say, also when this run is about to be refused."""

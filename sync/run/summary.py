@@ -38,8 +38,6 @@ class Summary:
     rejected_csv: str | None = None
     held_back: str | None = None
     figures: Figures | None = None
-    planned: bool = False
-    """Whether the run came to know who is owed what."""
 
     def as_json(self) -> dict[str, Any]:
         """The object of `--json`."""

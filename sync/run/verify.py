@@ -71,7 +71,7 @@ def verify(job: Job, count: int, *, sleep: Callable[[float], object] = time.slee
         verified.rows = loading.rows
         with job.comparing():
             loading.outbox.plan(on_record.put)
-        verification = Verification(loading.outbox.scope)
+        verification = Verification(loading.outbox)
         there, verified.owed = verification.count()
         total = min(count, there)
         with closing(make_client(settings, Stop())) as client:

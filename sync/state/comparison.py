@@ -1,252 +1,200 @@
-"""The rows of a result compared with the state: what is owed, unchanged, or rejected."""
+"""The rows of a result compared with the state: what is known of each payload, and which row of a user counts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sync.rows.columns import Values
-from sync.rows.payloads import Event, Payload, RejectedEvent, RowPayloads, to_address, under_id
+from sync.rows.fingerprint import Fingerprint
+from sync.rows.identity import is_usable
+from sync.rows.payloads import Event, Payload, RowPayloads, event_digest, event_rest, profile_rest, under_id
 from sync.rows.reading import Reading
-from sync.rows.rejection import Rejection
-from sync.state.owed import Mark
-from sync.state.scope import GROUP, Part, RunScope
-from sync.state.unchanged import Collected, Unchanged
+from sync.state.scope import Mark, RunScope
 
-_Known = Mapping[Any, tuple[bytes | None, bytes | None, int]]
-"""Key -> digests delivered and rejected, and whether the rejection is tried again in every run."""
+GROUP = 500
+"""Rows that are in memory at a time."""
 
-
-class _Addresses(NamedTuple):
-    """The addresses that the state has of one user id."""
-
-    known: tuple[str, ...] = ()
-    first: str = ""
+HALF: Final = 8
+"""Bytes of a fingerprint that stand for the body; those behind stand for the raw values."""
 
 
-class Comparison(Part):
+class _Record(NamedTuple):
+    """What the state knows of one payload."""
+
+    fingerprint: bytes | None
+    rejected: bytes | None
+    sent_as: bytes | None
+
+
+_Known = Mapping[str | bytes, _Record]
+
+_Made = tuple[int, Fingerprint | None, RowPayloads]
+"""A row whose payloads were made, with its line."""
+
+
+class Comparison(RunScope):
     """Takes the rows of one result, a group at a time, and marks each payload with what the state says of it."""
 
-    def __init__(self, run: RunScope, unchanged: Unchanged) -> None:
-        super().__init__(run)
-        self._unchanged = unchanged
-
     def take(self, rows: Iterable[Values], reading: Reading) -> Iterator[Values]:
-        """Take the rows of the result as they are asked for, and hand each on; a group at a time is in memory."""
+        """Take the rows of the result as they are asked for, and hand each on.
+
+        At the end one row is left for each key: of a user the newest, of an event the first.
+        """
         waiting = iter(rows)
         count = 0
         while group := list(islice(waiting, GROUP)):
             with self._state.snapshot():  # the database holds its result for us meanwhile, and not for long
-                fingerprints = list(map(reading.fingerprint, group))
-                if collected := self._unchanged.sort_out(count + 1, group, fingerprints):
-                    self._collect(collected, reading)
+                self._compare(count + 1, group, reading)
             count += len(group)
             yield from group
-        self._merge_users()
-        self._merge_events()
+        with self._state.snapshot():
+            self.run("run", "merge")
 
-    def _collect(self, rows: Sequence[Collected], reading: Reading) -> None:
-        made = {row.line: reading.payloads(row.values, row.fingerprint) for row in rows if row.delivered is None}
-        users = self._known("profile", "identity", "again", [row.identity for row in made.values()])
-        addresses = self._addresses(made.values())
-        ids = {line: _ids(row, addresses.get(row.person, _Addresses())) for line, row in made.items() if row.event}
-        events = self._known("event", "id", "0", [key for keys in ids.values() for key in keys])
-        user_rows: list[tuple[Any, ...]] = []
-        event_rows: list[tuple[Any, ...]] = []
-        for row in rows:
-            if row.delivered or row.user_before or row.event_before:
-                self._take_known(row, user_rows, event_rows)
-            if not (payloads := made.get(row.line)):
-                continue
-            user_rows.append(self._user_row(row, payloads, users))
-            if payloads.event:
-                known = addresses.get(payloads.person, _Addresses())
-                event = _as_known(payloads.event, ids[row.line], events)
-                event_rows.append(self._event_row(row, payloads, event, events, known))
-        self._put_users(user_rows)
-        self._put_events(event_rows)
+    def load(self, rows: Iterable[Values], reading: Reading) -> int:
+        """Take all rows of the result, for whom nobody waits, and return how many there were."""
+        return sum(1 for _ in self.take(rows, reading))
 
-    def _take_known(self, row: Collected, user_rows: list[tuple[Any, ...]], event_rows: list[tuple[Any, ...]]) -> None:
-        """The entries of payloads that were delivered as their rows say: of this row, and of those before it."""
-        it, before, same = row.fingerprint, row.user_before, row.event_before
-        assert it is not None  # noqa: S101 - nothing is known of a row without
-        self._run.takes(Mark.UNCHANGED)
-        who = (it.person, it.identity) if self._policy.follows_addresses else (it.identity, None)
-        person = it.person if self._policy.follows_addresses else None
-        if before:
-            payload = (Mark.UNCHANGED, before.delivered, None, None, None, None, before.fingerprint)
-            user_rows.append((*who, before.moment, row.line, *payload))
-        if same:
-            unchanged = (Mark.UNCHANGED, same.delivered, None, None, None, same.fingerprint)
-            event_rows.append((it.event_id, it.identity, person, it.moment, row.line, *unchanged))
-        profile, event = row.delivered or (None, None)
-        if profile:
-            payload = (Mark.UNCHANGED, profile, None, None, None, None, it.profile or b"")
-            user_rows.append((*who, it.moment, row.line, *payload))
-        elif row.delivered and self._policy.follows_addresses:  # the newest row of a person names the address
-            user_rows.append((*who, it.moment, row.line, Mark.NONE, None, None, None, None, None, None))
-        if event:
-            unchanged = (Mark.UNCHANGED, event, None, None, None, it.event or b"")
-            event_rows.append((it.event_id, it.identity, person, it.moment, row.line, *unchanged))
-
-    def _put_users(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        """An entry for each row; see `_merge_users`."""
-        table, key, columns = self._user_table()
+    def _compare(self, first_line: int, rows: Sequence[Values], reading: Reading) -> None:
+        """A row that says what it said when it was delivered is known by its raw values, and no body is made of it."""
+        prints = list(map(reading.fingerprint, rows))
+        makes_all = self.policy.full or self.policy.keep_bodies
+        known = {} if makes_all else self._known(key for it in prints if it for key in _keys(it))
+        short: list[tuple[Any, ...]] = []
+        made: list[_Made] = []
+        for line, (values, it) in enumerate(zip(rows, prints, strict=True), first_line):
+            if it is not None and _is_known(it, known):
+                short += self._short_rows(line, it)
+            else:
+                made.append((line, it, reading.payloads(values, it)))
         self._db.executemany(
-            f"INSERT INTO temp.{table} ({key}, {', '.join(columns)}) VALUES (?{', ?' * len(columns)})", rows
+            "INSERT INTO temp.scan (line, person, key, rank, moment, mark, address) VALUES (?, ?, ?, ?, ?, ?, ?)", short
         )
+        if made:
+            self._take_made(made)
 
-    def _user_table(self) -> tuple[str, str, tuple[str, ...]]:
-        """Where the users of the rows are, what tells them apart there, and what a row says of them."""
-        follows = self._policy.follows_addresses
-        table, key, name = ("scan_person", "person", "identity") if follows else ("scan_user", "identity", "address")
-        return table, key, (name, "moment", "line", "mark", "digest", "body", "reason", "lacks", "kept", "fingerprint")
+    def _short_rows(self, line: int, it: Fingerprint) -> Iterator[tuple[Any, ...]]:
+        address = it.identity if self.policy.follows_addresses else None
+        mark = Mark.NONE if it.profile is None else Mark.UNCHANGED
+        yield line, it.person, it.person, it.moment, None, mark, address
+        if it.event is not None:
+            yield line, it.person, it.event_id, 0, it.moment, Mark.UNCHANGED, None
 
-    def _put_events(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        """An entry for each row; see `_merge_events`."""
+    def _take_made(self, made: Sequence[_Made]) -> None:
+        formers = self._formers([row for _, _, row in made]) if self.policy.address_ids else [{}] * len(made)
+        keys: list[str | bytes] = [row.person for _, _, row in made]
+        keys += [bytes.fromhex(row.event.id) for _, _, row in made if row.event]
+        known = self._known([*keys, *(former for ids in formers for former in ids)])
+        rows: list[tuple[Any, ...]] = []
+        for (line, it, row), ids in zip(made, formers, strict=True):
+            rows += self._user_rows(line, it, row, known.get(row.person))
+            if row.event:
+                rows.append(self._event_row(line, it, row, known, ids))
         self._db.executemany(
-            "INSERT INTO temp.scan_event "
-            "(id, identity, person, moment, line, mark, digest, body, reason, kept, fingerprint) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO temp.scan (line, person, key, rank, moment, mark, fingerprint, address, reason, lacks, "
+            "former, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             rows,
         )
 
-    def _merge_users(self) -> None:
-        """Leave one entry for each identity, or where addresses may change for each person: that of the newest row.
+    def _known(self, keys: Iterable[str | bytes]) -> _Known:
+        """What the state knows of these payloads."""
+        wanted = list(dict.fromkeys(keys))
+        marks = ",".join("?" * len(wanted))
+        query = f"SELECT key, fingerprint, rejected, sent_as FROM known WHERE sync = ? AND key IN ({marks})"
+        return {row[0]: _Record(*row[1:]) for row in self._db.execute(query, (self._sync, *wanted))}
 
-        It has the place of the first one. Of rows that are as new, the first is the newest; others that differ from it
-        are counted. Done once all rows are there, as for events: who comes next in a result is as good as random among
-        all identities.
-        """
-        table, key, columns = self._user_table()
-        said = ", ".join(columns)
-        self._run_all(
-            f"CREATE INDEX temp.{table}_{key} ON {table} ({key}, moment DESC)",
-            f"INSERT INTO temp.repeated_user SELECT MIN(position), {key}, (SELECT position FROM temp.{table} newest "
-            f"WHERE newest.{key} = {table}.{key} ORDER BY moment DESC, position LIMIT 1) FROM temp.{table} "
-            f"GROUP BY {key} HAVING COUNT(*) > 1",
-            "INSERT OR IGNORE INTO temp.merged SELECT other.line, 'profile', one.identity FROM temp.repeated_user r "
-            f"CROSS JOIN temp.{table} one ON one.position = r.newest CROSS JOIN temp.{table} other "
-            f"ON other.{key} = r.key AND other.moment = one.moment AND other.digest <> one.digest",
-            f"UPDATE temp.{table} SET ({said}) = (SELECT {said} FROM temp.{table} WHERE position = newest) "
-            "FROM temp.repeated_user WHERE position = first AND first <> newest",
-            f"DELETE FROM temp.{table} WHERE {key} IN (SELECT key FROM temp.repeated_user) "
-            "AND position NOT IN (SELECT first FROM temp.repeated_user)",
-        )
-        if self._policy.follows_addresses:
-            self._run_all(
-                "CREATE INDEX temp.scan_person_identity ON scan_person (identity)",
-                "CREATE INDEX temp.scan_user_identity ON scan_user (identity)",
-            )
+    def _formers(self, rows: Sequence[RowPayloads]) -> list[dict[bytes, str]]:
+        """The ids that each row's event would have if an address named its user: of the row, and those on record."""
+        persons = list(dict.fromkeys(row.person for row in rows))
+        names: dict[str, list[str]] = {}
+        query = f"SELECT person, address FROM name WHERE sync = ? AND person IN ({','.join('?' * len(persons))})"
+        for person, address in self._db.execute(query, (self._sync, *persons)):
+            names.setdefault(person, []).append(address)
+        return [
+            {
+                bytes.fromhex(row.event_id_of(name)): name
+                for name in (row.address, *names.get(row.person, ()))
+                if name and name != row.person
+            }
+            if row.event_id_of
+            else {}
+            for row in rows
+        ]
 
-    def _merge_events(self) -> None:
-        """Leave one entry for each event, that of the first row; those that differ from it are counted.
-
-        Done once all rows are there: ids are as good as random, so that sorting them costs less than an index that
-        grows with each row.
-        """
-        self._run_all(
-            "CREATE INDEX temp.scan_event_id ON scan_event (id)",
-            "INSERT INTO temp.repeated_event SELECT id, MIN(position) FROM temp.scan_event "
-            "GROUP BY id HAVING COUNT(*) > 1",
-            "INSERT OR IGNORE INTO temp.merged SELECT other.line, 'event', one.identity FROM temp.repeated_event r "
-            "CROSS JOIN temp.scan_event one ON one.position = r.first CROSS JOIN temp.scan_event other "
-            "ON other.id = r.id AND other.digest <> one.digest",
-            "DELETE FROM temp.scan_event WHERE id IN (SELECT id FROM temp.repeated_event) "
-            "AND position NOT IN (SELECT first FROM temp.repeated_event)",
-        )
-
-    def _run_all(self, *statements: str) -> None:
-        with self._state.snapshot():
-            for statement in statements:
-                self._db.execute(statement)
-
-    def _known(self, table: str, key: str, again: str, keys: Sequence[Any]) -> _Known:
-        """What the state knows of these keys."""
-        marks = ",".join("?" * len(keys))
-        query = f"SELECT {key}, delivered, rejected, {again} FROM main.{table} WHERE sync = ? AND {key} IN ({marks})"
-        return {row[0]: row[1:] for row in self._db.execute(query, (self._sync, *keys))}
-
-    def _addresses(self, rows: Iterable[RowPayloads]) -> Mapping[str, _Addresses]:
-        """The addresses on record of these persons."""
-        if not (self._policy.follows_addresses or self._policy.address_ids):
-            return {}
-        persons = {row.person for row in rows}
-        marks = ",".join("?" * len(persons))
-        query = f"SELECT person, address, perhaps, first FROM name_of_id WHERE sync = ? AND person IN ({marks})"
-        return {
-            person: _Addresses(tuple(name for name in (address, *(perhaps or "").split("\n")) if name), first)
-            for person, address, perhaps, first in self._db.execute(query, (self._sync, *persons))
-        }
-
-    def _mark(self, digest: bytes, rejected: bool, known: tuple[bytes | None, bytes | None, int] | None) -> Mark:
-        delivered_before, rejected_before, again = known or (None, None, 0)
-        if rejected:
-            return Mark.KNOWN_REJECTED if digest == rejected_before else Mark.NEWLY_REJECTED
-        if self._policy.full:
-            return Mark.OWED
-        if digest == delivered_before:
-            return Mark.UNCHANGED
-        for_good = digest == rejected_before and not again and not self._policy.retry_rejected
-        return Mark.KNOWN_REJECTED if for_good else Mark.OWED
-
-    def _user_row(self, collected: Collected, row: RowPayloads, users: _Known) -> tuple[Any, ...]:
+    def _user_rows(
+        self, line: int, it: Fingerprint | None, row: RowPayloads, record: _Record | None
+    ) -> Iterator[tuple[Any, ...]]:
+        """The row's profile; and that the user is there, where the profile has no address to go to."""
+        usable = is_usable(row.identity)
+        address = (row.identity if self.policy.follows_addresses else row.address or None) if usable else None
+        start = (line, row.person, row.person, row.moment, None)
         profile = row.profile
-        names = (row.person, row.identity) if self._policy.follows_addresses else (row.identity, row.address or None)
         if profile is None:
-            return *names, row.moment, collected.line, Mark.NONE, None, None, None, None, None, None
-        mark = self._mark(profile.digest, isinstance(profile, Rejection), users.get(row.identity))
-        self._run.takes(mark)
-        body = profile.body if isinstance(profile, Payload) and mark is Mark.OWED else None
-        reason = profile.reason if isinstance(profile, Rejection) else None
-        it = collected.fingerprint
-        fingerprint = it.profile if it and not row.lacks else None  # whom a name lacks is told in every run
-        kept = self._kept(profile, mark)
-        payload = (mark, profile.digest, body, reason, row.lacks or None, kept, fingerprint)
-        return *names, row.moment, collected.line, *payload
+            yield *start, Mark.NONE, None, address, None, None, None, None
+        elif isinstance(profile, Payload):
+            mark = self._mark_of(profile.digest, record)
+            raw = it.profile if it and it.profile and not row.lacks else b""  # whom a name lacks is told in every run
+            rest = profile_rest(profile.body, row.identity, self.policy.segment_field) if self._keeps(mark) else None
+            yield *start, mark, profile.digest[:HALF] + raw, address, None, row.lacks or None, None, rest
+        else:
+            mark = self._rejected(profile.digest, record)
+            yield *start, mark, profile.digest[:HALF], address, profile.reason, row.lacks or None, None, None
+        if not usable and row.other and self.policy.follows_addresses:
+            yield line, row.other, row.other, None, None, Mark.PRESENT, None, None, None, None, None, None
 
     def _event_row(
-        self, collected: Collected, row: RowPayloads, event: Any, events: _Known, known: _Addresses
+        self, line: int, it: Fingerprint | None, row: RowPayloads, known: _Known, formers: Mapping[bytes, str]
     ) -> tuple[Any, ...]:
-        key = bytes.fromhex(event.id)
-        rejected = not isinstance(event, Event)
-        mark = self._mark(event.digest, rejected, events.get(key))
-        moves_along = mark is Mark.OWED and self._is_delivered_by(known.known, row.identity, event, events.get(key))
-        if moves_along:
-            mark = Mark.UNCHANGED
-        self._run.takes(mark)
-        body = event.body if not rejected and mark is Mark.OWED else None
-        reason = event.reason if rejected else None
-        person = row.person if self._policy.follows_addresses else None
-        kept = event.body if moves_along else self._kept(event, mark)
-        fingerprint = collected.fingerprint.event if collected.fingerprint else None
-        payload = (mark, event.digest, body, reason, kept, fingerprint)
-        return key, row.identity, person, row.moment, collected.line, *payload
+        """The row's event, under the id by which Iterable knows it."""
+        assert row.event is not None  # noqa: S101 - asked for rows with events alone
+        key, former, named = bytes.fromhex(row.event.id), None, row.person
+        record = known.get(key)
+        sent_as = record and record.sent_as
+        if record is None and formers:
+            former = next((one for one in formers if one in known), next(iter(formers)))
+            record, sent_as = known.get(former), former if former in known else None
+            named = formers[former] if record and self.policy.follows_addresses else named
+        event = under_id(row.event, sent_as.hex()) if sent_as else row.event
+        start = (line, row.person, key, 0, row.moment)
+        if not isinstance(event, Event):
+            mark = self._rejected(event.digest, record)
+            return *start, mark, event.digest[:HALF], None, event.reason, None, former, None
+        rest = event_rest(event.body, row.identity)
+        digest = event.digest if row.person == row.identity else event_digest(row.person, rest)
+        mark = self._mark_of(digest if named == row.person else event_digest(named, rest), record)
+        raw = (it and it.event) or b""
+        return *start, mark, digest[:HALF] + raw, None, None, None, former, rest if self._keeps(mark) else None
 
-    def _kept(self, payload: Any, mark: Mark) -> str | None:
-        """The body of what is unchanged, where it is asked for."""
-        return payload.body if self._policy.keep_bodies and mark is Mark.UNCHANGED else None
+    def _keeps(self, mark: Mark) -> bool:
+        """Whether the body is needed: to be sent, or by whoever looks whether Iterable has it."""
+        return mark is Mark.PENDING or self.policy.keep_bodies
 
-    def _is_delivered_by(self, addresses: Sequence[str], identity: str, event: Event, known: Any) -> bool:
-        """Whether the same event was delivered under an address that the user had: it moves with the user."""
-        if known is None or known[0] is None or self._policy.full or not self._policy.follows_addresses:
-            return False
-        return any(to_address(event.body, identity, old).digest == known[0] for old in addresses if old != identity)
+    def _mark_of(self, digest: bytes, record: _Record | None) -> Mark:
+        """What the state says of a payload that can be sent."""
+        if record is None or self.policy.full:
+            return Mark.PENDING
+        if record.fingerprint and record.fingerprint[:HALF] == digest[:HALF]:
+            return Mark.UNCHANGED
+        refused = record.rejected and record.rejected[:HALF] == digest[:HALF]
+        return Mark.KNOWN_REJECTED if refused and not self.policy.retry_rejected else Mark.PENDING
+
+    def _rejected(self, digest: bytes, record: _Record | None) -> Mark:
+        """What the state says of one that cannot."""
+        known = record and record.rejected and record.rejected[:HALF] == digest[:HALF]
+        return Mark.KNOWN_REJECTED if known else Mark.NEWLY_REJECTED
 
 
-def _ids(row: RowPayloads, known: _Addresses) -> list[bytes]:
-    """The ids under which the row's event may be on record, its own first."""
-    assert row.event is not None  # noqa: S101 - asked for rows with events alone
-    if row.event_id_of is None:
-        return [bytes.fromhex(row.event.id)]
-    names = [name for name in dict.fromkeys((row.address, known.first)) if name]
-    return [bytes.fromhex(text) for text in (row.event.id, *map(row.event_id_of, names))]
+def _keys(it: Fingerprint) -> tuple[str | bytes, ...]:
+    """Under which the state knows the payloads of a row."""
+    return (it.person,) if it.event is None else (it.person, it.event_id)
 
 
-def _as_known(event: Event | RejectedEvent, ids: Sequence[bytes], known: _Known) -> Event | RejectedEvent:
-    """The event under the id by which Iterable knows it."""
-    for key in ids[1:]:
-        if key in known:
-            return under_id(event, key.hex())
-    return event
+def _is_known(it: Fingerprint, known: _Known) -> bool:
+    """Whether Iterable has what the row says, by its raw values."""
+    return _is_same(it.profile, known.get(it.person)) and _is_same(it.event, known.get(it.event_id))
+
+
+def _is_same(raw: bytes | None, record: _Record | None) -> bool:
+    """`raw` is None where the mapping asks for no such payload, and empty where something about the row is odd."""
+    return raw is None or bool(raw and record and record.fingerprint and record.fingerprint[HALF:] == raw)

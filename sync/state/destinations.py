@@ -63,20 +63,13 @@ FROM sync WHERE name = :name OR (name IS NULL AND segment_field = :segment_field
 same segment field."""
 
 _HELD = """
-SELECT
-    (SELECT COUNT(*) FROM (
-        SELECT identity FROM profile
-            WHERE sync = :sync AND (delivered IS NOT NULL OR rejected IS NULL OR in_segment > 0)
-        UNION SELECT identity FROM delivered_profile WHERE sync = :sync
-        UNION SELECT identity FROM owed_user WHERE sync = :sync AND in_doubt > 0
-        UNION SELECT identity FROM other_member WHERE sync = :sync)),
-    (SELECT COUNT(*) FROM (
-        SELECT identity FROM profile WHERE sync = :sync AND in_segment > 0
-        UNION SELECT identity FROM delivered_profile WHERE sync = :sync AND in_segment
-        UNION SELECT identity FROM owed_user WHERE sync = :sync AND in_doubt = 2
-        UNION SELECT identity FROM other_member WHERE sync = :sync)),
-    (SELECT COUNT(*) FROM event WHERE sync = :sync AND (delivered IS NOT NULL OR rejected IS NULL))
-        + (SELECT COUNT(*) FROM delivered_event WHERE sync = :sync)
+WITH sent AS (SELECT person, key, moment IS NULL AND inside = 1 AND segment_field <> '' AS enters
+    FROM pending JOIN sync ON sync.id = sync WHERE sync = :sync AND state IN (1, 2, 3)),
+held AS (SELECT key FROM known WHERE sync = :sync AND (fingerprint IS NOT NULL OR rejected IS NULL)
+    UNION SELECT key FROM sent UNION SELECT person FROM member WHERE sync = :sync)
+SELECT (SELECT COUNT(*) FROM held WHERE typeof(key) = 'text'),
+    (SELECT COUNT(*) FROM (SELECT person FROM member WHERE sync = :sync UNION SELECT person FROM sent WHERE enters)),
+    (SELECT COUNT(*) FROM held WHERE typeof(key) = 'blob')
 """
 
 
@@ -141,10 +134,8 @@ class Destinations:
 
     def _forget_rejections(self, backlog: Destination) -> None:
         """Another project may take what one has rejected."""
-        for table in ("profile", "event"):
-            self._db.execute(f"DELETE FROM main.{table} WHERE sync = ?", (backlog.number,))
-        for table in ("owed_user", "owed_event"):
-            self._db.execute(f"UPDATE {table} SET aside = 0 WHERE sync = ? AND aside > 0", (backlog.number,))
+        self._db.execute("DELETE FROM known WHERE sync = ?", (backlog.number,))
+        self._db.execute("UPDATE pending SET state = 0, reason = NULL WHERE sync = ?", (backlog.number,))
 
     def _put(self, here: Destination) -> int:
         """Put the key, the base URL and the name of this run on record; a name that another has stays the other's."""

@@ -1,8 +1,8 @@
-"""The state file: what was delivered, what was rejected and why, what is owed, and the runs.
+"""The state file: opened, copied, and the history of its runs.
 
-One SQLite file in WAL mode, readable by its owner alone. This module opens it, copies it, knows its schema and keeps
-the history of runs; the other files of this room are what a run does with it. Every commit reaches the disk before a
-request relies on it (`synchronous=FULL`): a power loss must not bring back what the state had already forgotten.
+One SQLite file in WAL mode, readable by its owner alone. The other files of this package are what a run does with it.
+Every commit reaches the disk before a request relies on it (`synchronous=FULL`): a power loss must not bring back what
+the state had already forgotten.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sync.state.schema import APPLICATION_ID, STEPS, bring_up_to_date, version_of
+from sync.state.schema import APPLICATION_ID, RELEASED_BEFORE, VERSION, bring_up_to_date, version_of
 
 logger = logging.getLogger("state")
+
+Cursor = sqlite3.Cursor
 
 RUNS_KEPT = 10_000
 CACHE_KIB = 2_000
@@ -32,7 +34,7 @@ BUSY_SECONDS = 0.2
 
 WARN_AFTER = 5.0
 PATIENCE = 600.0
-"""Seconds that a writer waits for another's commit: the debts of a million rows are one commit of a minute or so."""
+"""Seconds that a writer waits for another's commit: the backlog of a million rows is one commit of a minute or so."""
 
 
 class StateError(Exception):
@@ -107,25 +109,29 @@ class State:
         if not version:
             with self.transaction():
                 bring_up_to_date(self.db)
-        elif version < len(STEPS):
-            self._migrate(version)
-
-    def _migrate(self, version: int) -> None:
-        """Bring an older file up to date in one transaction, with a copy of it beside it."""
-        with self._alone():
-            self._keep_copy(self.path.with_name(f"{self.path.name}.v{version}"))
-            with self.transaction():
-                bring_up_to_date(self.db)
+        elif version < VERSION:
+            with self._alone():
+                self._keep_copy(_copy_of_1_0_0(self.path))
+                with self.transaction():
+                    bring_up_to_date(self.db)
 
     def _keep_copy(self, path: Path) -> None:
         if not path.exists():
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            with closing(sqlite3.connect(path)) as copy:
+            part = path.with_name(f"{path.name}.part")  # a copy is there whole or not at all
+            part.unlink(missing_ok=True)
+            os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            with closing(sqlite3.connect(part)) as copy:
                 self.db.backup(copy)
+            part.rename(path)
 
     def errors_explained(self) -> AbstractContextManager[None]:
         """Turn what SQLite or the disk says into a sentence for the operator."""
         return _errors_explained(self.path)
+
+    def execute(self, statement: str, values: Mapping[str, Any]) -> Cursor:
+        """Run one statement."""
+        with self.errors_explained():
+            return self.db.execute(statement, values)
 
     def hear_signals(self) -> None:
         """From here on a signal's handler runs also in the middle of a long statement; if it raises, that ends it."""
@@ -236,7 +242,7 @@ def read_history(path: Path, count: int) -> list[RunRecord]:
 
 
 def _runs(db: sqlite3.Connection, count: int) -> list[RunRecord]:
-    sync = "sync" if version_of(db) >= len(STEPS) else "''"
+    sync = "sync" if version_of(db) == VERSION else "''"
     rows = db.execute(f"SELECT id, started, {sync}, summary FROM run ORDER BY number DESC LIMIT ?", (count,))
     return [RunRecord(run, at, of, json.loads(summary) if summary else None) for run, at, of, summary in rows]
 
@@ -263,7 +269,7 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
 
 
 def _check_schema(db: sqlite3.Connection, path: Path) -> int:
-    """The version of the schema in the file, 0 for an empty one; refuses what is no state, or of a version to come."""
+    """The version of the schema in the file, 0 for an empty one; refuses what no released program wrote."""
     version, tables, application = db.execute(
         "SELECT (SELECT user_version FROM pragma_user_version), (SELECT COUNT(*) FROM sqlite_master), "
         "(SELECT application_id FROM pragma_application_id)"  # one statement: another process may be making them
@@ -272,12 +278,24 @@ def _check_schema(db: sqlite3.Connection, path: Path) -> int:
         return 0
     if application != APPLICATION_ID:
         raise StateError(f"{path} is an SQLite file of another program; name another STATE_FILE")
-    if not 0 < version <= len(STEPS):
+    if RELEASED_BEFORE < version < VERSION:
+        copy = _copy_of_1_0_0(path)
+        back = f"put {copy.name}, its copy of the state of 1.0.0, in its place" if copy.exists() else "restore a backup"
+        raise StateError(
+            f"{path} was written by a program that was never released (version {version} of the state's schema); "
+            f"{back}, or move it away (everything is sent again, events under the same ids)"
+        )
+    if version not in (RELEASED_BEFORE, VERSION):
         raise StateError(
             f"{path} was written by a newer program (version {version} of the state's schema; this program knows "
-            f"version {len(STEPS)}); use the program that wrote it, or move the file away (everything is sent again)"
+            f"version {VERSION}); use the program that wrote it, or move the file away (everything is sent again)"
         )
     return int(version)
+
+
+def _copy_of_1_0_0(path: Path) -> Path:
+    """Where the state of version 1.0.0 is kept when it is brought up to date."""
+    return path.with_name(f"{path.name}.v{RELEASED_BEFORE}")
 
 
 def _inode(status: os.stat_result) -> tuple[int, int]:

@@ -1,65 +1,48 @@
-"""Outcomes back: what was answered is put on record; what failed stays owed."""
+"""Outcomes back: what became of each payload that was claimed, noted in the backlog until it is settled."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
-from operator import attrgetter
-from typing import Any
 
 from sync.rows.mapping import PROFILE
-from sync.state.delivered import Delivered
-from sync.state.doubt import Doubt
-from sync.state.known_names import KnownNames
-from sync.state.owed import Outcome, OwedUser, UserOutcome
-from sync.state.scope import Part, RunScope
+from sync.state.file import State
+from sync.state.owed import Outcome, OwedUser, PayloadResult, Policy, UserOutcome
+from sync.state.scope import RunScope
 from sync.state.syncs import add_delivered
 
-_PROFILE_DELIVERED = (
-    "UPDATE main.profile SET delivered = ?, rejected = NULL, reason = NULL, again = 0, in_segment = ?, seen = ?, "
-    "moment = NULL, fingerprint = NULL WHERE sync = ? AND identity = ?"
-)
-_OWN = "place = ? AND sync = ? AND identity = ?"  # a place that is free again may be another sync's
-_PROFILE_PAID = f"UPDATE owed_user SET body = NULL, digest = NULL, in_doubt = 0 WHERE {_OWN}"
-_EVENT_ANSWERED = (
-    "INSERT INTO main.event (sync, id, delivered, rejected, reason, seen) VALUES (?, ?, ?, ?, ?, ?) "
-    "ON CONFLICT DO UPDATE SET delivered = excluded.delivered, rejected = excluded.rejected, "
-    "reason = excluded.reason, seen = excluded.seen, fingerprint = NULL"
-)
-_EVENT_PAID = "DELETE FROM owed_event WHERE place = ? AND id = ?"
-_FAILS_NO_MORE = "DELETE FROM failer WHERE sync = ? AND identity = ?"
+_ANSWERED = "UPDATE pending SET state = ?, reason = ? WHERE place = ? AND state IN (1, 2)"
+_NOT_SENT = "UPDATE pending SET state = 0 WHERE place = ? AND state = 1"
+_ATTEMPTED = "UPDATE pending SET state = 2 WHERE place = ? AND state = 1"
+
+_PENDING, _UNCONFIRMED, _DELIVERED, _REJECTED, _ASIDE = 0, 2, 3, 4, 5
 
 
-class Outcomes(Part):
-    """Records what became of owed users, in groups."""
+class Outcomes(RunScope):
+    """Records what became of users, in groups."""
 
-    def __init__(self, run: RunScope, doubt: Doubt, delivered: Delivered) -> None:
-        super().__init__(run)
-        self._doubt, self._delivered = doubt, delivered
-        self._names = KnownNames(run, doubt)
-        self._undelivered = dict(run.policy.fields)
-        self._has_failers = bool(run.one("SELECT EXISTS (SELECT 1 FROM failer WHERE sync = ?)", run.sync))
+    def __init__(self, state: State, sync: int, policy: Policy, now: float) -> None:
+        super().__init__(state, sync, policy, now)
+        self._attempted: set[int] = set()
+        self._undelivered = dict(policy.fields)
+        self._has_failers = bool(self.one("SELECT EXISTS (SELECT 1 FROM failer WHERE sync = :sync)"))
+
+    def stay_in_doubt(self, user: OwedUser) -> None:
+        """An attempt was made for this user, and another waits: whatever follows, it is unconfirmed until answered."""
+        self._attempted.update(_places(user))
 
     def record(self, outcomes: Sequence[UserOutcome]) -> None:
-        """Put these outcomes on record in one commit; what failed stays owed."""
+        """Put these outcomes on record in one commit; what failed stays pending."""
         with self._state.transaction():
-            for delivered, some in groupby(outcomes, attrgetter("is_delivered")):
-                if delivered:
-                    self._record_delivered(list(some))
-                    continue
-                for outcome in some:
-                    self._record_move(outcome)
-                    self._record_profile(outcome)
-                    self._record_events(outcome)
-                    self._record_failer(outcome)
-                    self._doubt.forget(outcome)
-            self._db.executemany(
-                f"DELETE FROM owed_user WHERE {_OWN} AND body IS NULL AND NOT EXISTS (SELECT 1 FROM temp.due d "
-                "CROSS JOIN owed_event e ON e.place = d.place AND e.sync = owed_user.sync AND e.aside = 0 "
-                "WHERE d.identity = owed_user.identity)",
-                [self._own(outcome.user) for outcome in outcomes if not outcome.followed],
-            )
+            self._db.executemany(_ATTEMPTED, [(place,) for place in self._attempted])
+            answered: list[tuple[int, str | None, int]] = []
+            for outcome in outcomes:
+                answered += self._outcome_of(outcome)
+                self._note_failure(outcome)
+            taken = self._db.executemany(_ANSWERED, answered).rowcount
             self._note_fields(outcomes)
+            if answered and taken != len(answered):
+                raise RuntimeError(f"{len(answered) - taken} outcomes are of payloads that were not claimed")
+        self._attempted.clear()
 
     def _note_fields(self, outcomes: Sequence[UserOutcome]) -> None:
         """What is delivered first fixes the types of all fields that this run maps."""
@@ -67,127 +50,105 @@ class Outcomes(Part):
             if any(_is_delivered(outcome, name) for outcome in outcomes):
                 add_delivered(self._state, self._sync, name, self._undelivered.pop(name))
 
-    def _own(self, user: OwedUser) -> tuple[int | None, int, str]:
-        """Where in the spool the user is."""
-        return user.place, self._sync, user.identity
-
-    def _record_delivered(self, outcomes: Sequence[UserOutcome]) -> None:
-        """What most outcomes are, a statement for all of them at once."""
-        here, inside = self._sync, bool(self._policy.segment_field)
-        users = [outcome.user for outcome in outcomes if outcome.profile]
-        self._db.executemany(
-            _PROFILE_DELIVERED,
-            [(user.digest, False, self._today, here, user.identity) for user in users if user.leaves],
-        )
-        self._delivered.put_profiles(
-            (user.identity, user.digest, user.fingerprint or None, inside and user.in_result, user.moment)
-            for user in users
-            if not user.leaves
-        )
-        self._db.executemany(_PROFILE_PAID, [self._own(user) for user in users])
-        self._names.delivered(user.identity for user in users)
-        events = [event for outcome in outcomes for event in outcome.user.events]
-        self._delivered.put_events((event.id, event.digest, event.fingerprint or None) for event in events)
-        self._db.executemany(_EVENT_PAID, [(event.place, event.id) for event in events])
-        if self._has_failers:
-            self._db.executemany(_FAILS_NO_MORE, [(here, outcome.user.identity) for outcome in outcomes])
-        for outcome in outcomes:
-            self._doubt.forget(outcome)
-
-    def _record_move(self, outcome: UserOutcome) -> None:
-        result, move = outcome.move, outcome.user.move
-        if result is None or move is None:
-            return
-        if result.outcome is Outcome.DELIVERED:
-            self._names.moved(move, outcome.user.identity)
-        elif result.outcome is Outcome.REJECTED or not result.sent:
-            self._doubt.restore_move(move, happened_never=result.sent)
-
-    def _record_profile(self, outcome: UserOutcome) -> None:
-        result, user = outcome.profile, outcome.user
-        if result is None:
-            return
-        if result.outcome is Outcome.FAILED:
-            if not result.sent or (result.turned_away and self._doubt.is_new(user.identity)):
-                self._doubt.restore_profile(user)
-            return
-        self._doubt.put_on_record(user)
-        key = (self._sync, user.identity)
-        if result.outcome is Outcome.DELIVERED:
-            inside = bool(self._policy.segment_field) and user.in_result
-            self._db.execute(_PROFILE_DELIVERED, (user.digest, inside, self._today, *key))
-            self._names.delivered([user.identity])
-        else:
-            before = 3 if user.leaves else self._doubt.segment_before(user.identity)
-            self._db.execute(
-                "UPDATE main.profile SET rejected = ?, reason = ?, again = ?, in_segment = COALESCE(?, in_segment) "
-                "WHERE sync = ? AND identity = ?",
-                (user.digest, result.reason, result.over_a_name, before, *key),
-            )
-            self._db.execute(f"UPDATE owed_user SET aside = 1 WHERE {_OWN}", self._own(user))
-            self._db.execute(
-                "UPDATE owed_event SET aside = 2 WHERE place IN (SELECT place FROM temp.due WHERE identity = ?) "
-                "AND sync = ? AND aside = 0",
-                (user.identity, self._sync),
-            )
-            if not user.refused_before:
-                self._refuse("scan_user", "identity", user.identity, result.reason)
-            return
-        self._db.execute(_PROFILE_PAID, self._own(user))
-
-    def _record_events(self, outcome: UserOutcome) -> None:
+    def _outcome_of(self, outcome: UserOutcome) -> Iterator[tuple[int, str | None, int]]:
+        """The state, reason and place of each of the user's payloads that was sent."""
+        user, profile = outcome.user, outcome.profile
+        if outcome.move:
+            self._note_move(user, outcome.move)
+        if profile is not None:
+            lost = bool(outcome.move and outcome.move.outcome is Outcome.FAILED and outcome.move.sent)
+            yield from self._answer(user.place, profile._replace(sent=profile.sent or lost))
+            if profile.outcome is Outcome.REJECTED:
+                self._reject(user, profile)
+        derived = outcome.derived and profile is not None and profile.outcome is Outcome.REJECTED
         for event, result in zip(outcome.user.events, outcome.events, strict=True):
-            if outcome.derived or not result.sent:
-                self._doubt.restore("event", "id", event.id)
-            if result.outcome is Outcome.FAILED or outcome.derived:
-                continue
-            delivered, rejected = (event.digest, None) if result.outcome is Outcome.DELIVERED else (None, event.digest)
-            answered = (self._sync, event.id, delivered, rejected, result.reason or None, self._today)
-            self._db.execute(_EVENT_ANSWERED, answered)
-            if rejected:
-                self._db.execute("UPDATE owed_event SET aside = 1 WHERE place = ? AND id = ?", (event.place, event.id))
-                self._refuse("scan_event", "id", event.id, result.reason)
-            else:
-                self._db.execute(_EVENT_PAID, (event.place, event.id))
+            if not derived:
+                unsent = result._replace(sent=False) if outcome.derived else result
+                yield from self._answer(event.place, unsent)
+                if result.outcome is Outcome.REJECTED:
+                    self._refuse(event.place, result.reason)
 
-    def _record_failer(self, outcome: UserOutcome) -> None:
-        """Whose call failed is a known failer, until something of theirs is delivered: the later of the two counts."""
-        failer = None
-        for result in outcome.results:
-            if result.outcome is Outcome.DELIVERED:
-                failer = False
-            elif result.failed:
-                failer = True
-        key = (self._sync, outcome.user.identity)
-        if failer:
-            self._has_failers = True
-            self._db.execute("INSERT OR REPLACE INTO failer VALUES (?, ?, ?)", (*key, self._today))
-        elif failer is False:
-            self._db.execute(_FAILS_NO_MORE, key)
+    def _answer(self, place: int, result: PayloadResult) -> Iterator[tuple[int, str | None, int]]:
+        if result.outcome is Outcome.DELIVERED:
+            yield _DELIVERED, None, place
+        elif result.outcome is Outcome.REJECTED:
+            yield _PENDING if result.over_a_name else _REJECTED, result.reason, place
+        elif result.sent and not result.turned_away:
+            yield _UNCONFIRMED, None, place
+        else:
+            self._db.execute(_NOT_SENT, (place,))
 
-    def stops_in_a_row(self) -> int:
-        """How many runs in a row, the last ones, the stop rule for failing calls has stopped."""
-        return self._run.one("SELECT stops_in_a_row FROM sync WHERE id = ?", self._sync)
+    def _reject(self, user: OwedUser, result: PayloadResult) -> None:
+        """A rejected profile takes its user's events along: set aside with it, or, over a name, tried again with it.
 
-    def record_end(self, *, stopped_by_rule: bool) -> None:
-        """Count one more run in a row that the rule stopped, or begin anew."""
-        with self._state.transaction():
-            self._db.execute(
-                "UPDATE sync SET stops_in_a_row = CASE WHEN ? THEN stops_in_a_row + 1 ELSE 0 END WHERE id = ?",
-                (stopped_by_rule, self._sync),
-            )
-
-    def _refuse(self, table: str, key: str, value: Any, reason: str) -> None:
-        """Remember which line of the CSV export was refused."""
-        self._db.execute(
-            f"INSERT OR IGNORE INTO temp.refused_line SELECT line, ? FROM temp.{table} WHERE {key} = ?",
-            (reason, value),
+        An attempt before the rejection may have put the user into the segment, and nobody knows what Iterable has.
+        """
+        self.do(
+            "UPDATE known SET fingerprint = NULL WHERE sync = :sync "
+            "AND key = (SELECT person FROM pending WHERE place = :place)",
+            place=user.place,
         )
+        self.do(
+            "INSERT OR IGNORE INTO member (sync, field, person) SELECT sync, :field, person FROM pending "
+            "WHERE place = :place AND state = 2 AND inside = 1 AND :field <> ''",
+            place=user.place,
+        )
+        self.do(
+            "UPDATE pending SET state = :state, reason = :reason WHERE sync = :sync AND state < 3 AND place > :place "
+            "AND place <= (SELECT last FROM temp.turn WHERE first = :place)",
+            place=user.place,
+            state=_PENDING if result.over_a_name else _ASIDE,
+            reason=result.reason,
+        )
+        if not user.refused_before:
+            self._refuse(user.place, result.reason)
+
+    def _refuse(self, place: int, reason: str) -> None:
+        """Remember which row of the result was rejected."""
+        self.do(
+            "UPDATE temp.scan SET mark = 4, reason = :reason WHERE line IS NOT NULL "
+            "AND key = (SELECT key FROM pending WHERE place = :place)",
+            place=place,
+            reason=reason,
+        )
+
+    def _note_move(self, user: OwedUser, result: PayloadResult) -> None:
+        """A user whose address was changed, or did not have to be, is known by the new one, without a profile yet."""
+        assert user.move is not None  # noqa: S101 - it has an outcome
+        person = user.move.person
+        if result.outcome is Outcome.DELIVERED:
+            self.do("UPDATE name SET state = 2 WHERE sync = :sync AND person = :person AND state < 2", person=person)
+            self.do(
+                "INSERT INTO name VALUES (:sync, :person, :address, 0, :today) ON CONFLICT DO UPDATE SET state = 0",
+                person=person,
+                address=user.identity,
+            )
+            self.do("UPDATE known SET fingerprint = NULL WHERE sync = :sync AND key = :person", person=person)
+        elif result.outcome is Outcome.REJECTED:
+            self.do("DELETE FROM name WHERE sync = :sync AND person = :person AND state = 1", person=person)
+
+    def _note_failure(self, outcome: UserOutcome) -> None:
+        """Whose call failed is a repeat failure until something is delivered: the later of the two counts."""
+        counted = [result for result in outcome.results if result.failed or result.outcome is Outcome.DELIVERED]
+        if not counted or not (counted[-1].failed or self._has_failers):
+            return
+        person = "(SELECT person FROM pending WHERE place = :place)"
+        if counted[-1].failed:
+            self._has_failers = True
+            self.do(f"INSERT OR REPLACE INTO failer VALUES (:sync, {person}, :today)", place=outcome.user.place)
+        else:
+            self.do(f"DELETE FROM failer WHERE sync = :sync AND person = {person}", place=outcome.user.place)
 
     def refused_lines(self) -> Iterator[tuple[int, str]]:
         """Which rows of the result were newly rejected and why, in the order of the result, counted from 1."""
-        with self._state.errors_explained():
-            yield from self._db.execute("SELECT line, reason FROM temp.refused_line ORDER BY line")
+        told = 0
+        for line, reason in self.do(
+            "SELECT line, reason FROM temp.scan WHERE mark = 4 AND reason IS NOT NULL AND line IS NOT NULL "
+            "ORDER BY line, moment"
+        ):
+            if line != told:
+                yield line, reason
+            told = line
 
 
 def _is_delivered(outcome: UserOutcome, name: str) -> bool:
@@ -195,3 +156,8 @@ def _is_delivered(outcome: UserOutcome, name: str) -> bool:
     if name == PROFILE:
         return outcome.profile is not None and outcome.profile.outcome is Outcome.DELIVERED and not outcome.user.leaves
     return any(result.outcome is Outcome.DELIVERED for result in outcome.events)
+
+
+def _places(user: OwedUser) -> list[int]:
+    """Where what is pending of a user lies in the backlog."""
+    return [*([user.place] if user.profile is not None else []), *(event.place for event in user.events)]

@@ -1,4 +1,4 @@
-"""What the state and the delivery exchange: owed users and events, outcomes, counts and the plan of a run."""
+"""What the state and the delivery exchange: pending users and events, outcomes, counts and the plan of a run."""
 
 from __future__ import annotations
 
@@ -9,28 +9,12 @@ from typing import NamedTuple
 from sync.rows.mapping import Fields
 
 
-class Mark(enum.IntEnum):
-    """What the state says of one payload of the result."""
-
-    NONE = 0  # there is no such payload: the mapping asks for none
-    UNCHANGED = 1
-    OWED = 2
-    KNOWN_REJECTED = 3
-    NEWLY_REJECTED = 4
-
-
-REJECTED = (Mark.KNOWN_REJECTED, Mark.NEWLY_REJECTED)
-
-
 class OwedEvent(NamedTuple):
-    """An event that Iterable does not have, at its place in the spool; `fingerprint` is that of its row, if known."""
+    """An event that Iterable does not have: its id, the body of its request, and its place in the backlog."""
 
     id: bytes
-    digest: bytes
     body: str
-    moment: int = 0
     place: int = 0
-    fingerprint: bytes | None = None
 
 
 class Move(NamedTuple):
@@ -49,39 +33,24 @@ class Move(NamedTuple):
 
 
 class OwedUser(NamedTuple):
-    """A user with what is owed: the profile, if any, then the events, oldest first.
+    """A user with what is pending: the profile, if any, then the events, oldest first.
 
-    `more` says that further events wait until these are recorded; `leaves` that the profile is there to take the user
-    out of the segment; `in_result` is False for every profile that carries the segment field as false;
-    `failed_before` that the user is a known failer: a call failed in an earlier run, and nothing was delivered since;
-    `refused_before` that this profile was rejected before, over a name that another user has. `move` goes ahead of all
-    else of the user, who is then served `apart`, and not in a batch. `fingerprint` and `moment` are those of the row
-    that the profile is of, where this run has it; `place` is that in the spool, None for a leaver to whom nothing else
-    is owed.
+    `place` is that of the first of them in the backlog. `more` says that further events wait until these are recorded;
+    `leaves` that the profile is there to take the user out of the segment; `failed_before` that the user is a repeat
+    failure; `refused_before` that this profile was rejected before, over a name that another user has. `move` goes
+    ahead of all else of the user, who is then served `apart`, and not in a batch.
     """
 
     identity: str
     profile: str | None
-    digest: bytes | None
     events: tuple[OwedEvent, ...]
+    place: int = 0
     leaves: bool = False
     more: bool = False
-    in_result: bool = True
     failed_before: bool = False
     refused_before: bool = False
     move: Move | None = None
     apart: bool = False
-    fingerprint: bytes | None = None
-    moment: int | None = None
-    place: int | None = None
-
-    def profile_alone(self) -> OwedUser:
-        """The user without the events; as `_replace` would have it, in a third of the time."""
-        return OwedUser._make((*self[:3], (), self.leaves, False, *self[6:]))
-
-    def events_alone(self) -> OwedUser:
-        """The user without the profile."""
-        return OwedUser._make((self.identity, None, None, *self[3:]))
 
 
 class Outcome(enum.Enum):
@@ -96,7 +65,7 @@ class Outcome(enum.Enum):
 class PayloadResult(NamedTuple):
     """An outcome with its reason.
 
-    `sent` is False when surely no request was made, so that nothing is in doubt; `alone` when the request was about
+    `sent` is False when surely no request was made, so that nothing is unconfirmed; `alone` when the request was about
     this user only, so that a failure is the user's own. `over_a_name`: rejected because another user has a name of
     this one; `moved`: the address was changed at Iterable; `turned_away`: it refused the key, so it took nothing.
     """
@@ -123,7 +92,7 @@ class UserOutcome(NamedTuple):
     """What became of one owed user: None for a profile that was not owed; events in the user's order.
 
     `derived` events were not sent: they have the profile's outcome. `move` is what became of the user's move; None
-    where there was none, or it had its outcome before. `followed`: events of the user are still to have theirs.
+    where there was none, or it had its outcome before.
     """
 
     user: OwedUser
@@ -131,7 +100,6 @@ class UserOutcome(NamedTuple):
     events: tuple[PayloadResult, ...]
     derived: bool = False
     move: PayloadResult | None = None
-    followed: bool = False
 
     @property
     def is_delivered(self) -> bool:
@@ -177,7 +145,7 @@ class Counts:
 
 
 class Merged(NamedTuple):
-    """Rows that an earlier row counts for, though they differ from it: how many, the first one's number, its user."""
+    """Rows that another row counts for, though they differ from it: how many, the first one's number, its user."""
 
     rows: int = 0
     first: int = 0
@@ -188,11 +156,11 @@ class Merged(NamedTuple):
 class Plan:
     """What the result of the query means: counted before anything is sent.
 
-    `owed_events` counts those of leavers, too; `leaving` is who would leave, `leavers` who does: nobody while a mass
-    exit is held back. `members_renamed` were known by the other kind of name. `merged_events` are one event with others
-    by EVENT_KEY; `merged_profiles` are as new as the row that makes the profile of their user; `merged_rows` counts
-    each of these rows once. `moves` are addresses to be changed at Iterable; `second_name_missing` counts the users
-    whose other name is missing or unusable.
+    `owed_events` counts those of leavers, too, and who has to wait for the next run is counted as well. `leaving` is
+    who would leave, `leavers` who does: nobody while a mass exit is held back. `members_renamed` were known by the
+    other kind of name. `merged_events` are one event with others by EVENT_KEY; `merged_profiles` are as new as the row
+    that makes the profile of their user; `merged_rows` counts each of these rows once. `moves` are addresses to be
+    changed at Iterable; `second_name_missing` counts the users whose other name is missing or unusable.
     """
 
     users: Counts = field(default_factory=Counts)

@@ -108,34 +108,22 @@ class SyncRecord:
         """The fields that were mapped in a run that delivered; of 1.0.0, which noted none, those of this mapping."""
         if not self.is_migrated:
             return self.recorded.delivered_fields if self.recorded else {}
-        with self._state.errors_explained():
-            return {name: fields for name, fields in mapped.items() if self._has_delivered(name)}
+        return {name: fields for name, fields in mapped.items() if self._has_delivered(name)}
 
     def _has_delivered(self, name: str) -> bool:
-        table = "profile" if name == PROFILE else "event"
-        query = f"SELECT EXISTS (SELECT 1 FROM {table} WHERE sync = ? AND delivered IS NOT NULL)"
-        return bool(self._state.db.execute(query, (self.id,)).fetchone()[0])
-
-    def had_addresses(self) -> bool:
-        """Whether users are on record by their addresses."""
-        with self._state.errors_explained():
-            found: int = self._state.db.execute(
-                "SELECT EXISTS (SELECT 1 FROM (SELECT identity FROM profile WHERE sync = :sync "
-                "UNION ALL SELECT identity FROM delivered_profile WHERE sync = :sync "
-                "UNION ALL SELECT identity FROM owed_user WHERE sync = :sync AND in_doubt > 0) "
-                "WHERE identity LIKE '%@%' AND identity NOT GLOB '[i?]*:*')",
-                {"sync": self.id},
-            ).fetchone()[0]
-        return bool(found)
+        kind = "text" if name == PROFILE else "blob"
+        query = (
+            "SELECT EXISTS (SELECT 1 FROM known WHERE sync = :sync AND typeof(key) = :kind AND fingerprint IS NOT NULL)"
+        )
+        return bool(self._state.execute(query, {"sync": self.id, "kind": kind}).fetchone()[0])
 
     def _events_on_record(self) -> int:
-        with self._state.errors_explained():
-            count: int = self._state.db.execute(
-                "SELECT (SELECT COUNT(*) FROM event WHERE sync = :sync AND rejected IS NULL) "
-                "+ (SELECT COUNT(*) FROM delivered_event WHERE sync = :sync)",
-                {"sync": self.id},
-            ).fetchone()[0]
-        return count
+        """How many events were delivered, also where they are not settled yet."""
+        query = (
+            "SELECT COUNT(*) FROM (SELECT key FROM known WHERE sync = :sync AND fingerprint IS NOT NULL UNION "
+            "SELECT key FROM pending WHERE sync = :sync AND state = 3) WHERE typeof(key) = 'blob'"
+        )
+        return int(self._state.execute(query, {"sync": self.id}).fetchone()[0])
 
     def put(self, settings: Recorded) -> None:
         """Put these settings on record; inside a transaction."""

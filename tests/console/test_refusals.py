@@ -79,13 +79,14 @@ def test_all_that_would_be_refused_is_told_at_once(used: Desk) -> None:
 
 
 def test_what_a_killed_run_delivered_is_something_to_lose(desk: Desk) -> None:
-    """Its events are on record in the order of delivery, until the next run sorts them in."""
+    """Its events are in the backlog as delivered, until the next run settles them."""
     desk.world.run(limit=1)
     with closing(sqlite3.connect(desk.world.settings.state_file)) as state, state:
         state.execute(
-            "INSERT INTO delivered_event (sync, id, digest, seen) SELECT sync, id, delivered, seen FROM event"
+            "INSERT INTO pending (sync, state, person, key, moment, inside, since, fingerprint) "
+            "SELECT sync, 3, 'a', key, 0, 1, 0, fingerprint FROM known WHERE typeof(key) = 'blob'"
         )
-        state.execute("DELETE FROM event")
+        state.execute("DELETE FROM known WHERE typeof(key) = 'blob'")
     desk.world.environ["EVENT_NAME"] = "visit"
     assert "1 events that are on record would get another id" in words_of_the_run(desk)
 

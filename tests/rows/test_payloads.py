@@ -21,8 +21,11 @@ from sync.rows.payloads import (
     Payload,
     PayloadBuilder,
     RejectedEvent,
-    leave_body,
-    with_segment_false,
+    event_request,
+    event_rest,
+    exit_request,
+    profile_request,
+    profile_rest,
 )
 from sync.rows.rejection import Rejection
 from sync.rows.values import TYPES, UNKNOWN_MOMENT
@@ -190,18 +193,38 @@ def test_nested_fields() -> None:
 def test_leaving_the_segment() -> None:
     """Who left gets the segment field alone; a profile that is still owed gets it along with the rest."""
     assert (
-        leave_body("ada@example.com", "recent_page_view").body
+        exit_request("ada@example.com", "recent_page_view")
         == '{"email":"ada@example.com","dataFields":{"recent_page_view":false}}'
     )
-    assert body_of(leave_body("id:7", "recent_page_view")) == {
+    assert strict(exit_request("id:7", "recent_page_view")) == {
         "userId": "7",
         "preferUserId": True,
         "dataFields": {"recent_page_view": False},
     }
-    owed = with_segment_false(build().profile.body, "recent_page_view")
-    assert owed.body == build().profile.body.replace("true", "false")
-    assert with_segment_false(owed.body, "recent_page_view") == owed
+    body = build().profile.body
+    rest = profile_rest(body, "ada@example.com", "recent_page_view")
+    assert profile_request("ada@example.com", rest, "recent_page_view", inside=False) == body.replace("true", "false")
     assert "recent_page_view" not in build(replace(SAMPLE, segment_field="")).profile.body
+
+
+@pytest.mark.parametrize("segment_field", ["recent_page_view", 'a "field"', ""])
+@pytest.mark.parametrize("null_means", ["clear", "keep"])
+@pytest.mark.parametrize("by_id", [False, True])
+@pytest.mark.parametrize("name", ["Ada", "ends with {", "{", ",", None])
+def test_what_stays_the_same_of_a_body(segment_field: str, null_means: str, by_id: bool, name: str | None) -> None:
+    """A body is put together again letter for letter, under its own name or another; the segment is there once."""
+    mapping = replace(USER_ID if by_id else SAMPLE, segment_field=segment_field, null_means=null_means)
+    result = build(replace(mapping, user_fields=parse_fields("first_name")), first_name=name)
+    identity, other = result.identity, "id:8" if by_id else "bob@example.com"
+    profile, event = result.profile.body, result.event.body
+    rest = profile_rest(profile, identity, segment_field)
+
+    assert profile_request(identity, rest, segment_field, inside=True) == profile
+    assert event_request(identity, event_rest(event, identity)) == event
+    sent = strict(profile_request(other, rest, segment_field, inside=False))
+    fields = {key: value for key, value in strict(profile)["dataFields"].items() if key != segment_field}
+    assert sent["dataFields"] == fields | ({segment_field: False} if segment_field else {})
+    assert next(iter(sent.items())) == (("userId", "8") if by_id else ("email", "bob@example.com"))
 
 
 # -- any row --------------------------------------------------------------------------------------------------

@@ -10,8 +10,9 @@ from sync.rows.columns import Column, Kind, Row
 from sync.run.exit_codes import ExitCode
 from sync.sandbox.answers import Request
 from sync.sandbox.faults import UNAVAILABLE, Fault
-from sync.sandbox.names import ProjectType
+from sync.sandbox.names import Owner, ProjectType
 from sync.sandbox.rules import ProjectRules
+from sync.sandbox.users import Profile
 from tests.harness import Wire, World, person
 
 MOVE = "/api/users/updateEmail"
@@ -53,6 +54,17 @@ def pages(world: World) -> dict[str, set[str]]:
     for event, owner in world.iterable.project.owner_of.items():
         found.setdefault(owner, set()).add(event)
     return found
+
+
+def members(world: World) -> set[str]:
+    """Who is in the segment, by the state."""
+    return {who for (who,) in world.table("SELECT address FROM member JOIN name USING (sync, person) WHERE state = 0")}
+
+
+def a_stranger(world: World, address: str) -> None:
+    """Somebody of whom this program knows nothing has the address at Iterable."""
+    world.iterable.project.users.names.put(address, Owner(address, "77"))
+    world.iterable.project.users.stored[address] = Profile({"first_name": "Stranger"}, 0.0, None)
 
 
 def quiet(world: World) -> bool:

@@ -162,7 +162,12 @@ class AnyHistory(RuleBasedStateMachine):
         world, (name, value) = self.worlds["default"], setting
         if not world.settings.state_file.exists():
             return
-        harm = "SELECT 1 FROM event JOIN sync ON sync.id = sync WHERE name = 'default' AND rejected IS NULL"
+        harm = (
+            "WITH own AS (SELECT id FROM sync WHERE name = 'default') "
+            "SELECT 1 FROM known k JOIN own ON own.id = k.sync WHERE typeof(key) = 'blob' AND fingerprint IS NOT NULL "
+            "AND NOT EXISTS (SELECT 1 FROM pending p WHERE p.sync = k.sync AND p.key = k.key AND p.state IN (1, 2)) "
+            "UNION SELECT 1 FROM pending JOIN own ON own.id = sync WHERE moment IS NOT NULL AND state = 3"
+        )
         if name == "SEGMENT_FIELD":
             harm = "SELECT 1 FROM segment_claim WHERE field = 'ordered'"
         if world.table(harm):

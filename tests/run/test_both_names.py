@@ -112,7 +112,7 @@ def test_two_ids_with_one_address_in_a_hybrid_project(world: World) -> None:
     assert counts(first)[0] == (2, 0, 1, 0)
     assert counts(second)[0] == (0, 2, 1, 0)
     assert world.sent != []
-    ((reason,),) = world.table("SELECT reason FROM profile WHERE rejected IS NOT NULL")
+    ((reason,),) = world.table("SELECT DISTINCT reason FROM pending WHERE reason IS NOT NULL")
     assert f"address {ANN} and user id 2" in reason
 
     world.rows = rows_of(CAT, ANN, BOB)

@@ -33,7 +33,7 @@ def test_a_disk_that_is_full_for_the_csv(world: World, monkeypatch: pytest.Monke
     assert (summary.exit_code, summary.requests) == (ExitCode.STOPPED, 0)
     assert "No space left on device" in str(summary.stopped_because)
     assert list(world.folder.glob("*.csv*")) == []
-    assert world.table("SELECT COUNT(*) FROM owed_user") == [(0,)]
+    assert world.table("SELECT COUNT(*) FROM pending") == [(0,)]
 
 
 @pytest.mark.parametrize("when", ["claim", "record"])
@@ -46,7 +46,7 @@ def test_a_state_that_cannot_be_written_in_mid_run(world: World, monkeypatch: py
 
     def failing(box: Outbox, *arguments: Any) -> Any:
         if next(calls) == 2:
-            box._claims._db.execute("PRAGMA query_only=ON")
+            box._db.execute("PRAGMA query_only=ON")
         return original(box, *arguments)
 
     monkeypatch.setattr(Outbox, when, failing)

@@ -51,7 +51,7 @@ def refused(summary: Summary, *told: str) -> bool:
 
 def owed_or_rejected(world: World) -> list[tuple[Any, ...]]:
     """What the state has of payloads."""
-    tables = ("owed_user", "owed_event", "profile", "event")
+    tables = ("pending", "known")
     return [found for table in tables for found in world.table(f"SELECT * FROM {table}")]
 
 

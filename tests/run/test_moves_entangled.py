@@ -12,9 +12,8 @@ import pytest
 
 from sync.run.exit_codes import ExitCode
 from sync.sandbox.faults import UNAVAILABLE, refused
-from sync.sandbox.names import Owner, ProjectType
+from sync.sandbox.names import ProjectType
 from sync.sandbox.rules import ProjectRules
-from sync.sandbox.users import Profile
 from sync.state.outcomes import Outcomes
 from tests.harness import T0, Wire, World, person
 from tests.run.moving import (
@@ -24,6 +23,7 @@ from tests.run.moving import (
     CAT,
     DAN,
     MOVE,
+    a_stranger,
     lost,
     moves,
     moving_world,
@@ -49,12 +49,6 @@ def pages_of(world: World, address: str) -> set[Any]:
     """The pages in the events of this user at Iterable."""
     project = world.iterable.project
     return {project.events[event]["dataFields"]["page"] for event in pages(world).get(address, ())}
-
-
-def a_stranger(world: World, address: str) -> None:
-    """Somebody of whom this program knows nothing has the address at Iterable."""
-    world.iterable.project.users.names.put(address, Owner(address, "77"))
-    world.iterable.project.users.stored[address] = Profile({"first_name": "Stranger"}, 0.0, None)
 
 
 @pytest.mark.parametrize("newcomer_first", [True, False])
@@ -109,15 +103,16 @@ def test_an_unusable_newest_address_costs_no_events(tmp_path: Path, monkeypatch:
     assert len(pages(world)[ANN]) == 1
 
 
-def test_events_of_who_is_not_moved_are_sent_at_once(world: World) -> None:
-    """Users 1 and 2 share ann, and 2 gets an own address: it is told, and the event goes there in that run."""
+def test_events_of_who_is_not_moved(world: World) -> None:
+    """Users 1 and 2 share ann, and 2 gets an own address: a new event goes there, and an old one is not there twice."""
     world.rows = [person(1, email=ANN), person(2, email=ANN, page="of 2")]
     world.run()
-    world.rows = [person(1, email=ANN), person(2, email=CAT, page="of 2")]
+    further = person(2, email=CAT, page="further", event_time=T0 + timedelta(hours=1))
+    world.rows = [person(1, email=ANN), person(2, email=CAT, page="of 2"), further]
     assert world.run().exit_code == ExitCode.DONE
 
     assert moves(world) == []
-    assert "of 2" in pages_of(world, CAT)
+    assert (pages_of(world, CAT), "of 2" in pages_of(world, ANN)) == ({"further"}, True)
     assert quiet(world)
 
 

@@ -63,10 +63,10 @@ def test_new_address_is_another_user_s(world: World) -> None:
     assert (first.exit_code, second.exit_code) == (ExitCode.INCOMPLETE, ExitCode.DONE)
     assert counts(first) == counts(second) == ((0, 1, 1, 0), (0, 2, 0, 0))
     assert moves(world) == [(ANN, CAT)]
-    ((reason,),) = world.table("SELECT reason FROM profile WHERE rejected IS NOT NULL")
+    ((reason,),) = world.table("SELECT DISTINCT reason FROM pending WHERE reason IS NOT NULL")
     assert all(word in reason for word in (CAT, ANN, "user id 1"))
     assert ANN in names(world)
-    assert world.table(f"SELECT in_segment FROM profile WHERE identity = '{ANN}'") == [(1,)]
+    assert ("id:1",) in world.table("SELECT person FROM member")
 
     world.iterable.project.users.names.remove(CAT)
     assert (world.run().exit_code, names(world)) == (0, {CAT: "1", DAN: "2"})

@@ -114,3 +114,25 @@ def test_without_profiles_or_without_events(world: World) -> None:
 
     world.environ.update(EVENT_NAME="page_view", USER_FIELDS="", SEGMENT_FIELD="")
     assert counts(world.run()) == ((0, 0, 0, 0), (2, 0, 0, 0))
+
+
+def test_a_profile_that_was_sent_without_the_field(world: World) -> None:
+    """A new user while the API is down, whose row leaves; a run without a segment sends the profile, and the field's
+    next run tells Iterable that the user is in it.
+    """
+    world.rows = people(2)
+    world.run()
+    world.rows = people(3)
+    world.iterable.faults = always(catalogue.UNAVAILABLE)
+    world.run()
+    world.iterable.faults = None
+    world.rows = people(2)
+    world.environ["SEGMENT_FIELD"] = ""
+    world.run()
+    assert "recent_page_view" not in world.profiles[address(3)]
+    world.environ["SEGMENT_FIELD"] = "recent_page_view"
+    world.rows = people(3)
+    world.run()
+
+    assert all(profile["recent_page_view"] for profile in world.profiles.values())
+    assert world.run().requests == 0

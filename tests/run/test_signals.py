@@ -17,7 +17,7 @@ import pytest
 
 from sync.delivery.stop import Stop
 from sync.run.signals import Interrupted, Interruption
-from sync.state.debts import Debts
+from sync.state.backlog import Backlog
 from sync.state.file import State, StateError
 from tests import faults as catalogue
 from tests.harness import PROJECT, World, about, address, counts, people, person
@@ -100,7 +100,7 @@ def test_a_signal_in_the_middle_of_a_stop() -> None:
 
 def tables(world: World) -> Iterator[list[tuple[Any, ...]]]:
     """All that the state holds but the runs."""
-    for table in ("sync", "profile", "event", "owed_user", "owed_event"):
+    for table in ("sync", "known", "member", "pending"):
         yield world.table(f"SELECT * FROM {table} ORDER BY 1, 2, 3")
 
 
@@ -109,7 +109,7 @@ def tables(world: World) -> Iterator[list[tuple[Any, ...]]]:
 def test_a_signal_while_the_result_is_settled(
     world: World, monkeypatch: pytest.MonkeyPatch, way: Way, switches: dict[str, bool]
 ) -> None:
-    """The result is settled whole or not at all: debts, exits, rejections, a renamed segment wait."""
+    """The result is settled whole or not at all: backlog, exits, rejections, a renamed segment wait."""
     world.rows = people(6)
     world.iterable.project.rules.forgotten.add(address(5))
     world.iterable.faults = about(address(4), DOWN)
@@ -120,7 +120,7 @@ def test_a_signal_while_the_result_is_settled(
     world.rows = [person(1, first_name="New"), person(2, email="nobody"), *people(9)[2:]]
     world.environ["SEGMENT_FIELD"] = "viewed"
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(Debts, "_count", way(interrupted))
+        interrupted.setattr(Backlog, "_count", way(interrupted))
         summary = world.run(**switches)
 
     assert (summary.exit_code, summary.requests, world.sent) == (SIGTERM, 0, [])

@@ -75,16 +75,13 @@ def writes(world: World) -> list[str]:
 def test_nothing_wrong(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit 0, one line, and nothing written anywhere."""
     before = sorted(path.name for path in world.folder.iterdir())
-    state = world.table("SELECT * FROM profile"), world.table("SELECT * FROM event"), world.table("SELECT * FROM run")
+    tables = ("known", "member", "name", "pending", "run")
+    state = [world.table(f"SELECT * FROM {table}") for table in tables]
 
     assert verified(world, capsys) == (ExitCode.DONE, ["12 of 12 users are at Iterable as in the database"])
     assert writes(world) == []
     assert sorted(path.name for path in world.folder.iterdir() if path.name != "env") == before
-    assert state == (
-        world.table("SELECT * FROM profile"),
-        world.table("SELECT * FROM event"),
-        world.table("SELECT * FROM run"),
-    )
+    assert state == [world.table(f"SELECT * FROM {table}") for table in tables]
 
 
 def test_every_kind_of_difference(world: World, capsys: pytest.CaptureFixture[str]) -> None:

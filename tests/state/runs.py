@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC
 from typing import Any
 
@@ -41,6 +42,10 @@ MAPPING = Mapping(
 )
 
 
+BOTH_NAMES = replace(MAPPING, user_id_column="id", identify_by="email")
+"""The address identifies, and the user id is known."""
+
+
 class Runs:
     """Runs on one state: `begin` gives the next one its rows, `deliver` serves it to the end."""
 
@@ -56,13 +61,17 @@ class Runs:
         tables = "SELECT name FROM temp.sqlite_master WHERE type = 'table'"  # of the run before, which is over
         for (table,) in self.state.db.execute(tables).fetchall():
             self.state.db.execute(f"DROP TABLE temp.{table}")
-        policy.setdefault("segment_field", mapping.segment_field)
-        self.outbox = Outbox(self.state, self.sync, Policy(**policy), self.today)
+        of_mapping: dict[str, Any] = {
+            "segment_field": mapping.segment_field,
+            "by_user_id": mapping.by_user_id,
+            "follows_addresses": mapping.follows_addresses,
+            "address_ids": mapping.follows_addresses,
+        }
+        self.outbox = Outbox(self.state, self.sync, Policy(**of_mapping | policy), self.today * 86400.0)
         assert self.outbox.load(*to_load(rows, mapping)) == len(rows)
         self.plan = plan = self.outbox.plan()
-        for table, key in (("owed_user", "identity"), ("owed_event", "id")):
-            twice = f"SELECT sync, {key} FROM {table} GROUP BY sync, {key} HAVING COUNT(*) > 1"
-            assert self.state.db.execute(twice).fetchall() == [], f"{table} has somebody or something twice"
+        twice = "SELECT sync, key FROM pending WHERE state = 0 GROUP BY sync, key HAVING COUNT(*) > 1"
+        assert self.state.db.execute(twice).fetchall() == [], "the backlog has somebody or something twice"
         return plan
 
     def deliver(self, told: Callable[[OwedUser], PayloadResult] = lambda _: DELIVERED) -> list[OwedUser]:
@@ -106,6 +115,11 @@ def fields_of(user: OwedUser) -> dict[str, Any]:
     assert user.profile is not None
     fields: dict[str, Any] = json.loads(user.profile)["dataFields"]
     return fields
+
+
+def bodies(user: OwedUser) -> list[str]:
+    """The events as they are sent, with their ids."""
+    return [event.body for event in user.events]
 
 
 def pages(user: OwedUser) -> list[str]:

@@ -12,17 +12,19 @@ import pytest
 
 from sync.rows.columns import Row
 from sync.rows.mapping import parse_fields
+from sync.state.comparison import GROUP
 from sync.state.file import State, StateCopy
 from sync.state.owed import Counts, Outcome, PayloadResult, UserOutcome
-from sync.state.scope import GROUP
 from tests.harness import T0, address, people, person
 from tests.state.runs import (
+    BOTH_NAMES,
     DELIVERED,
     FAILED,
     MAPPING,
     REJECTED,
     Runs,
     answered,
+    bodies,
     fields_of,
     names,
     pages,
@@ -72,7 +74,7 @@ def test_an_event_alone(runs: Runs) -> None:
     (again,) = runs.run(people(1))
 
     assert again.profile is None
-    assert again.events == user.events
+    assert bodies(again) == bodies(user)
 
 
 def test_what_is_owed_outlives_its_row(runs: Runs) -> None:
@@ -88,15 +90,13 @@ def test_what_is_owed_outlives_its_row(runs: Runs) -> None:
     assert runs.deliver() == []
 
 
-def test_an_event_under_an_address_that_is_no_longer_the_user_s(runs: Runs) -> None:
-    """While the newest address of a user is unusable, a run with a limit lets events of an older one wait."""
-    mapping = replace(MAPPING, user_id_column="id", identify_by="email")
+def test_a_row_whose_address_is_unusable_keeps_no_other_back(runs: Runs) -> None:
+    """It is rejected, though it is the newest of its user: the profile and the event of the older row are sent."""
     rows = [person(1), person(1, email="none", event_time=T0 + timedelta(hours=1)), person(2)]
 
-    runs.begin(rows, mapping, follows_addresses=True, whole_window=False)
-    assert names(runs.deliver()) == ["user2"]
-    runs.begin(rows, mapping, follows_addresses=True)
-    assert [len(user.events) for user in runs.deliver()] == [1]
+    plan = runs.begin(rows, BOTH_NAMES)
+    assert (plan.users.newly_rejected, plan.events.newly_rejected) == (1, 1)
+    assert [(user.identity, len(user.events)) for user in runs.deliver()] == [(address(1), 1), (address(2), 1)]
 
 
 def test_a_row_replaces_what_was_owed_before(runs: Runs) -> None:
@@ -115,7 +115,7 @@ def test_full_owes_everything(runs: Runs) -> None:
 
     again = runs.run(people(2), full=True)
 
-    assert [user.events for user in again] == [user.events for user in first]
+    assert list(map(bodies, again)) == list(map(bodies, first))
     assert names(again) == ["user1", "user2"]
 
 
@@ -281,7 +281,7 @@ def test_one_delivery_ends_the_bad_name(runs: Runs) -> None:
     runs.run(
         [person(1), person(2, plan_type="free")], lambda user: DELIVERED if user.identity == address(1) else REJECTED
     )
-    assert runs.state.db.execute("SELECT identity FROM failer").fetchall() == [(address(2),)]
+    assert runs.state.db.execute("SELECT person FROM failer").fetchall() == [(address(2),)]
 
 
 def test_who_waits_may_be_drawn(runs: Runs) -> None:
@@ -314,7 +314,7 @@ def test_a_copy_shows_what_a_run_would_send(runs: Runs) -> None:
     assert shown == runs.run(rows)
 
 
-@pytest.mark.parametrize("before", ["nothing", "delivered", "owed"])
+@pytest.mark.parametrize("before", ["nothing", "delivered", "owed", "gone", "other addresses", "owed other addresses"])
 def test_a_plan_costs_each_user_the_same(tmp_path: Path, before: str) -> None:
     """Twice as many users are about twice as much work for SQLite, counted in steps of its machine."""
 
@@ -322,20 +322,18 @@ def test_a_plan_costs_each_user_the_same(tmp_path: Path, before: str) -> None:
         taken = iter(range(10**9))
         with closing(State(tmp_path / str(count))) as state:
             begun = Runs(state)
-            if before == "delivered":
-                begun.run(people(count))
-            elif before == "owed":
-                begun.begin(people(count))
+            mapping = BOTH_NAMES if "addresses" in before else MAPPING
+            if before in ("delivered", "gone", "other addresses"):
+                begun.begin(people(count), mapping)
+                begun.deliver()
+                begun.outbox.remember()
+            elif before != "nothing":
+                begun.begin(people(count), mapping)
+            now = (
+                [row | {"email": f"new{row['email']}"} for row in people(count)] if "other" in before else people(count)
+            )
             state.db.set_progress_handler(lambda: next(taken) < 0, 100)
-            begun.begin(people(count))
+            begun.begin(now[: 1 if before == "gone" else count], mapping, allow_mass_exit=True)
             return next(taken)
 
     assert steps(1_600) < 3 * steps(800)
-
-
-def test_a_user_in_parts(runs: Runs) -> None:
-    """The profile alone and the events alone are what `_replace` would make of the user."""
-    runs.begin(people(1))
-    (user,) = runs.outbox.claim(1, 9)
-    assert user.profile_alone() == user._replace(events=(), more=False)
-    assert user.events_alone() == user._replace(profile=None, digest=None)

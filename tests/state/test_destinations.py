@@ -16,9 +16,7 @@ from sync.state.syncs import SyncRecord
 
 URL, FIELD = "https://api.iterable.com", "recent_page_view"
 NOWHERE = Path("there is no such state")
-DELIVERED = (
-    "REPLACE INTO profile (sync, identity, delivered, in_segment, seen) VALUES (?, 'a@example.com', x'00', 0, 0)"
-)
+DELIVERED = "REPLACE INTO known (sync, key, fingerprint, seen) VALUES (?, 'a@example.com', x'00', 0)"
 
 
 def number(state: State, key: str, destination: str = "", answer: str = "", name: str = "default") -> int:
@@ -28,44 +26,37 @@ def number(state: State, key: str, destination: str = "", answer: str = "", name
     return found
 
 
-def profile(delivered: str, rejected: str, in_segment: int) -> str:
-    """A statement that puts a profile on record."""
-    columns = "sync, identity, seen, delivered, rejected, in_segment"
-    return f"profile ({columns}) VALUES (1, 'a', 0, {delivered}, {rejected}, {in_segment})"
-
-
-EVENT = "event (sync, id, delivered, rejected, seen) VALUES (1, x'00', {}, {}, 0)"
-OWED = "owed_user (sync, identity, digest, body, aside, in_doubt) VALUES (1, 'a', x'00', '{{}}', {}, {})"
+PROFILE, EVENT = (
+    f"known (sync, key, seen, fingerprint, rejected) VALUES (1, {key}, 0, {{}}, {{}})" for key in ("'a'", "x'00'")
+)
+PENDING = "pending (sync, state, person, key, moment, inside, since) VALUES (1, {}, 'a', {}, {}, {}, 0)"
 
 
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        (profile("x'00'", "NULL", 0), "1 user, 0 members of the segment and 0 events"),
-        (profile("x'00'", "x'01'", 0), "1 user, 0 members of the segment and 0 events"),
-        (profile("NULL", "NULL", 0), "1 user, 0 members of the segment and 0 events"),
-        (profile("NULL", "NULL", 2), "1 user, 1 member of the segment and 0 events"),
-        (profile("NULL", "x'00'", 1), "1 user, 1 member of the segment and 0 events"),
-        (profile("NULL", "x'00'", 3), "1 user, 1 member of the segment and 0 events"),
-        ("other_member VALUES (1, 'another', 'a', 1)", "1 user, 1 member of the segment and 0 events"),
-        (
-            "delivered_profile (sync, identity, digest, in_segment, seen) VALUES (1, 'a', x'00', 1, 0)",
-            "1 user, 1 member of the segment and 0 events",
+        (PROFILE.format("x'00'", "NULL"), "1 user, 0 members of the segment and 0 events"),
+        (PROFILE.format("x'00'", "x'01'"), "1 user, 0 members of the segment and 0 events"),
+        (PROFILE.format("NULL", "NULL"), "1 user, 0 members of the segment and 0 events"),
+        (f"member VALUES (1, '{FIELD}', 'a')", "1 user, 1 member of the segment and 0 events"),
+        ("member VALUES (1, 'another', 'a')", "1 user, 1 member of the segment and 0 events"),
+        *(
+            (PENDING.format(state, "'a'", "NULL", inside), f"1 user, {told} of the segment and 0 events")
+            for state in (1, 2, 3)
+            for inside, told in ((1, "1 member"), (0, "0 members"), (-1, "0 members"))
         ),
-        (OWED.format(0, 1), "1 user, 0 members of the segment and 0 events"),
-        (OWED.format(0, 2), "1 user, 1 member of the segment and 0 events"),
         (EVENT.format("x'00'", "NULL"), "0 users, 0 members of the segment and 1 event"),
         (EVENT.format("NULL", "NULL"), "0 users, 0 members of the segment and 1 event"),
-        (
-            "delivered_event (sync, id, digest, seen) VALUES (1, x'00', x'00', 0)",
-            "0 users, 0 members of the segment and 1 event",
+        *(
+            (PENDING.format(state, "x'00'", 0, 1), "0 users, 0 members of the segment and 1 event")
+            for state in (1, 2, 3)
         ),
-        (OWED.format(0, 0), ""),
-        (OWED.format(1, 0), ""),
-        (profile("NULL", "x'00'", 0), ""),
+        *((PENDING.format(state, "'a'", "NULL", 1), "") for state in (0, 4, 5)),
+        *((PENDING.format(state, "x'00'", 0, 1), "") for state in (0, 4, 5)),
+        (PROFILE.format("NULL", "x'00'"), ""),
         (EVENT.format("NULL", "x'00'"), ""),
         ("failer VALUES (1, 'a', 0)", ""),
-        ("debt VALUES (1, 'a', 0)", ""),
+        ("name VALUES (1, 'id:1', 'a', 0, 0)", ""),
     ],
 )
 def test_what_is_something_to_lose(row: str, told: str) -> None:
@@ -116,7 +107,7 @@ def check_step(state: State, key: str, destination: str, answer: str) -> int | N
     """One run, held against the rules; returns the number of the sync, None for a run that is refused."""
     project = SyncName("", URL, key).project
     before = {row[0]: row[1:] for row in state.db.execute("SELECT id, destination, project FROM sync")}
-    held = {row[0] for row in state.db.execute("SELECT DISTINCT sync FROM profile")}
+    held = {row[0] for row in state.db.execute("SELECT DISTINCT sync FROM known")}
     by_key = {one for one, (_, its) in before.items() if its == project}
     by_name = {one for one, (name, _) in before.items() if name == (destination or project)}
     on_record = by_key & held or by_name or by_key

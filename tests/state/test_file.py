@@ -14,7 +14,7 @@ import pytest
 
 from sync.state import file as state_module
 from sync.state.file import State, StateCopy, StateError, read_history
-from sync.state.schema import APPLICATION_ID, FIRST_SCHEMA, STEPS
+from sync.state.schema import VERSION
 from tests.harness import KEY, PROJECT, World, counts, sync_of
 from tests.process import without_privilege
 
@@ -22,6 +22,9 @@ URL = "https://api.iterable.com"
 
 
 SECRET = "3f2e1d0c9b8a79685746352413021100"
+
+
+OLD = Path(__file__).with_name("made_by_1_0_0.sqlite3")
 
 
 def listing(folder: Path) -> dict[str, bytes]:
@@ -143,21 +146,15 @@ def test_a_copy_lies_in_a_file_without_a_name(path: Path) -> None:
     assert list(temporary.iterdir()) == []
 
 
-def test_an_older_schema_is_brought_up_to_date(path: Path) -> None:
-    """A state of the first version keeps what it knows, and has the tables and columns of a new one afterwards."""
+def test_a_state_of_1_0_0_is_brought_up_to_date(path: Path) -> None:
+    """It has the tables of a new one afterwards, letter for letter."""
     State(path).close()
     with closing(sqlite3.connect(path)) as new:
         wanted = new.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
-    path.unlink()
-    with closing(sqlite3.connect(path)) as old:
-        old.executescript(f"{FIRST_SCHEMA}PRAGMA application_id={APPLICATION_ID};PRAGMA user_version=1;")
-        old.execute("INSERT INTO destination (name) VALUES ('ours')")
-        old.commit()
+    path.write_bytes(OLD.read_bytes())
 
     with closing(State(path)) as state:
-        known = state.db.execute("SELECT name, destination, settings, stops_in_a_row FROM sync").fetchall()
-        assert known == [(None, "ours", None, 0)]
-        assert state.db.execute("PRAGMA user_version").fetchone() == (len(STEPS),)
+        assert state.db.execute("PRAGMA user_version").fetchone() == (VERSION,)
         assert state.db.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall() == wanted
 
 
@@ -211,23 +208,24 @@ def test_old_runs_are_forgotten(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def _with_room(path: Path, *, left: int) -> tuple[int, int, list[str]]:
-    """Let 4,000 debts of half a page each be delivered, all but `left`: pages before and after, and what is left."""
+    """Let 4,000 payloads of half a page each be delivered, all but `left`: pages before and after, and what is left."""
     with closing(State(path)) as state:
         with state.transaction():
             state.db.executemany(
-                "INSERT INTO owed_event (sync, id, identity, moment, digest, body) VALUES (1, ?, ?, 0, x'', ?)",
-                ((number.to_bytes(4, "big"), f"user{number}", "x" * 2000) for number in range(4000)),
+                "INSERT INTO pending (place, sync, state, person, key, inside, since, body) "
+                "VALUES (?, 9, 0, ?, '', 1, 0, ?)",
+                ((100 + number, f"user{number}", "x" * 2000) for number in range(4000)),
             )
         before = state.db.execute("PRAGMA page_count").fetchone()[0]
         with state.transaction():
-            state.db.execute("DELETE FROM owed_event WHERE place > ?", (left,))
+            state.db.execute("DELETE FROM pending WHERE place >= ?", (100 + left,))
         state.give_back_space()
         after = state.db.execute("PRAGMA page_count").fetchone()[0]
-        return before, after, [identity for (identity,) in state.db.execute("SELECT identity FROM owed_event")]
+        return before, after, [who for (who,) in state.db.execute("SELECT person FROM pending WHERE sync = 9")]
 
 
-def test_space_of_delivered_debts_is_given_back(path: Path) -> None:
-    """The spool of a large run does not stay in the file for ever, and nothing else is lost with it."""
+def test_space_of_what_was_delivered_is_given_back(path: Path) -> None:
+    """The backlog of a large run does not stay in the file for ever, and nothing else is lost with it."""
     before, after, kept = _with_room(path, left=3)
 
     assert after < before / 10
@@ -244,10 +242,10 @@ def test_space_for_the_next_run_is_kept(path: Path) -> None:
 
 
 def test_space_is_given_back_by_a_file_that_did_it_page_by_page(path: Path) -> None:
-    """Earlier versions made files that keep a map of their pages for that; it goes as well."""
+    """1.0.0 made files that keep a map of their pages for that; it goes as well."""
+    path.write_bytes(OLD.read_bytes())
     with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA auto_vacuum=INCREMENTAL")
-        db.executescript(FIRST_SCHEMA + f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version=1;")
+        assert db.execute("PRAGMA auto_vacuum").fetchone() == (2,)
     before, after, kept = _with_room(path, left=3)
 
     assert (after < before / 10, kept) == (True, ["user0", "user1", "user2"])

@@ -91,3 +91,15 @@ def test_another_segment_field(runs: Runs) -> None:
     assert (plan.segment_renamed_from, plan.leaving) == (SEGMENT, 0)
     assert ["viewed" in fields_of(user) for user in runs.deliver()] == [True, True]
     assert runs.begin(people(2), renamed).segment_renamed_from == ""
+
+
+def test_an_exit_of_another_field(runs: Runs) -> None:
+    """An exit that failed says nothing of the field of the next run, and goes out when the old field is back."""
+    runs.run(people(3))
+    runs.run(people(2), lambda _: FAILED)
+    runs.begin(people(2), replace(MAPPING, segment_field="viewed"))
+    assert names(runs.deliver()) == ["user1", "user2"]
+    runs.outbox.remember()
+
+    (left,) = [user for user in runs.run(people(2)) if user.leaves]
+    assert (left.identity, fields_of(left)) == (address(3), {SEGMENT: False})

@@ -57,7 +57,7 @@ def test_rows_are_taken_in_while_another_sync_writes(path: Path, runs: Runs, mon
     runs.run(people(1))
     monkeypatch.setattr("sync.state.file.PATIENCE", 0.0)
     with closing(State(path)) as state, closing(sqlite3.connect(path, isolation_level=None)) as writer:
-        outbox = Outbox(state, runs.sync, Policy(segment_field=SEGMENT), TODAY)
+        outbox = Outbox(state, runs.sync, Policy(segment_field=SEGMENT), 86400.0 * TODAY)
 
         writer.execute("BEGIN IMMEDIATE")
         assert outbox.load(*to_load(people(1200), MAPPING)) == 1200

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from sync.rows.mapping import parse_fields
-from sync.state.debts import FORGET_AFTER
 from sync.state.owed import Counts, UserOutcome
 from tests.harness import address, people, person
 from tests.state.runs import (
@@ -17,6 +16,7 @@ from tests.state.runs import (
     REJECTED,
     TODAY,
     Runs,
+    fields_of,
     names,
     pages,
 )
@@ -51,6 +51,30 @@ def test_retry_rejected_sends_only_what_was_rejected(runs: Runs) -> None:
 
     assert (user.identity, len(user.events)) == (address(1), 1)
     assert runs.run(people(2), retry_rejected=True) == []
+
+
+def test_a_rejected_profile_whose_exit_failed(runs: Runs) -> None:
+    """Asked for again, both are one request: the profile, which says that the user is not in the segment."""
+    runs.run(people(2))
+    runs.run([person(1, first_name="New"), person(2)], lambda _: REJECTED)
+    runs.run(people(2)[1:], lambda _: FAILED)
+    (user,) = runs.run(people(2)[1:], retry_rejected=True)
+
+    assert (user.leaves, fields_of(user)["first_name"], fields_of(user)["recent_page_view"]) == (True, "New", False)
+    assert runs.run(people(2)[1:], retry_rejected=True) == []
+
+
+def test_what_was_asked_for_again_is_pending(runs: Runs) -> None:
+    """Also where its row had left the result, and comes back before any run has got to it."""
+    runs.begin(people(1))
+    (user,) = runs.outbox.claim(9, 9)
+    runs.outbox.record([UserOutcome(user, DELIVERED, (REJECTED,))])
+    runs.outbox.remember()
+    runs.begin([], retry_rejected=True)
+
+    (again,) = runs.run(people(1))
+
+    assert (again.profile, len(again.events), runs.plan.events) == (None, 1, Counts())
 
 
 def test_rows_that_cannot_be_sent_are_rejected_once(runs: Runs) -> None:
@@ -95,18 +119,19 @@ def test_what_nobody_saw_for_90_days_is_forgotten(runs: Runs) -> None:
     """Those who left long ago go out of the state; members and those of the result stay, however old."""
     runs.run(people(3))
     runs.run(people(2))
-    runs.today += FORGET_AFTER + 1
+    runs.today += 91
     runs.run(people(2))
 
-    assert runs.state.db.execute("SELECT identity FROM profile").fetchall() == [(address(1),), (address(2),)]
-    assert runs.state.db.execute("SELECT COUNT(*) FROM event").fetchone() == (2,)
+    profiles = "SELECT key FROM known WHERE typeof(key) = 'text'"
+    assert runs.state.db.execute(profiles).fetchall() == [(address(1),), (address(2),)]
+    assert runs.state.db.execute("SELECT COUNT(*) FROM known WHERE typeof(key) = 'blob'").fetchone() == (2,)
     assert runs.run(people(2)) == []
 
 
 def test_members_are_not_forgotten(runs: Runs) -> None:
     """Whose exit was held back is a member still after 90 days, and may then be let go."""
     runs.run(people(12))
-    runs.today += FORGET_AFTER + 1
+    runs.today += 91
     runs.run([])
 
     assert len(runs.run([], allow_mass_exit=True)) == 12

@@ -16,7 +16,7 @@ from sync.run.exit_codes import ExitCode
 from sync.run.lock import LockedError, RunLock, lock_path
 from sync.state.destinations import SyncName
 from sync.state.file import State, StateError
-from sync.state.schema import STEPS
+from sync.state.schema import VERSION
 from sync.state.syncs import SyncRecord
 from tests.harness import COLUMNS, World, people, person, sync_of
 from tests.state.runs import DELIVERED, FAILED, Runs, answered
@@ -81,7 +81,7 @@ def test_an_upgrade_sends_nothing_again(old: World) -> None:
     assert (summary.users.delivered, summary.users.unchanged, summary.users.rejected) == (1, 10, 1)
     assert {who for _, who in old.sent} == {"user12@example.com"}
     assert (old.folder / "state.sqlite3.v1").read_bytes()
-    assert old.table("PRAGMA user_version") == [(len(STEPS),)]
+    assert old.table("PRAGMA user_version") == [(VERSION,)]
     assert old.run().requests == 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -18,14 +17,12 @@ from hypothesis import strategies as st
 from sync.rows.columns import Row
 from sync.rows.mapping import Mapping
 from sync.rows.reading import Reading
-from sync.state import comparison, unchanged
+from sync.state import comparison
 from sync.state.file import State
-from sync.state.number_set import NumberSet
 from sync.state.owed import OwedUser, PayloadResult, Plan
 from tests.harness import COLUMNS, T0, people, person
-from tests.state.runs import DELIVERED, FAILED, MAPPING, REJECTED, TODAY, Runs
+from tests.state.runs import BOTH_NAMES, DELIVERED, FAILED, MAPPING, REJECTED, TODAY, Runs
 
-BOTH_NAMES = replace(MAPPING, user_id_column="id", identify_by="email")
 BY_ID = replace(MAPPING, user_id_column="id", send_address=True)
 EVENTS_OF_BOTH_NAMES = replace(BOTH_NAMES, user_fields=(), segment_field="")
 NO_EVENTS = replace(MAPPING, event_name="")
@@ -45,7 +42,7 @@ def two_states() -> Iterator[tuple[Runs, Runs]]:
 
 def forget(runs: Runs) -> None:
     """From here on no row is known."""
-    runs.state.db.execute("UPDATE sync SET numbers = 0")
+    runs.state.db.execute("UPDATE known SET fingerprint = substr(fingerprint, 1, 8)")
 
 
 def whole(users: Sequence[OwedUser]) -> list[Any]:
@@ -96,7 +93,6 @@ def test_the_same_as_without(mapping: Mapping, monkeypatch: pytest.MonkeyPatch) 
                 now = replace(mapping, null_means=null)
                 result = [*before, *more] if again else more
                 forget(both[1])
-                policy["follows_addresses"] = mapping in (BOTH_NAMES, EVENTS_OF_BOTH_NAMES)
                 quick, slow = (_run(each, result, now, outcomes, policy, days) for each in both)
                 assert quick == slow
                 before = result
@@ -124,14 +120,18 @@ def _number(user: OwedUser) -> str:
     return user.identity.removeprefix("id:").removeprefix("user").split("@")[0]
 
 
-def test_known_rows_are_not_made(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run in which nothing changed makes no payload, and collects no row."""
-    runs.run(people(1200))
+@pytest.mark.parametrize(
+    "mapping", [MAPPING, BOTH_NAMES, BY_ID], ids=["addresses", "addresses with ids", "ids with addresses"]
+)
+def test_known_rows_are_not_made(runs: Runs, monkeypatch: pytest.MonkeyPatch, mapping: Mapping) -> None:
+    """A run in which nothing changed makes no payload, however users are named."""
+    runs.begin(people(1200), mapping)
+    runs.deliver()
+    runs.outbox.remember()
     monkeypatch.setattr(Reading, "payloads", lambda *_: pytest.fail("a payload was made"))
-    plan = runs.begin(people(1200))
+    plan = runs.begin(people(1200), mapping)
 
     assert (plan.users.unchanged, plan.events.unchanged, plan.owed_users) == (1200, 1200, 0)
-    assert runs.state.db.execute("SELECT COUNT(*) FROM temp.scan_user").fetchone() == (0,)
 
 
 @pytest.mark.parametrize("column", ["first_name", "page", "email", "event_time", "browser"])
@@ -175,8 +175,7 @@ def test_what_is_owed_and_no_longer_so(runs: Runs) -> None:
     runs.begin([person(1, first_name="New", browser="Lynx")])
 
     assert runs.run([person(1)]) == []
-    assert runs.state.db.execute("SELECT COUNT(*) FROM owed_user").fetchone() == (0,)
-    assert runs.state.db.execute("SELECT COUNT(*) FROM owed_event").fetchone() == (0,)
+    assert runs.state.db.execute("SELECT COUNT(*) FROM pending").fetchone() == (0,)
 
 
 def at(seconds: int, **changes: Any) -> Row:
@@ -244,12 +243,12 @@ def test_new_rules_of_a_time_zone_know_no_row() -> None:
 
 def test_a_move_in_doubt_of_whom_nobody_has_seen_for_long(runs: Runs) -> None:
     """The run died before its answer; 91 days later the user is not in the result: the exit goes out."""
-    runs.begin([person(1)], BOTH_NAMES, follows_addresses=True)
+    runs.begin([person(1)], BOTH_NAMES)
     runs.deliver()
-    runs.begin([person(1, email="moved@example.com")], BOTH_NAMES, follows_addresses=True)
+    runs.begin([person(1, email="moved@example.com")], BOTH_NAMES)
     runs.outbox.claim(9, 9)
     runs.today += 91
-    assert runs.begin([person(2)], BOTH_NAMES, follows_addresses=True).leavers == 1
+    assert runs.begin([person(2)], BOTH_NAMES).leavers == 1
     assert [user.leaves for user in runs.deliver()].count(True) == 1
 
 
@@ -260,41 +259,10 @@ def test_a_changed_mapping_knows_no_row(runs: Runs) -> None:
     assert len(runs.deliver()) == 3
 
 
-def test_numbers_are_kept(runs: Runs) -> None:
-    """A user that changes keeps its number: they do not run away from those who never do."""
-    numbers = "SELECT number FROM profile UNION ALL SELECT number FROM event ORDER BY number"
-    for name in "abcdef":
-        runs.run([person(1, first_name=name), *people(5)[1:]])
-    assert [number for (number,) in runs.state.db.execute(numbers)] == list(range(1, 11))
-
-
-def test_numbers_have_no_gaps(runs: Runs) -> None:
-    """Users who see a page in every run use up none of them: a gap costs memory for ever."""
-    for run in range(6):
-        runs.run([at(run + 1), *people(3)[1:], *[person(n) for n in range(10, 10 + run)]])
-    (highest, count) = runs.state.db.execute(
-        "SELECT MAX(number), COUNT(*) FROM (SELECT number FROM profile UNION ALL SELECT number FROM event)"
-    ).fetchone()
-    assert highest == count
-
-
 def test_seen_is_written_once_a_week(runs: Runs) -> None:
     """Who is in every result is never forgotten, whatever is skipped."""
     runs.run(people(3))
     for _ in range(20):
         runs.today += 6
         runs.run(people(3))
-    assert runs.state.db.execute("SELECT MIN(seen) FROM profile").fetchone()[0] > TODAY + 100
-    assert runs.state.db.execute("SELECT MIN(seen) FROM event").fetchone()[0] > TODAY + 100
-    assert unchanged.SEEN_EXACT < 90
-
-
-@given(st.lists(st.one_of(st.integers(0, 20), st.integers(0, 10**12)), max_size=200))
-def test_a_number_set_is_a_set(numbers: list[int]) -> None:
-    """As Python's, in less memory."""
-    mine, theirs = NumberSet(), set()
-    random.Random(1).shuffle(numbers)
-    for number in numbers:
-        assert mine.add(number) == (number not in theirs)
-        theirs.add(number)
-    assert all((number in mine) == (number in theirs) for number in (*numbers, *range(25)))
+    assert runs.state.db.execute("SELECT MIN(seen) FROM known").fetchone()[0] > TODAY + 100

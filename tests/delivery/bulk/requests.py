@@ -52,12 +52,11 @@ def lines(world: World, *words: str) -> list[str]:
 
 def owed(world: World) -> set[str]:
     """Who is still owed something."""
-    rows = world.table(
-        "SELECT identity FROM owed_user WHERE aside = 0 UNION SELECT identity FROM owed_event WHERE aside = 0"
-    )
+    rows = world.table("SELECT COALESCE(address, person) FROM pending WHERE state = 0 AND reason IS NULL")
     return {identity for (identity,) in rows}
 
 
 def rejected(world: World) -> dict[str, str]:
     """Whose profile was rejected, and why."""
-    return dict(world.table("SELECT identity, reason FROM profile WHERE rejected IS NOT NULL"))
+    query = "SELECT COALESCE(address, person), reason FROM pending WHERE moment IS NULL AND reason IS NOT NULL"
+    return dict(world.table(query))

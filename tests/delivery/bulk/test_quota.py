@@ -57,7 +57,7 @@ def test_one_record_that_breaks_every_batch(world: World, path: str, fault: Faul
     assert summary.exit_code == ExitCode.INCOMPLETE
     assert summary.requests < 80
     assert owed(world) == {culprit}
-    assert world.table("SELECT identity FROM failer") == [(culprit,)]
+    assert world.table("SELECT person FROM failer") == [(culprit,)]
 
 
 def test_a_batch_that_fails_once_is_delivered_in_halves(world: World) -> None:
@@ -144,9 +144,7 @@ def test_a_turn_that_is_stopped_makes_no_request(world: World) -> None:
     stop = Stop()
     client = world.client(world.settings, stop)
     world.iterable.faults = lambda _request: stop.set("enough") or TYPES  # type: ignore[func-returns-value]
-    users = tuple(
-        OwedUser(address(n), f'{{"email":"{address(n)}"}}', b"", (OwedEvent(b"1", b"", "{}"),)) for n in range(8)
-    )
+    users = tuple(OwedUser(address(n), f'{{"email":"{address(n)}"}}', (OwedEvent(b"1", "{}"),)) for n in range(8))
     said: list[Answer] = []
     turn = Turn(Work(users), Gate(StopRules(), stop, lambda: 0.0), said.append)
     with pytest.raises(Ended) as ended:

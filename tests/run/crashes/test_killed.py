@@ -163,7 +163,7 @@ def test_the_database_dies_in_mid_query(iterable: StandIn, tmp_path: Path) -> No
         assert process.returncode == 1
         assert "The connection to" in err
         assert iterable.requests == []
-        assert place.table("SELECT COUNT(*) FROM owed_user") == [(0,)]
+        assert place.table("SELECT COUNT(*) FROM pending") == [(0,)]
 
         server.start()
         query.write_text(f"{rows} FROM {numbers(1)} WHERE :since IS NOT NULL", "utf-8")

@@ -74,7 +74,7 @@ def test_a_signal_while_requests_are_in_flight(place: Installation, number: sign
     assert place.iterable.requests[-1].path == UPDATE
     assert identity(place.iterable.requests[-1]) == address(3)
     delivered = [(address(number),) for number in range(1, 7)]
-    assert place.table("SELECT identity FROM delivered_profile ORDER BY place") == delivered[:3]
+    assert place.table("SELECT person FROM pending WHERE state = 3 AND moment IS NULL ORDER BY place") == delivered[:3]
     summary = json.loads(place.table("SELECT summary FROM run")[0][0])
     assert (summary["exit_code"], summary["users"]["delivered"], summary["users"]["failed"]) == (128 + number, 3, 3)
     assert (summary["events"]["delivered"], summary["events"]["failed"]) == (2, 4)
@@ -83,7 +83,7 @@ def test_a_signal_while_requests_are_in_flight(place: Installation, number: sign
     assert place.summary()["requests"] == 12 - 5
     assert set(place.iterable.writes.values()) == {1}
     assert {event["writes"] for event in place.iterable.events.values()} == {1}
-    assert place.table("SELECT identity FROM profile WHERE delivered IS NOT NULL") == delivered
+    assert place.table("SELECT key FROM known WHERE typeof(key) = 'text' AND fingerprint IS NOT NULL") == delivered
 
 
 def test_nohup(place: Installation) -> None:
@@ -193,4 +193,4 @@ def test_a_signal_while_an_answer_hangs(background: Background) -> None:
     told = json.loads(place.table("SELECT summary FROM run")[0][0])
     assert (told["exit_code"], told["users"]["failed"], told["events"]["failed"]) == (130, 6, 6)
     assert "no answer within 5 s of the signal; owed again email=user1@example.com" in place.log()
-    assert place.table("SELECT COUNT(*) FROM owed_user") == [(6,)]
+    assert place.table("SELECT COUNT(*) FROM pending WHERE moment IS NULL") == [(6,)]

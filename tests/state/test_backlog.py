@@ -1,4 +1,4 @@
-"""Debts in the order of delivery, and deliveries on their way to where the state looks for them."""
+"""The backlog in the order of delivery, and what becomes of it when it is settled."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from sync.state.destinations import SyncName
-from sync.state.figures import note_debts
+from sync.state.figures import read_figures
 from sync.state.file import State
 from sync.state.owed import OwedUser, UserOutcome
-from sync.state.syncs import SyncRecord
 from tests.harness import T0, address, people, person, sync_of
 from tests.state.runs import DELIVERED, FAILED, REJECTED, Runs, answered, fields_of, names, pages
 
-SYNC = SyncName("default", "https://api.iterable.com", "key")
 LATE, EARLY = (person(1, page=f"{hour} h", event_time=T0 + timedelta(hours=hour)) for hour in (2, 1))
 
 
@@ -24,24 +21,25 @@ def answer(runs: Runs, users: list[OwedUser]) -> None:
     runs.outbox.record([answered(user, DELIVERED) for user in users])
 
 
-def test_a_place_that_is_free_again_may_be_another_sync_s(runs: Runs) -> None:
-    """Two syncs at once: what one has delivered makes room for the other's debts, which it never touches."""
+def test_two_syncs_take_turns_in_one_file(runs: Runs) -> None:
+    """Each has places of its own, whatever the other has delivered meanwhile, and touches no other's."""
     runs.begin([LATE, EARLY])
     first = runs.outbox.claim(1, 1)
-    answer(runs, first)  # the older event, whose place is the last
+    answer(runs, first)
     with closing(State(runs.state.path)) as state:
         other = Runs(state)
         other.sync = sync_of(state, "other", "another_field")
         other.begin([person(1, page="other")])
-        places = state.db.execute("SELECT place, sync FROM owed_event ORDER BY place").fetchall()
-        assert places == [(1, runs.sync), (2, other.sync)]
+        places = state.db.execute("SELECT sync, COUNT(DISTINCT place) FROM pending GROUP BY sync").fetchall()
+        assert places == [(runs.sync, 3), (other.sync, 2)]
 
         assert runs.outbox.count_rest(first[0]) == 1
         rest = runs.outbox.claim_rest(first, 9)
         answer(runs, rest)
+        runs.outbox.remember()
 
         assert [pages(user) for user in rest] == [["2 h"]]
-        assert state.db.execute("SELECT sync, identity FROM owed_user").fetchall() == [(other.sync, address(1))]
+        assert state.db.execute("SELECT DISTINCT sync FROM pending").fetchall() == [(other.sync,)]
         assert [pages(user) for user in other.deliver()] == [["other"]]
 
 
@@ -50,7 +48,6 @@ def test_a_killed_run_s_deliveries_are_known(runs: Runs) -> None:
     runs.begin(people(4))
     answer(runs, runs.outbox.claim(2, 9))
     runs.outbox.claim(1, 9)
-    assert SyncRecord(runs.state, SYNC, "recent_page_view").had_addresses()
 
     assert names(runs.run(people(4))) == ["user3", "user4"]
     assert runs.run(people(4)) == []
@@ -64,7 +61,7 @@ def test_who_may_be_in_the_segment_leaves_it(runs: Runs) -> None:
 
     left = runs.run(people(4)[2:], allow_mass_exit=True)
 
-    assert sorted((user.identity, user.in_result) for user in left) == [
+    assert sorted((user.identity, fields_of(user)["recent_page_view"]) for user in left) == [
         (address(1), False),
         (address(2), False),
         (address(3), True),
@@ -72,17 +69,17 @@ def test_who_may_be_in_the_segment_leaves_it(runs: Runs) -> None:
     ]
 
 
-@pytest.mark.parametrize("is_sorted_in", [False, True])
-def test_members_are_counted_before_they_are_sorted_in(runs: Runs, is_sorted_in: bool) -> None:
+@pytest.mark.parametrize("is_settled", [False, True])
+def test_members_are_counted_before_they_are_settled(runs: Runs, is_settled: bool) -> None:
     """The figures of a run that was interrupted are those of any other; who may be a member counts as one."""
     runs.run(people(1))
     runs.begin(people(4), full=True)
     answer(runs, runs.outbox.claim(2, 9))
     runs.outbox.claim(1, 9)
-    if is_sorted_in:
+    if is_settled:
         runs.outbox.remember()
 
-    figures = note_debts(runs.state, runs.sync, 0.0, planned=True)
+    figures = read_figures(runs.state, runs.sync, 0.0)
 
     assert (figures.segment_users, figures.owed_users, figures.owed_events) == (3, 2, 2)
 
@@ -141,7 +138,8 @@ def test_a_leaver_whose_event_comes_back(runs: Runs) -> None:
     (leaver,) = runs.run(people(2)[1:], retry_rejected=True, allow_mass_exit=True)
 
     assert (leaver.leaves, len(leaver.events)) == (True, 1)
-    assert runs.state.db.execute("SELECT identity FROM owed_user").fetchall() == []
+    runs.outbox.remember()
+    assert runs.state.db.execute("SELECT person FROM pending").fetchall() == []
 
 
 def test_what_was_set_aside_goes_with_the_exit(runs: Runs) -> None:
@@ -151,8 +149,9 @@ def test_what_was_set_aside_goes_with_the_exit(runs: Runs) -> None:
 
     (leaver,) = runs.run(people(2)[1:], allow_mass_exit=True)
 
-    assert (leaver.leaves, leaver.in_result, fields_of(leaver)) == (True, False, {"recent_page_view": False})
-    assert runs.state.db.execute("SELECT identity FROM owed_user").fetchall() == []
+    assert (leaver.leaves, fields_of(leaver)) == (True, {"recent_page_view": False})
+    runs.outbox.remember()
+    assert runs.state.db.execute("SELECT person FROM pending").fetchall() == []
 
 
 def test_who_comes_back_after_a_rejected_exit_leaves_again(runs: Runs) -> None:
@@ -164,14 +163,3 @@ def test_who_comes_back_after_a_rejected_exit_leaves_again(runs: Runs) -> None:
     runs.outbox.claim(1, 9)
 
     assert names(runs.run(people(2)[1:], allow_mass_exit=True)) == ["user1"]
-
-
-def test_numbers_are_given_once(runs: Runs) -> None:
-    """Profiles and events share one count without gaps, whatever was delivered before."""
-    runs.run(people(2))
-    runs.run([person(1, first_name="New"), *people(4)[1:]])
-
-    tables = ("profile", "event")
-    given = sorted(n for table in tables for (n,) in runs.state.db.execute(f"SELECT number FROM {table}"))
-    assert given == list(range(1, 9))
-    assert runs.state.db.execute("SELECT numbers FROM sync").fetchone() == (8,)

@@ -1,0 +1,49 @@
+"""Who is who where the address identifies and the user id is known: addresses that change, and those that are shared.
+
+An address that changes is changed at Iterable (`users/updateEmail`) before anything else of that user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from sync.state.owed import Plan
+from sync.state.scope import RunScope
+
+_SENTENCES: Final = {
+    "still_shared": "the address %s is still that of another user id",
+    "already_taken": "the address %s is that of another user id as well",
+    "changed_places": (
+        "user id %s has now the address %s, which another user gives up only for one that is not free either: "
+        "give one of them a third address for one run, and then the right one"
+    ),
+}
+
+
+class Addresses(RunScope):
+    """Settles who is who in the rows of a result; inside the commit that plans the run."""
+
+    def _settle_names(self, plan: Plan) -> None:
+        if self.policy.address_ids:
+            self.run("addresses", "former ids")
+        if self.policy.by_user_id:
+            self.run("addresses", "the id identifies")
+        if self.policy.follows_addresses:
+            self.run("addresses", "changes")
+            while self.run("addresses", "told", **_SENTENCES):
+                pass
+            self.run("addresses", "one user")
+            self.run("addresses", "waits", **_SENTENCES)
+            plan.moves = self.one(
+                "SELECT COUNT(*) FROM temp.change c CROSS JOIN temp.scan s ON s.key = c.person AND s.mark = 2 "
+                "WHERE c.told IS NULL AND c.person NOT IN (SELECT person FROM temp.waits)"
+            )
+
+    def told_moves(self) -> Iterator[tuple[str, str]]:
+        """Whose address changed and is not changed at Iterable, and why: (identity, reason)."""
+        yield from self.do("SELECT person, told FROM temp.change WHERE told IS NOT NULL ORDER BY line")
+
+    def waiting(self) -> Iterator[tuple[str, str]]:
+        """Who takes an address that another user gives up, and so waits for the next run: (identity, address)."""
+        yield from self.do("SELECT person, address FROM temp.waits")

@@ -1,0 +1,96 @@
+"""What follows from a result: who leaves the segment, and what is pending, in the order in which it is delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from sync.state.addresses import Addresses
+from sync.state.owed import Merged, Plan
+from sync.state.scope import Mark
+
+SMALL_SEGMENT: Final = 10
+"""Members: a smaller segment may empty itself without being asked about."""
+
+_IDENTITY: Final = "CASE WHEN :by_id THEN s.person ELSE COALESCE(u.address, s.person) END"
+_WITH_USER: Final = "temp.scan s LEFT JOIN temp.scan u ON u.key = s.person AND u.line IS NOT NULL"
+
+
+class Backlog(Addresses):
+    """Turns the compared rows into the backlog of this run, in one commit."""
+
+    def plan(self, put_on_record: Callable[[], object] = lambda: None) -> Plan:
+        """Turn the collected rows into a backlog, in one commit with `put_on_record`, and say what they mean.
+
+        What `put_on_record` raises undoes all of it.
+        """
+        plan = Plan()
+        with self._state.transaction():
+            put_on_record()
+            plan.segment_renamed_from = self._take_up_field()
+            plan.members_renamed = self.run("backlog", "old names")
+            self._settle_names(plan)
+            self.run("backlog", "derive")
+            if self.policy.retry_rejected or self.policy.full:
+                self.run("backlog", "ask again")
+            self._find_exits(plan)
+            self.run("backlog", "carry over", everybody=self.policy.whole_window and not plan.exit_held_back)
+            if not plan.exit_held_back:
+                self.run("backlog", "exits")
+            self._count(plan)
+            self.run("backlog", "remember")
+            self.run("backlog", "line up")
+            plan.owed_users = self.one("SELECT COUNT(*) FROM temp.turn WHERE NOT leaves")
+        return plan
+
+    def _take_up_field(self) -> str:
+        """What is pending speaks from here on of this run's field; returns that of the last run, if it is another."""
+        (old,) = self.do("SELECT segment_field FROM sync WHERE id = :sync").fetchone()
+        if old == self.policy.segment_field:
+            return ""
+        self.run("backlog", "another field")
+        return str(old)
+
+    def _find_exits(self, plan: Plan) -> None:
+        """Those who were in the segment and are not in the result leave it, unless they would empty it."""
+        if self.policy.whole_window and self.policy.segment_field:
+            plan.leaving = self.run("backlog", "gone")
+            plan.segment_size = self.one("SELECT COUNT(*) FROM member WHERE sync = :sync AND field = :field")
+            many = plan.segment_size >= SMALL_SEGMENT and plan.leaving * 2 > plan.segment_size
+            plan.exit_held_back = many and not self.policy.allow_mass_exit
+
+    def _count(self, plan: Plan) -> None:
+        """Everything but what is pending has its outcome now."""
+        found = {
+            (bool(is_profile), Mark(mark)): count
+            for is_profile, mark, count in self.do(
+                "SELECT moment IS NULL, mark, COUNT(*) FROM temp.scan GROUP BY moment IS NULL, mark"
+            )
+        }
+        for is_profile, counts in ((True, plan.users), (False, plan.events)):
+            counts.unchanged = found.get((is_profile, Mark.UNCHANGED), 0)
+            counts.newly_rejected = found.get((is_profile, Mark.NEWLY_REJECTED), 0)
+            counts.rejected = counts.newly_rejected + found.get((is_profile, Mark.KNOWN_REJECTED), 0)
+        plan.owed_profiles, plan.owed_events = (found.get((kind, Mark.PENDING), 0) for kind in (True, False))
+        plan.leavers = found.get((True, Mark.EXIT), 0)
+        if not plan.exit_held_back:
+            plan.leaving = plan.leavers
+        plan.second_name_missing = self.one("SELECT COUNT(lacks) FROM temp.scan")
+        plan.merged_rows = self.one("SELECT COUNT(DISTINCT line) FROM temp.merged")
+        plan.merged_events, plan.merged_profiles = self._merged("event"), self._merged("profile")
+
+    def _merged(self, kind: str) -> Merged:
+        query = "SELECT COUNT(*), MIN(line), identity FROM temp.merged WHERE kind = :kind"  # the identity of that line
+        rows, first, identity = self.do(query, kind=kind).fetchone()
+        return Merged(rows, first, identity) if rows else Merged()
+
+    def new_rejections(self) -> Iterator[tuple[str, str]]:
+        """Who was rejected before any request, and why: (identity, reason)."""
+        yield from self.do(
+            f"SELECT {_IDENTITY}, s.reason FROM {_WITH_USER} WHERE s.mark = 4 AND s.reason IS NOT NULL "
+            "AND (s.moment IS NULL OR u.mark NOT IN (3, 4))"
+        )
+
+    def lacking(self) -> Iterator[tuple[str, str]]:
+        """Whose profile is pending and goes without the other name, and why: (identity, reason)."""
+        yield from self.do(f"SELECT {_IDENTITY}, s.lacks FROM {_WITH_USER} WHERE s.lacks IS NOT NULL AND s.mark = 2")

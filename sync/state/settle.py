@@ -1,0 +1,20 @@
+"""What a run leaves in the backlog is settled, by the run itself or by the next one: there is no other recovery.
+
+Addresses and ids are as good as random among those on record, so to put each answer into its place at once would write
+a page of the file for nearly every one. Settled together they are sorted, and written one after the other.
+"""
+
+from __future__ import annotations
+
+from sync.state.file import State
+from sync.state.schema import script
+
+
+def settle(state: State, sync: int, today: int) -> None:
+    """Put on record what became of all that was claimed of this sync. `today` is a day number since 1970."""
+    here = {"sync": sync, "today": today}
+    claimed = "SELECT EXISTS (SELECT 1 FROM pending WHERE sync = :sync AND state BETWEEN 1 AND 4)"
+    if state.execute(claimed, here).fetchone()[0]:
+        with state.transaction():
+            for statement in script("settle")[""]:
+                state.execute(statement, here)
