@@ -72,7 +72,7 @@ def read_bulk_answer(
         return BulkAnswer(results, *_of_all(len(items), list(refused.values())))
     misfit = f"its counts do not add up: sent {len(items)}, succeeded {succeeded}, failed {failed}, named {len(listed)}"
     logger.warning("%s answered 200, but %s", endpoint, misfit)
-    understood = succeeded and not uncounted and failed < len(listed)  # it only does not say which items of a user
+    understood = succeeded and not uncounted and 0 < failed < len(listed)  # only not which items of a user it means
     verdict = Verdict.ACCEPTED if understood else Verdict.UNREADABLE
     return BulkAnswer(None, verdict, PayloadResult(Outcome.FAILED, misfit))
 

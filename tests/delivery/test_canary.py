@@ -8,6 +8,8 @@ from itertools import groupby
 import pytest
 
 from sync.delivery.turn import ONE_BY_ONE
+from sync.delivery.work import Work
+from sync.delivery.workers import Workers
 from sync.run.exit_codes import ExitCode
 from sync.sandbox.faults import Fault, scripted
 from tests import faults as catalogue
@@ -24,6 +26,24 @@ def test_the_canary_goes_alone(world: World) -> None:
     assert world.sent[:2] == [(UPDATE, address(1)), (TRACK, address(1))]
 
 
+@pytest.mark.parametrize("bulk", [False, True], ids=["singly", "bulk"])
+def test_nobody_is_given_work_beside_the_canary(world: World, monkeypatch: pytest.MonkeyPatch, bulk: bool) -> None:
+    """As long as no canary was accepted, nobody else is at work; from then on everybody is."""
+    world.environ |= {"WORKERS": "8", "ITERABLE_BULK": str(bulk)}
+    world.rows = people(2_400)
+    world.iterable.project.rules.forgotten |= {address(1), address(2)}
+    beside: list[int] = []
+    give = Workers.give
+
+    def given(workers: Workers, work: Work) -> None:
+        beside.append(workers.at_work)
+        give(workers, work)
+
+    monkeypatch.setattr(Workers, "give", given)
+    assert world.run().users.delivered == 2_398
+    assert (beside[:4], max(beside[4:]) > 0) == ([0, 0, 0, 0], True)
+
+
 def test_a_refused_key_costs_one_request(world: World) -> None:
     """BadApiKey stops at the canary: one request, exit 1, everything still owed and counted as failed."""
     world.environ["WORKERS"] = "16"
@@ -34,6 +54,7 @@ def test_a_refused_key_costs_one_request(world: World) -> None:
     assert (summary.exit_code, summary.requests) == (ExitCode.STOPPED, 1)
     assert counts(summary) == ((0, 0, 0, 20), (0, 0, 0, 20))
     assert "ITERABLE_API_KEY" in str(summary.stopped_because)
+    assert world.table("SELECT * FROM failer") == [], "said of the key, not of the user"
     world.iterable.faults = None
     assert world.run().requests == 40
 
@@ -145,6 +166,22 @@ def test_whom_a_refused_key_turned_away_is_not_in_doubt(world: World, environ: d
     assert world.table("SELECT COUNT(*), SUM(state) FROM pending") == [(20, 0)]
     for table in ("known", "member", "name"):
         assert world.table(f"SELECT * FROM {table}") == []
+
+
+def test_what_was_held_when_the_run_was_stopped_is_not_in_doubt(world: World) -> None:
+    """Nor do users cost a request who were claimed, and held while it was to be confirmed that the API is down."""
+    world.environ |= {"WORKERS": "8", "MAX_RETRIES": "1"}
+    world.rows = people(60)
+    world.run()
+    world.rows = [person(number, first_name="New") for number in range(1, 61)]
+    world.iterable.faults = scripted([None, *[catalogue.UNAVAILABLE] * 60])
+    assert world.run().exit_code == ExitCode.STOPPED
+    tried = set(world.sent)
+
+    world.iterable.faults = None
+    world.rows = people(60)
+    assert world.run().exit_code == ExitCode.DONE
+    assert set(world.sent) == tried
 
 
 @pytest.mark.parametrize("fault", [catalogue.BAD_API_KEY, catalogue.rate_limited("3600")], ids=str)

@@ -107,6 +107,13 @@ def test_throttled_for_ten_minutes(tmp_path: Path) -> None:
     assert (tally.users, tally.events) == (Counts(failed=3), Counts(failed=3))
 
 
+def test_all_are_throttled(tmp_path: Path) -> None:
+    """No more users are in memory than three times those in flight, however many there are."""
+    script = Script(Clock(), lambda _: 429, seconds=1.0)
+    assert deliver(tmp_path, 50, script).users == Counts(failed=50)
+    assert len(set(script.sent)) == 3
+
+
 def test_throttled_while_others_are_accepted(tmp_path: Path) -> None:
     """As long as anything is accepted within 10 minutes a throttled user waits, for an hour if need be."""
     turns = iter(range(10_000))

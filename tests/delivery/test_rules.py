@@ -161,11 +161,14 @@ def test_the_row_doubles_with_each_run_that_it_stopped(stopped: int, doublings: 
 
 
 def test_three_canaries_that_the_project_refuses() -> None:
-    """Three in a row for a reason that is the project's; a row's own rejection between them starts anew."""
+    """Three in a row for a reason that is the project's; a rejection of another kind, or a failure, starts anew."""
     refused: dict[str, Any] = {"verdict": Verdict.REJECTED_BY_PROJECT, "canary": True}
     calls = Calls()
-    for verdict in (*[refused] * 2, {**refused, "verdict": REJECTED}, *[refused] * 2):
-        calls.end(**verdict)
+    for between in (REJECTED, DOWN):
+        for verdict in (refused["verdict"], refused["verdict"], between):
+            calls.end(verdict, canary=True)
+    calls.end(**refused)
+    calls.end(**refused)
     calls.end(ACCEPTED, canary=True)
     assert calls.rules.reason is None, "a profile that is accepted is not the whole canary"
     calls.end(**refused)

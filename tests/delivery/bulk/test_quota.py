@@ -71,18 +71,40 @@ def test_a_batch_that_fails_once_is_delivered_in_halves(world: World) -> None:
     assert sorted(len(batch) for batch in sent(world, USERS)[4:]) == [9, 10], "both halves"
 
 
-@pytest.mark.parametrize("culprits", [[0], [40], [99], [7, 60]])
+@pytest.mark.parametrize("culprits", [[0], [1], [40], [99], [7, 60]])
 def test_bad_events_of_one_user(world: World, culprits: list[int]) -> None:
     """A user's own events are cut when they fail together: those that are in order are delivered."""
-    world.rows = [person(1, page=f"page {n}", event_time=T0 + timedelta(hours=n)) for n in range(100)]
+    world.rows = [person(1, page=f"page {n}", event_time=T0 + timedelta(hours=n)) for n in range(300)]
     bad = {f"page {n}" for n in culprits}
 
     def spoiled(request: Request) -> Fault | None:
         return catalogue.SERVER_ERROR if any(i["dataFields"]["page"] in bad for i in items(request)) else None
 
     world.iterable.faults = on(EVENTS, spoiled)
-    assert counts(world.run()) == ((1, 0, 0, 0), (100 - len(bad), 0, 0, len(bad)))
-    assert len(world.events) == 100 - len(bad)
+    assert counts(world.run()) == ((1, 0, 0, 0), (300 - len(bad), 0, 0, len(bad)))
+    assert len(world.events) == 300 - len(bad)
+
+
+def test_the_sibling_of_a_failed_half_is_next(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So one culprit, wherever it stands, never makes three calls fail in a row."""
+    monkeypatch.setattr("sync.run.steps.BULK_WORKERS", 1)
+    world.rows = people(9)
+    world.iterable.faults = holding(address(2), catalogue.UNKNOWN_CODE)
+
+    assert counts(world.run())[0] == (8, 0, 0, 1)
+    numbers = [[int(who[4:].partition("@")[0]) for who in batch] for batch in sent(world, USERS)]
+    assert numbers == [[1], [*range(2, 10)], [2, 3, 4, 5], [6, 7, 8, 9], [2, 3], [4, 5], [2], [3]]
+
+
+@pytest.mark.parametrize("each", [1, 3])
+def test_a_sampled_user_has_one_call(world: World, each: int) -> None:
+    """Five calls in a row, and one of each of five sampled users, though these have several events in memory."""
+    world.environ |= {"USER_FIELDS": "", "SEGMENT_FIELD": "", "MAX_RETRIES": "1"}
+    world.rows = [person(n, page=f"page {page}") for n in range(1, 42) for page in range(each)]
+    world.iterable.faults = scripted([None, *[catalogue.UNAVAILABLE] * 100])
+    summary = world.run()
+
+    assert (summary.exit_code, summary.requests) == (ExitCode.STOPPED, 1 + 5 + 5)
 
 
 def test_throttled_users_are_queued_again(world: World) -> None:

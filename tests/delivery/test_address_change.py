@@ -1,4 +1,4 @@
-"""Looking up whose an address is, before or after an address change: a call like any other."""
+"""A user's address change: whose an address is, which is looked up, and what is in doubt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sync.sandbox.faults import Fault, refused, scripted
 from tests import faults as catalogue
 from tests.delivery.answers import always
 from tests.harness import World, counts, person
-from tests.run.moving import ANN, BOTH_WAYS, CAT, MOVE, lost, moves, moving_world, names, quiet, rows_of
+from tests.run.moving import ANN, BOB, BOTH_WAYS, CAT, DAN, MOVE, lost, moves, moving_world, names, quiet, rows_of
 
 LOOK_UP = "/api/users/getByEmail"
 EXISTS = refused(400, "EmailAlreadyExists", "already exists")
@@ -199,3 +199,39 @@ def test_a_jwt_enabled_key_may_not_look(tmp_path: Path, monkeypatch: pytest.Monk
 
     assert (summary.exit_code, look_ups(world), counts(summary)[0]) == (ExitCode.INCOMPLETE, 0, (0, 0, 1, 0))
     assert "is another user's at Iterable: merge the two there" in world.log()
+
+
+def test_a_change_that_failed_leaves_nothing_under_the_new_address(world: World) -> None:
+    """Neither a profile was sent there nor is the user in the segment there: who leaves leaves under the old one."""
+    world.rows = rows_of(ANN, BOB)
+    world.run()
+    world.rows = rows_of(CAT, BOB)
+    world.iterable.faults = answering(always(None), catalogue.PAGE)  # type: ignore[arg-type]
+    assert world.run().exit_code == ExitCode.INCOMPLETE
+    world.iterable.faults = None
+    world.rows = rows_of(CAT, BOB)[1:]
+    assert world.run().left_segment == 1
+    assert names(world) == {ANN: "1", BOB: "2"}
+    assert (world.profiles[ANN]["recent_page_view"], world.profiles[BOB]["recent_page_view"]) == (False, True)
+
+
+def test_a_stop_between_two_old_addresses(world: World) -> None:
+    """The first attempt made the change, and the second found nobody: though the next old address is not tried, the
+    change is in doubt, and the user is found when the address changes once more."""
+    world.rows = rows_of(ANN)
+    world.run()
+    world.environ["MAX_RETRIES"] = "1"
+    world.rows = rows_of(CAT)
+    world.iterable.faults = lambda request: catalogue.UNAVAILABLE if request.path == MOVE else None
+    world.run()
+    world.environ["MAX_RETRIES"] = "3"
+    world.rows = rows_of(BOB)
+    world.iterable.faults = scripted([catalogue.UNAVAILABLE.applied()])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sync.delivery.address_change._is_unknown", _stopping_all(patch))
+        assert world.run().exit_code == ExitCode.STOPPED
+    assert (moves(world), names(world)) == ([(ANN, BOB), (ANN, BOB)], {BOB: "1"})
+
+    world.iterable.faults = None
+    world.rows = rows_of(DAN)
+    assert (world.run().exit_code, names(world)) == (ExitCode.DONE, {DAN: "1"})
