@@ -6,7 +6,7 @@ import json
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -55,6 +55,7 @@ def background(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     with ExitStack() as stack, ThreadPoolExecutor() as pool:
         if test_a_signal_while_an_answer_hangs.__name__ in wanted:
             hanging = pool.submit(interrupt)
+            wait([hanging])  # it looks at the clock, so nothing of this file goes on beside it
         if test_soak.__name__ in wanted and installed():
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(servers, "allowed", True)  # on behalf of test_soak, which has the marker
