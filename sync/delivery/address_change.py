@@ -53,8 +53,7 @@ def _settle(turn: Turn, result: PayloadResult) -> None:
         changed = UserOutcome(user._replace(profile=None, events=(), more=False), None, (), move=result)
         turn.settled(None, [changed], [user._replace(move=None)])
         return
-    profile = result if result.outcome is Outcome.REJECTED else result._replace(sent=False)
-    turn.settled(None, [all_with(user, profile)._replace(move=result)])
+    turn.settled(None, [all_with(user, result)])
 
 
 def _request(turn: Turn, client: IterableClient, old: str, move: Move) -> tuple[ApiResult, Move]:

@@ -10,16 +10,17 @@ from pathlib import Path
 import pytest
 
 from iterable_client import IterableClient
+from sync.api.answers import ApiResult, read_answer
 from sync.delivery.bulk import IN_BULK
 from sync.delivery.loop import Loop
 from sync.delivery.rules import SAMPLED, StopRules
 from sync.delivery.stop import Stop
 from sync.delivery.turn import ONE_BY_ONE
-from sync.delivery.work import Why, Work
+from sync.delivery.work import Ended, Gate, Turn, Why, Work
 from sync.delivery.workers import Left
 from sync.state.file import State
 from sync.state.outbox import Outbox
-from sync.state.owed import OwedUser, Policy
+from sync.state.owed import OwedEvent, OwedUser, Policy
 from tests.harness import T0, World, address, counts, person, sync_of
 
 Waiting = Callable[..., Loop]
@@ -66,6 +67,35 @@ def test_no_more_are_sampled_than_the_rules_say(waiting: Waiting) -> None:
     assert [one.identity for one in loop._waiting[0].users] == [
         address(n) for n in range(20) if address(n) not in sampled
     ]
+
+
+def test_who_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lone user of whom a call was answered; in bulk nobody, as long as several go together."""
+    rules, alone = StopRules(), user(1)._replace(events=(OwedEvent(b"", "{}"),) * 2)
+    turn = Turn(Work((alone,)), Gate(rules, Stop(), lambda: 0.0), lambda _: None)
+    assert not turn.left[0].tried
+    turn.ask()
+    turn.answered(ApiResult(read_answer(200, b'{"code":"Success"}'), 1))
+    monkeypatch.setattr(rules, "suspicious", True)
+    with pytest.raises(Ended) as ended:
+        turn.ask()
+    assert (ended.value.why, turn.left[0].tried, turn.user.profile) == (Why.HELD, True, None)
+
+    several = Turn(Work((user(1), user(2))), Gate(StopRules(), Stop(), lambda: 0.0), lambda _: None)
+    several.ask()
+    several.tell(ApiResult(read_answer(503, b""), 1), several.left[0].users)
+    assert not several.left[0].tried
+
+
+def test_who_goes_on_with_events(waiting: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many at a time as there are workers; the others are not forgotten."""
+    monkeypatch.setattr(Outbox, "claim_rest", lambda _box, users, _events: list(users))
+    loop = waiting()
+    loop._canaries = 0
+    loop._continuing = [user(n)._replace(events=(OwedEvent(b"", "{}"),)) for n in (1, 2, 3)]
+    assert loop._claim()
+    assert [work.users[0].identity for work in loop._waiting] == [address(1)]
+    assert [one.identity for one in loop._continuing] == [address(2), address(3)]
 
 
 def test_who_was_held_is_next(waiting: Waiting) -> None:
