@@ -9,13 +9,14 @@ from contextlib import closing
 from io import TextIOWrapper
 from typing import TextIO
 
-from sync.api.endpoints import EVENTS_TRACK, EVENTS_TRACK_BULK, USERS_BULK_UPDATE, USERS_UPDATE, USERS_UPDATE_EMAIL
+from sync.api.endpoints import EVENTS_TRACK, USERS_BULK_UPDATE, USERS_UPDATE, USERS_UPDATE_EMAIL
 from sync.api.pacing import DOCUMENTED_CEILINGS, UNSTATED_CEILING, target_rate
 from sync.console.progress import warnings_on_screen
 from sync.console.screen import strict
 from sync.delivery.address_change import move_body
 from sync.delivery.bulk import IN_BULK, next_batch
 from sync.delivery.turn import ONE_BY_ONE
+from sync.delivery.work import after
 from sync.rows.identity import address_of
 from sync.run.announcement import merged
 from sync.run.errors import exit_of
@@ -25,7 +26,7 @@ from sync.run.loading import Loading
 from sync.run.record import OnRecord
 from sync.state.file import StateCopy
 from sync.state.outbox import Outbox
-from sync.state.owed import OwedUser, Plan
+from sync.state.owed import DELIVERED, OwedUser, Plan
 
 Request = tuple[str, str]
 """The endpoint, such as "users/update", and the body as JSON text."""
@@ -89,14 +90,12 @@ def _in_bulk(claimed: Sequence[OwedUser]) -> Iterator[Request]:
     users = [user for user in claimed if not user.apart]
     while users:
         endpoint, groups = next_batch(users)
-        key, batch = ("users", "events")[endpoint == EVENTS_TRACK_BULK], [body for _, some in groups for body in some]
-        yield endpoint, f'{{"{key}":[{",".join(batch)}]}}'
-        going = {user.identity: len(bodies) for user, bodies in groups}
-        if endpoint == USERS_BULK_UPDATE:
-            users = [user._replace(profile=None) if user.identity in going else user for user in users]
-        else:
-            users = [user._replace(events=user.events[going.get(user.identity, 0) :]) for user in users]
-        users = [user for user in users if user.profile is not None or user.events]
+        key = "users" if endpoint == USERS_BULK_UPDATE else "events"
+        yield endpoint, f'{{"{key}":[{",".join(body for _, bodies in groups for body in bodies)}]}}'
+        going = {user.identity for user, _ in groups}
+        users = [user for user in users if user.identity not in going]
+        for user, bodies in groups:  # all of them are accepted
+            users += after(user, [DELIVERED] * len(bodies), is_over=False)[1]
 
 
 def _print(requests: Iterable[Request], out: TextIO) -> Counter[str]:
