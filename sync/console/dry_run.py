@@ -15,6 +15,7 @@ from sync.console.progress import warnings_on_screen
 from sync.console.screen import strict
 from sync.delivery.address_change import move_body
 from sync.delivery.bulk import IN_BULK, next_batch
+from sync.delivery.loop import MOST_CANARIES
 from sync.delivery.turn import ONE_BY_ONE
 from sync.delivery.work import after
 from sync.rows.identity import address_of
@@ -64,15 +65,19 @@ def _standard_output() -> TextIO:
 
 
 def _requests(outbox: Outbox, *, bulk: bool) -> Iterator[Request]:
-    """As a run makes them: one user with one event, the canary, and then everybody."""
+    """As a run makes them: one user with one event, the canary, and then everybody.
+
+    Whose address was changed is no canary to the end, since that is to settle first.
+    """
     way, bodies = (IN_BULK, _in_bulk) if bulk else (ONE_BY_ONE, _one_by_one)
-    users = outbox.claim(1, 1)
+    canaries, users = MOST_CANARIES, outbox.claim(1, 1)
     while users:
+        canaries = canaries - 1 if users[0].move else 0
         yield from bodies(users)
         while users := [user for user in users if user.more]:
             users = outbox.claim_rest(users, way.events)
             yield from bodies(users)
-        users = outbox.claim(way.users, way.events)
+        users = outbox.claim(1, 1) if canaries > 0 else outbox.claim(way.users, way.events)
 
 
 def _one_by_one(users: Iterable[OwedUser]) -> Iterator[Request]:

@@ -134,6 +134,20 @@ def test_a_chain_takes_a_run_for_each_link(world: World) -> None:
     assert members(world) == {BOB, CAT, DAN}
 
 
+def test_the_dry_run_of_a_chain(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each run's own link, and what else it sends; who waits for the next run is not there."""
+    world.rows = rows_of(ANN, BOB, CAT)
+    world.run()
+    world.rows = [*rows_of(BOB, CAT, DAN), *people(9)[4:]]
+    for links in ([(CAT, DAN)], [(BOB, CAT)], [(ANN, BOB)]):
+        assert world.main("--dry-run") == 0
+        printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        world.run()
+        sent = [(request.path, request.json()) for request in world.iterable.requests]
+        assert moves(world) == links
+        assert sorted(map(str, sent)) == sorted(str((line["path"], line["body"])) for line in printed)
+
+
 def test_a_swap_is_told_and_its_remedy_works(world: World) -> None:
     """Who changed places cannot be moved; a third address for one run, and then the right one, does it."""
     world.rows = rows_of(ANN, BOB, DAN)
