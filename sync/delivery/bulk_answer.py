@@ -25,14 +25,14 @@ logger = logging.getLogger("bulk")
 NOT_KNOWN_YET = ("notFoundEmails", "notFoundUserIds")
 """Lists of users that Iterable does not know yet: their items are pending again, not rejected."""
 
+Masked = Callable[[str], str]
+"""Takes the secrets out of a text."""
+
 Refusal = tuple[Verdict, PayloadResult]
 """What the stop rules make of an item that was not accepted, and its result."""
 
-KNOWN_LISTS = frozenset(
-    f"{why}{names}"
-    for why in ("conflict", "forgotten", "invalid", "invalidData", "notFound")
-    for names in ("Emails", "UserIds")
-)
+_CAUSES = ("conflict", "forgotten", "invalid", "invalidData", "notFound")
+KNOWN_LISTS = frozenset(cause + names for cause in _CAUSES for names in ("Emails", "UserIds"))
 """The documented lists: their names are words of the API, in which no secret is looked for."""
 
 
@@ -52,9 +52,7 @@ class BulkAnswer(NamedTuple):
     whole: PayloadResult
 
 
-def read_bulk_answer(
-    endpoint: str, items: Sequence[Item], call: ApiResult, masked: Callable[[str], str] = str
-) -> BulkAnswer:
+def read_bulk_answer(endpoint: str, items: Sequence[Item], call: ApiResult, masked: Masked = str) -> BulkAnswer:
     """Say what became of each item; `masked` takes the secrets out of a text."""
     if call.verdict is not Verdict.ACCEPTED:
         return BulkAnswer(None, call.verdict, outcome_of(call))
@@ -84,9 +82,7 @@ def _of_all(count: int, refused: Sequence[Refusal]) -> Refusal:
     return next((one for one in refused if one[0] is not Verdict.UNREADABLE), refused[-1])
 
 
-def _listed(
-    endpoint: str, items: Sequence[Item], data: Mapping[str, Any], masked: Callable[[str], str]
-) -> dict[int, Refusal]:
+def _listed(endpoint: str, items: Sequence[Item], data: Mapping[str, Any], masked: Masked) -> dict[int, Refusal]:
     """The items whose users stand in a list of failures, by their places, and what that list means.
 
     It may name a user by either name. Where all items are of one user, every name is that user's. The lists at the top
