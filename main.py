@@ -30,12 +30,12 @@ try:
     from sync.console.report import print_problems, print_summary, print_unexpected
     from sync.console.screen import forgiving_streams
     from sync.console.verify import verify_and_tell
+    from sync.demo.demonstration import demonstration
     from sync.run.exit_codes import ExitCode
     from sync.run.job import Job, csv_path, make_client
     from sync.run.settings import SettingsError, load_settings, load_state_file, read_settings
     from sync.run.steps import Run
     from sync.run.summary import Summary
-    from sync.sandbox.demo import demonstration
 
     for package in ("jwt", "tqdm"):  # only some runs load these, and would meet their lack in the middle
         if not find_spec(package):

@@ -22,10 +22,10 @@ from sync.api.answers import Verdict
 from sync.rows.export import export_results_to_csv
 from sync.run.setting_values import HOME
 from sync.run.settings import load_settings
-from sync.sandbox.faults import at_random
-from sync.sandbox.stand_in import StandIn
 from tests.faults import EVERY_FAULT, EVERY_JWT_FAULT, EVERY_REFUSAL
 from tests.mariadb import Server
+from tests.stand_in.faults import at_random
+from tests.stand_in.stand_in import StandIn
 
 FAULT_SHARE = 0.3
 

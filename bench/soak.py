@@ -28,12 +28,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sync.sandbox.faults import at_random
-from sync.sandbox.stand_in import StandIn
 from tests import faults as catalogue
 from tests.harness import KEY, PROJECT, TRACK, UPDATE, environment, identity
 from tests.mariadb import Server
 from tests.process import params_environ, start
+from tests.stand_in.faults import at_random
+from tests.stand_in.stand_in import StandIn
 
 USERS = 50
 CHANGED, VIEWED, LEFT, JOINED = 20, 12, 2, 5

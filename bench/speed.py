@@ -48,7 +48,7 @@ class Standing:
 def stand_in(*arguments: str) -> Iterator[Standing]:
     """A stand-in in a process of its own."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench.stand_in", "--api-key", KEY, *arguments],
+        [sys.executable, "-m", "tests.stand_in", "--api-key", KEY, *arguments],
         cwd=HOME,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -20,13 +20,13 @@ from sync.run.job import Job
 from sync.run.setting_values import HOME
 from sync.run.settings import load_settings
 from sync.run.summary import Summary
-from sync.sandbox.answers import Request
-from sync.sandbox.faults import Fault, Faults
-from sync.sandbox.stand_in import StandIn
 from tests import faults as catalogue
 from tests.harness import T0, Rows, address, environment, people, person, whom
 from tests.mariadb import Server
 from tests.process import params_environ
+from tests.stand_in.answers import Request
+from tests.stand_in.faults import Fault, Faults
+from tests.stand_in.stand_in import StandIn
 
 DOWN = catalogue.UNAVAILABLE
 

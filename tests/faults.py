@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sync.sandbox.faults import UNAVAILABLE as UNAVAILABLE
-from sync.sandbox.faults import Ending as Ending
-from sync.sandbox.faults import Fault as Fault
-from sync.sandbox.faults import Faults as Faults
-from sync.sandbox.faults import at_random as at_random
-from sync.sandbox.faults import bulk_result as bulk_result
-from sync.sandbox.faults import on as on
-from sync.sandbox.faults import page as page
-from sync.sandbox.faults import rate_limited as rate_limited
-from sync.sandbox.faults import raw as raw
-from sync.sandbox.faults import redirect as redirect
-from sync.sandbox.faults import refused as refused
-from sync.sandbox.faults import scripted as scripted
-from sync.sandbox.faults import slow as slow
+from tests.stand_in.faults import UNAVAILABLE as UNAVAILABLE
+from tests.stand_in.faults import Ending as Ending
+from tests.stand_in.faults import Fault as Fault
+from tests.stand_in.faults import Faults as Faults
+from tests.stand_in.faults import at_random as at_random
+from tests.stand_in.faults import bulk_result as bulk_result
+from tests.stand_in.faults import on as on
+from tests.stand_in.faults import page as page
+from tests.stand_in.faults import rate_limited as rate_limited
+from tests.stand_in.faults import raw as raw
+from tests.stand_in.faults import redirect as redirect
+from tests.stand_in.faults import refused as refused
+from tests.stand_in.faults import scripted as scripted
+from tests.stand_in.faults import slow as slow
 
 _JWT_ENDPOINT = {"endpoint": "/api/users/update"}
 

@@ -33,13 +33,13 @@ from sync.run import job as job_module
 from sync.run.job import Job, make_client
 from sync.run.settings import Settings, load_settings
 from sync.run.summary import Summary
-from sync.sandbox.answers import Request
-from sync.sandbox.faults import Ending, Fault, Faults
-from sync.sandbox.project import Project
-from sync.sandbox.rules import ProjectRules
 from sync.state.destinations import SyncName
 from sync.state.file import State
 from sync.state.syncs import SyncRecord
+from tests.stand_in.answers import Request
+from tests.stand_in.faults import Ending, Fault, Faults
+from tests.stand_in.project import Project
+from tests.stand_in.rules import ProjectRules
 
 PROJECT = Path(__file__).resolve().parent.parent
 T0 = datetime(2026, 1, 6, 12, 0, 0)

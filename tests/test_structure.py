@@ -48,7 +48,7 @@ def functions(path: Path) -> Iterator[Function]:
             yield node
 
 
-ROOMS = ("rows", "api", "database", "state", "iterable_client", "db", "delivery", "run", "sandbox", "console", "main")
+ROOMS = ("rows", "api", "database", "state", "iterable_client", "db", "delivery", "run", "demo", "console", "main")
 """From the bottom to the top: a room uses only rooms before it, and those of a level do not use each other."""
 
 LEVELS = (frozenset({"api", "database"}), frozenset({"state", "iterable_client", "db"}))
@@ -125,7 +125,7 @@ def test_files_are_short_enough_to_read() -> None:
         ("dotenv", {"sync/run/env_file.py"}),
         ("prometheus_client", {"sync/run/metrics.py"}),
         ("tqdm", {"sync/console/progress.py"}),
-        ("sqlite3", {"sync/state/file.py", "sync/state/schema.py", "sync/sandbox/sample_database.py"}),
+        ("sqlite3", {"sync/state/file.py", "sync/state/schema.py", "sync/demo/sample_database.py"}),
         ("fcntl", {"sync/rows/export.py", "sync/run/lock.py", "sync/run/log.py"}),
     ],
 )
@@ -145,9 +145,9 @@ def test_environment_is_read_in_one_place() -> None:
 
 
 def test_only_the_console_prints() -> None:
-    """What the operator sees is printed by the console's room and by main.py; the sandbox speaks for itself."""
+    """What the operator sees is printed by the console's room and by main.py; the demo speaks for itself."""
     printing = {path for path in PROGRAM if re.search(r"\bprint\(", path.read_text())}
-    assert {room_of_file(path) for path in printing} <= {"console", "sandbox", "main"}
+    assert {room_of_file(path) for path in printing} <= {"console", "demo", "main"}
 
 
 def test_every_logger_of_ours_is_known() -> None:

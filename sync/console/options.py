@@ -105,9 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add(
-        "--demo", action="store_true", help="run on a sample database against a stand-in on this machine; needs no .env"
-    )
+    add("--demo", action="store_true", help="run on a sample database against a server of its own; needs no .env")
     add("--check", action="store_true", help="check settings, database, query, state, credentials; send no data")
     add("--dry-run", action="store_true", help="print the exact requests as JSON lines; send and write nothing")
     add("--since", type=_since, metavar="WHEN", help="the value of :since, such as 2026-01-06 or 7d")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sync.sandbox.stand_in import StandIn
 from tests.console.desk import JWT_KEY, JWT_SECRET, Desk
 from tests.harness import World, people
+from tests.stand_in.stand_in import StandIn
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from sync.sandbox.stand_in import StandIn
 from tests.harness import World
+from tests.stand_in.stand_in import StandIn
 
 JWT_KEY, JWT_SECRET = "jwt-enabled-key-0123456789", "2EB6A2F34691492F81A819AEDA32427F"
 

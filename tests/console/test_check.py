@@ -10,13 +10,13 @@ from db import connect
 from sync.rows.columns import Column, Kind
 from sync.run import job as job_module
 from sync.run.clock import on_this_clock
-from sync.sandbox.answers import Request, html_answer
 from sync.state.file import State
 from tests import faults as catalogue
 from tests.console.desk import JWT_SECRET, Desk, with_jwt
 from tests.harness import COLUMNS, Rows, people, person
 from tests.mariadb import Server
 from tests.process import params_environ
+from tests.stand_in.answers import Request, html_answer
 
 
 def test_three_things_wrong_at_once(desk: Desk) -> None:

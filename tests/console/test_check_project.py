@@ -9,10 +9,10 @@ import pytest
 
 from sync.console import check_project as checks
 from sync.rows.columns import Column, Kind
-from sync.sandbox.stand_in import StandIn
 from tests import faults as catalogue
 from tests.console.desk import Desk, with_jwt
 from tests.harness import COLUMNS, address, person
+from tests.stand_in.stand_in import StandIn
 
 
 def test_a_read_only_key_looks_the_same(desk: Desk) -> None:

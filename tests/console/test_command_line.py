@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import main
+from sync.demo import demonstration as demo
 from sync.run.exit_codes import ExitCode
-from sync.sandbox import demo
 from tests.harness import PROJECT, World, people, write_env
 
 
@@ -29,7 +29,7 @@ def broken(*_: object, **__: object) -> Any:
         ("--history", "sync.console.history.read_history"),
         ("--dry-run", "sync.console.dry_run._requests"),
         ("--dry-run", "sync.state.outbox.Outbox.plan"),
-        ("--demo", "sync.sandbox.demo.load_settings"),
+        ("--demo", "sync.demo.demonstration.load_settings"),
     ],
 )
 def test_a_bug_costs_one_line(

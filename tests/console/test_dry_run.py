@@ -21,10 +21,10 @@ from sync.delivery.turn import ONE_BY_ONE
 from sync.run.exit_codes import ExitCode
 from sync.run.job import Job
 from sync.run.lock import RunLock
-from sync.sandbox.answers import Request as Asked
 from tests import faults as catalogue
 from tests.harness import PROJECT, World, address, environment, people, person, write_env
 from tests.process import started, without_privilege
+from tests.stand_in.answers import Request as Asked
 
 Request = tuple[str, str, Any]
 PLAIN: dict[str, Any] = {"cwd": PROJECT, "env": {"PATH": os.environ["PATH"]}, "capture_output": True}

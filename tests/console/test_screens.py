@@ -14,8 +14,8 @@ import pytest
 
 from sync.console.screen import forgiving_streams, strict
 from sync.run.exit_codes import ExitCode
-from sync.sandbox.stand_in import StandIn
 from tests.harness import KEY, PROJECT, environment, person, write_env
+from tests.stand_in.stand_in import StandIn
 
 WAYS = {
     "all is open": "",

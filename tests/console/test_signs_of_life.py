@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from sync.console.progress import comparison, rows_read
-from sync.sandbox.stand_in import StandIn
 from tests.console.test_screens import written
 from tests.harness import KEY, PROJECT, World, people
+from tests.stand_in.stand_in import StandIn
 
 
 @pytest.mark.parametrize(("show", "words"), [(rows_read, "rows"), (comparison, "comparing with what Iterable has")])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sync.sandbox.faults import Fault, Faults
+from tests.stand_in.faults import Fault, Faults
 
 
 def always(fault: Fault) -> Faults:

@@ -10,12 +10,12 @@ import pytest
 
 from sync.delivery.stop import Stop
 from sync.run.exit_codes import ExitCode
-from sync.sandbox.answers import Request
-from sync.sandbox.faults import Fault, refused, scripted
 from tests import faults as catalogue
 from tests.delivery.answers import always
 from tests.harness import World, counts, person
 from tests.run.moving import ANN, BOB, BOTH_WAYS, CAT, DAN, MOVE, lost, moves, moving_world, names, quiet, rows_of
+from tests.stand_in.answers import Request
+from tests.stand_in.faults import Fault, refused, scripted
 
 LOOK_UP = "/api/users/getByEmail"
 EXISTS = refused(400, "EmailAlreadyExists", "already exists")

@@ -11,10 +11,10 @@ from sync.delivery.turn import ONE_BY_ONE
 from sync.delivery.work import Work
 from sync.delivery.workers import Workers
 from sync.run.exit_codes import ExitCode
-from sync.sandbox.faults import Fault, scripted
 from tests import faults as catalogue
 from tests.delivery.answers import always
 from tests.harness import T0, TRACK, UPDATE, World, address, counts, people, person
+from tests.stand_in.faults import Fault, scripted
 
 
 def test_the_canary_goes_alone(world: World) -> None:

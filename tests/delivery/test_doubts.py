@@ -11,10 +11,10 @@ import pytest
 from sync.delivery.loop import Loop
 from sync.delivery.work import Turn, Work
 from sync.run.exit_codes import ExitCode
-from sync.sandbox.faults import scripted
 from tests import faults as catalogue
 from tests.harness import TRACK, UPDATE, World, address, asked, people, person
 from tests.process import wait_until
+from tests.stand_in.faults import scripted
 
 SIGTERM = 128 + signal.SIGTERM
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from sync.sandbox.answers import Request
-from sync.sandbox.faults import Fault
 from tests import faults as catalogue
 from tests.harness import World, counts, people
 from tests.process import wait_until
+from tests.stand_in.answers import Request
+from tests.stand_in.faults import Fault
 
 SIGTERM = 128 + signal.SIGTERM
 

@@ -28,13 +28,13 @@ from sync.run.exit_codes import ExitCode
 from sync.run.job import Job
 from sync.run.settings import load_settings
 from sync.run.summary import Summary
-from sync.sandbox.answers import Request
-from sync.sandbox.faults import Fault, scripted
 from sync.state.file import State
 from sync.state.outbox import Outbox
 from sync.state.owed import Counts, Policy
 from tests import faults as catalogue
 from tests.harness import World, address, counts, identity, people, person, sync_of, to_load, whom
+from tests.stand_in.answers import Request
+from tests.stand_in.faults import Fault, scripted
 
 # -- 429 -----------------------------------------------------------------------------------------------------
 

@@ -13,12 +13,12 @@ import pytest
 
 from sync.rows.columns import Row
 from sync.run.exit_codes import ExitCode
-from sync.sandbox.answers import Request
-from sync.sandbox.faults import Fault, Faults, bulk_result, on
 from tests import faults as catalogue
 from tests.delivery.answers import always
 from tests.harness import T0, TRACK, UPDATE, World, address, people, person, whom
 from tests.run.moving import ANN, BOB, CAT, DAN, MOVE, moving_world, rows_of
+from tests.stand_in.answers import Request
+from tests.stand_in.faults import Fault, Faults, bulk_result, on
 
 DOWN = always(catalogue.UNAVAILABLE)
 JWT = {"USE_JWT_AUTH": "true", "ITERABLE_JWT_SECRET": "s" * 32}

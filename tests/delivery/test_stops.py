@@ -10,11 +10,11 @@ import pytest
 
 from sync.delivery.turn import ONE_BY_ONE
 from sync.run.exit_codes import ExitCode
-from sync.sandbox.answers import Request
-from sync.sandbox.faults import Fault, Faults, on, scripted
 from tests import faults as catalogue
 from tests.delivery.answers import always
 from tests.harness import T0, TRACK, UPDATE, World, about, address, counts, identity, people, person
+from tests.stand_in.answers import Request
+from tests.stand_in.faults import Fault, Faults, on, scripted
 
 DOWN = catalogue.UNAVAILABLE
 

@@ -17,10 +17,10 @@ from sync.delivery.rules import SAMPLED
 from sync.delivery.stop import Stop
 from sync.run.exit_codes import ExitCode
 from sync.run.summary import Summary
-from sync.sandbox.answers import Request
-from sync.sandbox.faults import Fault
 from tests import faults as catalogue
 from tests.harness import World, address, counts, person, whom
+from tests.stand_in.answers import Request
+from tests.stand_in.faults import Fault
 
 ANSWERS: dict[str, Fault | None] = {
     "fine": None,

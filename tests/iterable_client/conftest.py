@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from sync.sandbox.stand_in import StandIn
 from tests.iterable_client.helpers import (
     JWT_KEY,
     JWT_SECRET,
 )
 from tests.iterable_client.tls import TlsServer
+from tests.stand_in.stand_in import StandIn
 
 
 @pytest.fixture(autouse=True)

@@ -13,9 +13,9 @@ import pytest
 
 from iterable_client import IterableClient
 from sync.api.answers import ApiResult
-from sync.sandbox.answers import Request
-from sync.sandbox.stand_in import StandIn
 from tests import faults as catalogue
+from tests.stand_in.answers import Request
+from tests.stand_in.stand_in import StandIn
 
 ANN = "ann@example.com"
 JWT_KEY, JWT_SECRET = "jwt-enabled-key-0123456789", "2EB6A2F34691492F81A819AEDA32427F"

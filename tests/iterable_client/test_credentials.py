@@ -10,7 +10,6 @@ import pytest
 from iterable_client import IterableClient
 from sync.api.answers import Verdict
 from sync.api.endpoints import USERS_BULK_UPDATE
-from sync.sandbox.stand_in import StandIn
 from tests import faults as catalogue
 from tests.iterable_client.helpers import (
     ANN,
@@ -22,6 +21,7 @@ from tests.iterable_client.helpers import (
     lines,
     update,
 )
+from tests.stand_in.stand_in import StandIn
 
 
 @pytest.mark.parametrize("key", [None, ""])

@@ -11,8 +11,6 @@ import pytest
 
 from iterable_client import IterableClient
 from sync.api.answers import Verdict
-from sync.sandbox.faults import Ending, Fault, scripted
-from sync.sandbox.stand_in import StandIn
 from tests import faults as catalogue
 from tests.faults import EVERY_FAULT, EVERY_GARBLED_FAULT, EVERY_JWT_FAULT, EVERY_REFUSAL, EVERY_TRANSIENT_FAULT
 from tests.iterable_client.helpers import (
@@ -25,6 +23,8 @@ from tests.iterable_client.helpers import (
     lines,
     update,
 )
+from tests.stand_in.faults import Ending, Fault, scripted
+from tests.stand_in.stand_in import StandIn
 
 EXPECTED_OF_REFUSALS = {
     catalogue.DISALLOWED_EVENT: Verdict.REJECTED_BY_PROJECT,

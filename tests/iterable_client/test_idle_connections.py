@@ -13,8 +13,8 @@ import pytest
 
 from sync.api.answers import Verdict
 from sync.api.deadline import LONGEST_IDLE
-from sync.sandbox.stand_in import StandIn
 from tests.iterable_client.helpers import client_of, update
+from tests.stand_in.stand_in import StandIn
 
 
 class Later:

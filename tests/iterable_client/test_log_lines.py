@@ -13,9 +13,6 @@ from iterable_client import IterableClient
 from sync.api.answers import Verdict
 from sync.api.endpoints import USERS_BULK_UPDATE, USERS_UPDATE
 from sync.api.messages import Message
-from sync.sandbox.answers import Request
-from sync.sandbox.faults import Fault, scripted
-from sync.sandbox.stand_in import StandIn
 from tests import faults as catalogue
 from tests.iterable_client.helpers import (
     ANN,
@@ -28,6 +25,9 @@ from tests.iterable_client.helpers import (
     lines,
     update,
 )
+from tests.stand_in.answers import Request
+from tests.stand_in.faults import Fault, scripted
+from tests.stand_in.stand_in import StandIn
 
 
 def test_sentences_of_success(iterable: StandIn, caplog: pytest.LogCaptureFixture) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from sync.api.answers import Verdict
 from sync.api.endpoints import USERS_UPDATE
 from sync.api.pacing import Pacer, Ticket
-from sync.sandbox.faults import scripted
-from sync.sandbox.stand_in import StandIn
 from tests import faults as catalogue
 from tests.iterable_client.helpers import (
     ANN,
@@ -14,6 +12,8 @@ from tests.iterable_client.helpers import (
     client_of,
     update,
 )
+from tests.stand_in.faults import scripted
+from tests.stand_in.stand_in import StandIn
 
 
 class Recorder(Pacer):

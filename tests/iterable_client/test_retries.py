@@ -11,9 +11,6 @@ import pytest
 
 from iterable_client import MAX_BACKOFF, IterableClient
 from sync.api.answers import RETRYABLE_STATUSES, Verdict
-from sync.sandbox.answers import Answer
-from sync.sandbox.faults import Fault, scripted
-from sync.sandbox.stand_in import StandIn
 from tests import faults as catalogue
 from tests.iterable_client.helpers import (
     ANN,
@@ -24,6 +21,9 @@ from tests.iterable_client.helpers import (
     update,
 )
 from tests.iterable_client.test_deadline import sending, serving
+from tests.stand_in.answers import Answer
+from tests.stand_in.faults import Fault, scripted
+from tests.stand_in.stand_in import StandIn
 
 LADDER = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, MAX_BACKOFF, MAX_BACKOFF]
 

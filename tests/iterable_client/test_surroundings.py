@@ -13,8 +13,6 @@ import requests
 
 from iterable_client import IterableClient
 from sync.api.answers import Verdict
-from sync.sandbox.faults import scripted
-from sync.sandbox.stand_in import StandIn
 from tests import faults as catalogue
 from tests.iterable_client.helpers import (
     Waits,
@@ -23,6 +21,8 @@ from tests.iterable_client.helpers import (
 )
 from tests.iterable_client.tls import TlsServer
 from tests.process import free_port
+from tests.stand_in.faults import scripted
+from tests.stand_in.stand_in import StandIn
 
 
 @pytest.mark.parametrize("variable", ["https_proxy", "HTTPS_PROXY", "all_proxy"])

@@ -10,8 +10,6 @@ import pytest
 from sync.api.answers import Verdict
 from sync.api.endpoints import EVENTS_TRACK_BULK, USERS_BULK_UPDATE, USERS_UPDATE
 from sync.api.messages import DEEPEST
-from sync.sandbox.faults import scripted
-from sync.sandbox.stand_in import StandIn
 from tests import faults as catalogue
 from tests.iterable_client.helpers import (
     ANN,
@@ -20,6 +18,8 @@ from tests.iterable_client.helpers import (
     lines,
     update,
 )
+from tests.stand_in.faults import scripted
+from tests.stand_in.stand_in import StandIn
 
 
 def recursive() -> dict[str, Any]:

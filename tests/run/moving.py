@@ -8,12 +8,12 @@ import pytest
 
 from sync.rows.columns import Column, Kind, Row
 from sync.run.exit_codes import ExitCode
-from sync.sandbox.answers import Request
-from sync.sandbox.faults import UNAVAILABLE, Fault
-from sync.sandbox.names import Owner, ProjectType
-from sync.sandbox.rules import ProjectRules
-from sync.sandbox.users import Profile
 from tests.harness import Wire, World, person
+from tests.stand_in.answers import Request
+from tests.stand_in.faults import UNAVAILABLE, Fault
+from tests.stand_in.names import Owner, ProjectType
+from tests.stand_in.rules import ProjectRules
+from tests.stand_in.users import Profile
 
 MOVE = "/api/users/updateEmail"
 ANN, BOB, CAT, DAN = (f"{name}@example.com" for name in ("ann", "bob", "cat", "dan"))

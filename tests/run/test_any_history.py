@@ -16,11 +16,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from sync.rows.columns import Row
 from sync.run.exit_codes import ExitCode
-from sync.sandbox.answers import Request
-from sync.sandbox.faults import Fault
 from sync.state.outbox import Outbox
 from tests import faults as catalogue
 from tests.harness import World, address, person, whom
+from tests.stand_in.answers import Request
+from tests.stand_in.faults import Fault
 
 SYNCS = {
     "default": {"SEGMENT_FIELD": "viewed", "USER_FIELDS": "first_name", "EVENT_NAME": "view"},

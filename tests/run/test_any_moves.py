@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from sync.run.exit_codes import ExitCode
-from sync.sandbox.faults import UNAVAILABLE
 from sync.state.outcomes import Outcomes
 from tests.harness import T0, World, person
 from tests.run.moving import MOVE, moving_world
+from tests.stand_in.faults import UNAVAILABLE
 
 ids = st.integers(1, 4)
 addresses = st.sampled_from([f"{letter}@example.com" for letter in "abcde"])

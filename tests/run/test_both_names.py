@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from sync.run.exit_codes import ExitCode
-from sync.sandbox.names import Owner, ProjectType
-from sync.sandbox.rules import ProjectRules
 from tests.harness import T0, TRACK, UPDATE, Wire, World, counts, people, person
 from tests.run.moving import ANN, BOB, BOTH_WAYS, CAT, MOVE, as_text, moving_world, names, quiet, rows_of
+from tests.stand_in.names import Owner, ProjectType
+from tests.stand_in.rules import ProjectRules
 
 BY_ID = {"USER_ID_COLUMN": "id", "EMAIL_COLUMN": "email"}
 WITH_IDS = pytest.mark.parametrize("kind", [ProjectType.USER_ID, ProjectType.HYBRID], ids=lambda kind: kind.value)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from sync.run.exit_codes import ExitCode
-from sync.sandbox.faults import Fault, scripted
 from sync.state.outbox import Outbox
 from tests import faults as catalogue
 from tests.harness import TRACK, UPDATE, World, about, address, counts, identity, people, person
+from tests.stand_in.faults import Fault, scripted
 
 DOWN = catalogue.UNAVAILABLE
 

@@ -18,9 +18,9 @@ import pytest
 
 from sync.run.exit_codes import ExitCode
 from sync.run.settings import defaults
-from sync.sandbox.faults import page
 from tests.harness import PROJECT, World
 from tests.run.watched import watched_world
+from tests.stand_in.faults import page
 
 DEPLOY = PROJECT / "deploy"
 

@@ -13,11 +13,11 @@ import pytest
 
 from sync.run.exit_codes import ExitCode
 from sync.run.lock import RunLock, lock_path
-from sync.sandbox.faults import Fault, scripted
 from sync.state.outbox import Outbox
 from tests import faults as catalogue
 from tests.faults import UNAVAILABLE as DOWN
 from tests.harness import World, about, address, counts, people, person
+from tests.stand_in.faults import Fault, scripted
 
 
 def test_a_disk_that_is_full_for_the_csv(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

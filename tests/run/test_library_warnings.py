@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from sync.run.exit_codes import ExitCode
-from sync.sandbox.answers import Request
 from tests.harness import PROJECT, World, people, write_env
+from tests.stand_in.answers import Request
 
 ODD_CHARDET = "__version__ = '99.0'\ndef detect(text): return {}\n"
 """A version that `requests`, when it is loaded, finds too new for itself, and warns of."""

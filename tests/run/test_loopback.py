@@ -12,13 +12,13 @@ import pytest
 import main
 from iterable_client import IterableClient
 from sync.delivery.stop import Stop
+from sync.demo import demonstration as demo
 from sync.run.exit_codes import ExitCode
 from sync.run.job import Job
 from sync.run.settings import Settings, load_settings
-from sync.sandbox import demo
-from sync.sandbox.stand_in import StandIn
 from tests.harness import Rows, environment, people
 from tests.process import free_port
+from tests.stand_in.stand_in import StandIn
 
 
 @pytest.fixture

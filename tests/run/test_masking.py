@@ -14,11 +14,11 @@ from sync.run import verify
 from sync.run.exit_codes import ExitCode
 from sync.run.job import Job
 from sync.run.log import LineFormatter
-from sync.sandbox.faults import Fault, bulk_result, on, page, refused
-from sync.sandbox.rules import ProjectRules
-from sync.sandbox.users import Profile
 from tests.harness import Wire, World, people, person
 from tests.run.moving import ANN, BOB, MOVE, moving_world, rows_of
+from tests.stand_in.faults import Fault, bulk_result, on, page, refused
+from tests.stand_in.rules import ProjectRules
+from tests.stand_in.users import Profile
 
 WEAK = ["test", "root", "a", "password", "iterable", "tester123", "20260106", "k3y!", "Grünwald"]
 STRONG = ["0123456789abcdef", "app's pässword", "pa55word", "iterable-2026", "correcthorsebatterystaple"]

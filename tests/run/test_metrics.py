@@ -16,10 +16,10 @@ from sync.run import metrics
 from sync.run.exit_codes import ExitCode
 from sync.run.lock import RunLock, lock_path
 from sync.run.metrics_file import last_success_in
-from sync.sandbox.answers import Request
-from sync.sandbox.faults import page
 from tests.harness import World, people, person
 from tests.run.watched import watched_world
+from tests.stand_in.answers import Request
+from tests.stand_in.faults import page
 
 
 @pytest.fixture

@@ -11,9 +11,6 @@ from typing import Any
 import pytest
 
 from sync.run.exit_codes import ExitCode
-from sync.sandbox.faults import UNAVAILABLE, refused
-from sync.sandbox.names import ProjectType
-from sync.sandbox.rules import ProjectRules
 from sync.state.outcomes import Outcomes
 from tests.harness import T0, Wire, World, person
 from tests.run.moving import (
@@ -32,6 +29,9 @@ from tests.run.moving import (
     quiet,
     rows_of,
 )
+from tests.stand_in.faults import UNAVAILABLE, refused
+from tests.stand_in.names import ProjectType
+from tests.stand_in.rules import ProjectRules
 
 both_ways = BOTH_WAYS
 

@@ -9,9 +9,6 @@ from pathlib import Path
 import pytest
 
 from sync.run.exit_codes import ExitCode
-from sync.sandbox.answers import Request
-from sync.sandbox.faults import UNAVAILABLE, Fault, refused, scripted
-from sync.sandbox.names import Owner
 from tests.harness import World, counts, person
 from tests.run.moving import (
     ANN,
@@ -29,6 +26,9 @@ from tests.run.moving import (
     quiet,
     rows_of,
 )
+from tests.stand_in.answers import Request
+from tests.stand_in.faults import UNAVAILABLE, Fault, refused, scripted
+from tests.stand_in.names import Owner
 
 
 @BOTH_WAYS

@@ -12,10 +12,10 @@ from sync.rows.columns import Column, Kind, Row
 from sync.rows.reading import Reading
 from sync.run import verify as verify_module
 from sync.run.exit_codes import ExitCode
-from sync.sandbox.users import Profile
 from tests import faults as catalogue
 from tests.harness import COLUMNS, TRACK, UPDATE, World, address, asked, counts, person
 from tests.run.moving import BOTH_WAYS, moving_world
+from tests.stand_in.users import Profile
 
 EXTRA = (
     *(Column(name, Kind.TEXT) for name in ("city", "street", "note")),

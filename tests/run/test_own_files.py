@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 import main
+from sync.demo import demonstration as demo
 from sync.run import own_files
 from sync.run.exit_codes import ExitCode
 from sync.run.settings import read_settings
-from sync.sandbox import demo
 from tests.harness import World, people
 from tests.run.settings_of import NEEDED
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from sync.run.exit_codes import ExitCode
-from sync.sandbox.faults import UNAVAILABLE
 from sync.state.file import State
 from sync.state.owed import PayloadResult, UserOutcome
 from tests import faults as catalogue
@@ -29,6 +28,7 @@ from tests.run.moving import (
     quiet,
     rows_of,
 )
+from tests.stand_in.faults import UNAVAILABLE
 from tests.state.runs import BOTH_NAMES, DELIVERED, Runs
 
 HOUR = timedelta(hours=1)

@@ -11,11 +11,11 @@ import db
 from sync.rows.columns import Column, Kind
 from sync.run import job as job_module
 from sync.run.exit_codes import ExitCode
-from sync.sandbox.faults import on
 from tests.faults import UNAVAILABLE as DOWN
 from tests.harness import COLUMNS, T0, TRACK, UPDATE, World, about, address, counts, identity, people, person
 from tests.mariadb import Server
 from tests.process import params_environ
+from tests.stand_in.faults import on
 
 
 def test_a_profile_and_an_event_for_each(world: World) -> None:

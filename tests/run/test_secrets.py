@@ -11,14 +11,14 @@ import pytest
 import main
 from sync.run.exit_codes import ExitCode
 from sync.run.job import Job, mysql_params
-from sync.sandbox.answers import Request, html_answer, json_answer
-from sync.sandbox.faults import Fault
-from sync.sandbox.stand_in import StandIn
 from tests import faults as catalogue
 from tests.harness import environment, write_env
 from tests.mariadb import Server
 from tests.process import params_environ
 from tests.run.settings_of import settings_of
+from tests.stand_in.answers import Request, html_answer, json_answer
+from tests.stand_in.faults import Fault
+from tests.stand_in.stand_in import StandIn
 
 KEY, SECRET = "0123456789abcdef0123456789abcdef", "2EB6A2F34691492F81A819AEDA32427F"
 SHORT = ("k3y", "j0t")

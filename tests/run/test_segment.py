@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from sync.run.exit_codes import ExitCode
-from sync.sandbox.faults import Fault, Faults
 from tests import faults as catalogue
 from tests.harness import TRACK, UPDATE, World, address, counts, people, person
+from tests.stand_in.faults import Fault, Faults
 
 
 def always(fault: Fault) -> Faults:

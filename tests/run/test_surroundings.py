@@ -12,10 +12,10 @@ import pytest
 import main
 from sync.run import job as job_module
 from sync.run.exit_codes import ExitCode
-from sync.sandbox.stand_in import StandIn
 from tests import faults as catalogue
 from tests.harness import Rows, environment, people, write_env
 from tests.iterable_client.test_deadline import Server, serving
+from tests.stand_in.stand_in import StandIn
 
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "requests_ca_bundle", "curl_ca_bundle")
 

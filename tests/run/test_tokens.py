@@ -7,11 +7,11 @@ from collections import Counter
 import pytest
 
 from sync.run.exit_codes import ExitCode
-from sync.sandbox.answers import Request
-from sync.sandbox.faults import Fault, Faults, on
-from sync.sandbox.rules import ProjectRules
 from tests import faults as catalogue
 from tests.harness import TRACK, Wire, World, address, counts, identity, people
+from tests.stand_in.answers import Request
+from tests.stand_in.faults import Fault, Faults, on
+from tests.stand_in.rules import ProjectRules
 
 JWT_KEY, JWT_SECRET = "jwt-key-of-the-project", "s" * 32
 

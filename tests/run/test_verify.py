@@ -18,14 +18,14 @@ from sync.rows.columns import Column, Kind
 from sync.run import verify as module
 from sync.run.exit_codes import ExitCode
 from sync.run.lock import RunLock, lock_path
-from sync.sandbox.answers import Request
-from sync.sandbox.faults import Fault, page, refused
-from sync.sandbox.names import ProjectType
-from sync.sandbox.rules import ProjectRules
-from sync.sandbox.users import Profile
 from sync.state.outbox import Outbox
 from tests.harness import T0, Wire, World, address, counts, people, person
 from tests.run.moving import BOTH_WAYS
+from tests.stand_in.answers import Request
+from tests.stand_in.faults import Fault, page, refused
+from tests.stand_in.names import ProjectType
+from tests.stand_in.rules import ProjectRules
+from tests.stand_in.users import Profile
 
 
 @BOTH_WAYS

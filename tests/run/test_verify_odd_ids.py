@@ -10,8 +10,8 @@ import pytest
 import main
 from sync.run.exit_codes import ExitCode
 from sync.run.job import make_client
-from sync.sandbox.stand_in import StandIn
 from tests.harness import World, person
+from tests.stand_in.stand_in import StandIn
 
 NO_PATH = (".", "..")
 IDS = (

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from sync.demo.sample_database import sample_database
 from sync.run.exit_codes import ExitCode
-from sync.sandbox.sample_database import sample_database
 from tests.harness import PROJECT, World
 
 QUERY = """

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from sync.run.exit_codes import ExitCode
-from sync.sandbox.answers import Request
 from sync.state.file import State, StateError
 from sync.state.outbox import Outbox
 from sync.state.owed import Policy
 from tests.harness import World, identity, people, to_load
+from tests.stand_in.answers import Request
 from tests.state.runs import MAPPING, SEGMENT, TODAY, Runs
 
 

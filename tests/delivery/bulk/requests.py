@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from sync.sandbox.answers import Request
-from sync.sandbox.faults import Fault, on
 from tests import faults as catalogue
 from tests.harness import World
+from tests.stand_in.answers import Request
+from tests.stand_in.faults import Fault, on
 
 USERS, EVENTS = "/api/users/bulkUpdate", "/api/events/trackBulk"
 

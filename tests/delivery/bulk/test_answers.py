@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 
 from sync.run.exit_codes import ExitCode
-from sync.sandbox.answers import Request
-from sync.sandbox.faults import Fault, bulk_result, on, scripted
 from tests import faults as catalogue
 from tests.delivery.bulk.requests import (
     EVENTS,
@@ -25,6 +23,8 @@ from tests.delivery.bulk.requests import (
     whom,
 )
 from tests.harness import World, address, counts, people
+from tests.stand_in.answers import Request
+from tests.stand_in.faults import Fault, bulk_result, on, scripted
 
 
 def naming(**lists: list[str]) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from sync.run.exit_codes import ExitCode
-from sync.sandbox.answers import Request, json_answer
-from sync.sandbox.faults import Fault, Faults, bulk_result, on, scripted
-from sync.sandbox.names import ProjectType
-from sync.sandbox.rules import ProjectRules
 from tests.delivery.bulk.requests import EVENTS, USERS, bulk_world, items, lines, rejected, sent, whom
 from tests.harness import Wire, World, address, counts, people, person
+from tests.stand_in.answers import Request, json_answer
+from tests.stand_in.faults import Fault, Faults, bulk_result, on, scripted
+from tests.stand_in.names import ProjectType
+from tests.stand_in.rules import ProjectRules
 
 BY_ID = {"USER_ID_COLUMN": "id", "EMAIL_COLUMN": "email"}
 BY_ADDRESS = {"USER_ID_COLUMN": "id", "IDENTIFY_BY": "email"}

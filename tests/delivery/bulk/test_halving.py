@@ -11,8 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sync.run.exit_codes import ExitCode
-from sync.sandbox.answers import Request, json_answer
-from sync.sandbox.faults import Fault, on
 from tests import faults as catalogue
 from tests.delivery.bulk.requests import (
     EVENTS,
@@ -27,6 +25,8 @@ from tests.delivery.bulk.requests import (
     whom,
 )
 from tests.harness import World, address, counts, people, person
+from tests.stand_in.answers import Request, json_answer
+from tests.stand_in.faults import Fault, on
 
 
 @pytest.mark.parametrize("path", [USERS, EVENTS])

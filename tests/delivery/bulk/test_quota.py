@@ -11,8 +11,6 @@ from sync.delivery.rules import StopRules
 from sync.delivery.stop import Stop
 from sync.delivery.work import Answer, Ended, Gate, Turn, Why, Work
 from sync.run.exit_codes import ExitCode
-from sync.sandbox.answers import Request
-from sync.sandbox.faults import Fault, on, scripted
 from sync.state.owed import OwedEvent, OwedUser
 from tests import faults as catalogue
 from tests.delivery.bulk.requests import (
@@ -26,6 +24,8 @@ from tests.delivery.bulk.requests import (
     sent,
 )
 from tests.harness import T0, World, address, counts, people, person
+from tests.stand_in.answers import Request
+from tests.stand_in.faults import Fault, on, scripted
 
 
 @pytest.mark.parametrize("fault", catalogue.EVERY_TRANSIENT_FAULT, ids=str)

@@ -13,8 +13,6 @@ from sync.api.endpoints import MAX_BYTES
 from sync.delivery.bulk import fitting, next_batch
 from sync.run.exit_codes import ExitCode
 from sync.run.settings import SettingsError, load_settings
-from sync.sandbox.answers import Request, json_answer
-from sync.sandbox.faults import Fault, on
 from sync.state.owed import OwedUser
 from tests import faults as catalogue
 from tests.delivery.bulk.requests import (
@@ -28,6 +26,8 @@ from tests.delivery.bulk.requests import (
     sent,
 )
 from tests.harness import T0, World, address, counts, people, person
+from tests.stand_in.answers import Request, json_answer
+from tests.stand_in.faults import Fault, on
 
 BULK = {USERS, EVENTS}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sync.sandbox.stand_in import StandIn
 from tests.run.crashes.installation import Installation
+from tests.stand_in.stand_in import StandIn
 
 
 @pytest.fixture

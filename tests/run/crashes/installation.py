@@ -16,11 +16,11 @@ import main
 from sync.rows.columns import Row
 from sync.run.job import Job
 from sync.run.settings import load_settings
-from sync.sandbox.answers import Request
-from sync.sandbox.faults import Fault
-from sync.sandbox.stand_in import StandIn
 from tests.harness import KEY, Rows, address, environment, identity, people
 from tests.process import start, started
+from tests.stand_in.answers import Request
+from tests.stand_in.faults import Fault
+from tests.stand_in.stand_in import StandIn
 
 
 class Installation:

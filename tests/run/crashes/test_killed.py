@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from sync.run.lock import LockedError, RunLock
-from sync.sandbox.answers import Request
-from sync.sandbox.faults import Fault
-from sync.sandbox.stand_in import StandIn
 from tests import faults as catalogue
 from tests.harness import TRACK, UPDATE, address, people, person
 from tests.mariadb import Server, numbers
 from tests.process import params_environ, wait_until
 from tests.run.crashes.installation import Installation, about, strike
+from tests.stand_in.answers import Request
+from tests.stand_in.faults import Fault
+from tests.stand_in.stand_in import StandIn
 
 
 @pytest.mark.parametrize("path", [UPDATE, TRACK])

@@ -13,14 +13,14 @@ from typing import NamedTuple
 import pytest
 
 from bench.soak import Figures, soak
-from sync.sandbox.faults import Faults, scripted
-from sync.sandbox.stand_in import StandIn
 from tests import faults as catalogue
 from tests import mariadb as servers
 from tests.harness import UPDATE, address, identity
 from tests.mariadb import Server, installed, require
 from tests.process import params_environ, wait_until
 from tests.run.crashes.installation import Installation, about, strike
+from tests.stand_in.faults import Faults, scripted
+from tests.stand_in.stand_in import StandIn
 
 LIMIT = 6.0
 """Seconds within which an interrupted run has to end."""

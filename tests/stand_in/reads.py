@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from sync.sandbox.access import Call
-from sync.sandbox.answers import Answer, Json, json_answer, jwt_refused, refused
-from sync.sandbox.identities import is_valid_address
-from sync.sandbox.names import Owner
+from tests.stand_in.access import Call
+from tests.stand_in.answers import Answer, Json, json_answer, jwt_refused, refused
+from tests.stand_in.identities import is_valid_address
+from tests.stand_in.names import Owner
 
 if TYPE_CHECKING:
-    from sync.sandbox.project import Project
+    from tests.stand_in.project import Project
 
 
 def get_user(project: Project, call: Call) -> Answer:

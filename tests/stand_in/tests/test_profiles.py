@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from sync.sandbox.names import ProjectType
-from sync.sandbox.rules import FieldTypes
-from sync.sandbox.stand_in import StandIn
-from tests.sandbox.stand_in.asking import (
+from tests.stand_in.names import ProjectType
+from tests.stand_in.rules import FieldTypes
+from tests.stand_in.stand_in import StandIn
+from tests.stand_in.tests.asking import (
     ANN,
     BULK_UPDATE,
     TRACK,

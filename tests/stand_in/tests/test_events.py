@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sync.sandbox.stand_in import StandIn
-from tests.sandbox.stand_in.asking import (
+from tests.stand_in.stand_in import StandIn
+from tests.stand_in.tests.asking import (
     ANN,
     BULK_TRACK,
     BULK_UPDATE,

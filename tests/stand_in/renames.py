@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sync.sandbox.access import Call
-from sync.sandbox.answers import Answer, envelope, json_answer, refused
-from sync.sandbox.identities import is_valid_address
-from sync.sandbox.items import EMAIL_CHANGE
-from sync.sandbox.names import ProjectType
+from tests.stand_in.access import Call
+from tests.stand_in.answers import Answer, envelope, json_answer, refused
+from tests.stand_in.identities import is_valid_address
+from tests.stand_in.items import EMAIL_CHANGE
+from tests.stand_in.names import ProjectType
 
 if TYPE_CHECKING:
-    from sync.sandbox.project import Project
+    from tests.stand_in.project import Project
 
 
 def update_email(project: Project, call: Call) -> Answer:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import NamedTuple
 
-from sync.sandbox.answers import Json, refused
-from sync.sandbox.fields import merged
-from sync.sandbox.identities import USER_ID, Identity, is_valid, is_valid_address
-from sync.sandbox.names import PLACEHOLDER, Names, Owner, ProjectType, key_of
-from sync.sandbox.rules import ProjectRules
+from tests.stand_in.answers import Json, refused
+from tests.stand_in.fields import merged
+from tests.stand_in.identities import USER_ID, Identity, is_valid, is_valid_address
+from tests.stand_in.names import PLACEHOLDER, Names, Owner, ProjectType, key_of
+from tests.stand_in.rules import ProjectRules
 
 
 class Profile(NamedTuple):

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import main
+from sync.demo import demonstration as demo
 from sync.run.exit_codes import ExitCode
 from sync.run.lock import RunLock
-from sync.sandbox import demo
 
 
 @pytest.fixture

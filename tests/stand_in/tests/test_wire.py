@@ -12,9 +12,9 @@ import time
 import pytest
 import requests
 
-from sync.sandbox.stand_in import StandIn
 from tests.harness import PROJECT
-from tests.sandbox.stand_in.asking import (
+from tests.stand_in.stand_in import StandIn
+from tests.stand_in.tests.asking import (
     UPDATE,
     update,
 )
@@ -155,7 +155,7 @@ def test_own_failure_is_noted(iterable: StandIn, caplog: pytest.LogCaptureFixtur
 @pytest.mark.parametrize("ending", ["stdin", "SIGTERM"])
 def test_process_serves_and_reports(ending: str) -> None:
     """It prints its URL first and its statistics last, ended by either way."""
-    command = [sys.executable, "-m", "bench.stand_in", "--api-key", "k", "--limits"]
+    command = [sys.executable, "-m", "tests.stand_in", "--api-key", "k", "--limits"]
     root = PROJECT
     with subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout

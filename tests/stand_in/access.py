@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
-from sync.sandbox.answers import Json, RefusedError, Request, jwt_refused, rate_limit_answer, refused
-from sync.sandbox.rules import EVENTS_TRACK, USERS_EMAIL, USERS_UPDATE, ProjectRules
+from tests.stand_in.answers import Json, RefusedError, Request, jwt_refused, rate_limit_answer, refused
+from tests.stand_in.rules import EVENTS_TRACK, USERS_EMAIL, USERS_UPDATE, ProjectRules
 
 MAX_JWT_LIFETIME = 31_536_000
 """Most seconds from `iat` to `exp` (JWT documentation)."""

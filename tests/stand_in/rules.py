@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from sync.sandbox.names import ProjectType
+from tests.stand_in.names import ProjectType
 
 USERS_UPDATE = "/api/users/update"
 

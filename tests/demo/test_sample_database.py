@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 import db
+from sync.demo import sample_database as embedded
 from sync.rows.columns import Kind, Row
 from sync.rows.source import Source, SourceError
-from sync.sandbox import sample_database as embedded
 from tests.mariadb import Server, numbers
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -44,7 +44,7 @@ def test_no_driver_is_needed() -> None:
     program = (
         "import sys; sys.modules['pymysql'] = None\n"
         "from datetime import UTC, datetime; from pathlib import Path\n"
-        "from sync.sandbox.sample_database import sample_database\n"
+        "from sync.demo.sample_database import sample_database\n"
         "source = sample_database(*map(Path, sys.argv[1:3])); since = datetime.now(UTC)\n"
         "print(len(list(source.query('SELECT 1 AS one', since, since.replace(tzinfo=None))))); source.close()\n"
         "try: import pymysql\n"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import jwt
 import pytest
 
-from sync.sandbox.names import Owner, ProjectType
-from sync.sandbox.stand_in import StandIn
-from tests.sandbox.stand_in.asking import (
+from tests.stand_in.names import Owner, ProjectType
+from tests.stand_in.stand_in import StandIn
+from tests.stand_in.tests.asking import (
     ANN,
     BULK_UPDATE,
     JWT_KEY,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from sync.sandbox.answers import Json, RefusedError, refused
+from tests.stand_in.answers import Json, RefusedError, refused
 
 _EMAIL = re.compile(
     r"""(?=[^@]{1,64}@)[^\s()<>@,;:"\\.\[\]\x00-\x1f\x7f-\U0010ffff]+

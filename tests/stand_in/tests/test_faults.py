@@ -9,12 +9,12 @@ import time
 
 import pytest
 
-from sync.sandbox.answers import Request
-from sync.sandbox.faults import Fault, at_random, on, scripted
-from sync.sandbox.stand_in import StandIn
 from tests import faults as catalogue
 from tests.faults import EVERY_FAULT, EVERY_GARBLED_FAULT, EVERY_JWT_FAULT, EVERY_REFUSAL, EVERY_TRANSIENT_FAULT
-from tests.sandbox.stand_in.asking import (
+from tests.stand_in.answers import Request
+from tests.stand_in.faults import Fault, at_random, on, scripted
+from tests.stand_in.stand_in import StandIn
+from tests.stand_in.tests.asking import (
     ANN,
     TRACK,
     UPDATE,

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sync.sandbox.stand_in import StandIn
-from tests.sandbox.stand_in.asking import (
+from tests.stand_in.stand_in import StandIn
+from tests.stand_in.tests.asking import (
     JWT_KEY,
     JWT_SECRET,
     NOW,

@@ -7,7 +7,7 @@ from typing import Any
 
 import requests
 
-from sync.sandbox.stand_in import StandIn
+from tests.stand_in.stand_in import StandIn
 
 NOW = 1_768_000_000
 

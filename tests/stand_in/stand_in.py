@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from sync.sandbox.answers import Answer, Request, html_answer, on_the_wire
-from sync.sandbox.faults import Ending, Fault, Faults
-from sync.sandbox.names import Owner
-from sync.sandbox.project import Project
-from sync.sandbox.rules import ProjectRules
+from tests.stand_in.answers import Answer, Request, html_answer, on_the_wire
+from tests.stand_in.faults import Ending, Fault, Faults
+from tests.stand_in.names import Owner
+from tests.stand_in.project import Project
+from tests.stand_in.rules import ProjectRules
 
 _LONGEST_HEAD = 65_536
 
@@ -202,7 +202,7 @@ class _Connection(asyncio.Protocol):
         self._busy = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what create_server gives
+        assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._server._opened(self)
 

@@ -11,11 +11,11 @@ import jwt
 import pytest
 import requests
 
-from sync.sandbox.answers import Request
-from sync.sandbox.project import Project
-from sync.sandbox.rules import ProjectRules
-from sync.sandbox.stand_in import StandIn
-from tests.sandbox.stand_in.asking import (
+from tests.stand_in.answers import Request
+from tests.stand_in.project import Project
+from tests.stand_in.rules import ProjectRules
+from tests.stand_in.stand_in import StandIn
+from tests.stand_in.tests.asking import (
     ANN,
     BULK_TRACK,
     BULK_UPDATE,

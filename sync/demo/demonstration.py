@@ -1,4 +1,4 @@
-"""The demonstration: the real run on the embedded sample database, against the stand-in for Iterable on loopback."""
+"""The demonstration: the real run on the embedded sample database, against the demo's server on this machine."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from sync.demo.sample_database import sample_database
 from sync.run.job import Job
 from sync.run.lock import LockedError, RunLock
 from sync.run.setting_values import HOME
 from sync.run.settings import load_settings
-from sync.sandbox.sample_database import sample_database
 
 OUTPUT = HOME / "demo_output"
 
@@ -29,25 +29,24 @@ def _forget_the_last_demo() -> None:
 @contextmanager
 def demonstration(*, bulk: bool, **switches: Any) -> Iterator[Job]:
     """The job of a demo run, with the stand-in up; the demo starts afresh each time, so that it shows everything."""
-    from sync.sandbox.faults import UNAVAILABLE, scripted  # only a demo pays for loading a server
-    from sync.sandbox.stand_in import StandIn
+    from sync.demo.server import API_KEY, demo_server  # only a demo pays for loading a server
 
     OUTPUT.mkdir(mode=0o700, exist_ok=True)
     _forget_the_last_demo()
     print(
-        "This is a demo: the real program on a sample database in memory, against a stand-in for Iterable on this\n"
-        "machine that answers the third call with an error on purpose. Nothing leaves the machine; files are in\n"
-        f"{OUTPUT.name}/.",
+        "This is a demo: the real program on a sample database in memory, against a small server on this machine\n"
+        "that answers as Iterable does, and the third call with an error on purpose. Nothing leaves the machine;\n"
+        f"files are in {OUTPUT.name}/.",
         file=sys.stderr,
     )
-    with StandIn(faults=scripted([None, None, UNAVAILABLE])) as iterable:
+    with demo_server() as url:
         settings = load_settings(
             Path(os.devnull),
             {
                 "DB_USER": "demo",
                 "DB_NAME": "sample",
-                "ITERABLE_API_KEY": iterable.api_key,
-                "ITERABLE_API_BASE_URL": iterable.url,
+                "ITERABLE_API_KEY": API_KEY,
+                "ITERABLE_API_BASE_URL": url,
                 "ITERABLE_BULK": str(bulk).lower(),
                 "INITIAL_BACKOFF": "0.5",
                 "CSV_DIR": str(OUTPUT),

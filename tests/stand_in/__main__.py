@@ -1,4 +1,4 @@
-"""The stand-in for Iterable as a process of its own: `python -m bench.stand_in --latency 0.1`.
+"""The stand-in for Iterable as a process of its own: `python -m tests.stand_in --latency 0.1`.
 
 It prints its URL, serves until its standard input ends or SIGTERM comes, and prints what it saw as one line of JSON.
 """
@@ -13,14 +13,14 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from sync.sandbox.faults import Ending, at_random
-from sync.sandbox.rules import DOCUMENTED_LIMITS, ProjectRules
-from sync.sandbox.stand_in import StandIn
 from tests.faults import EVERY_TRANSIENT_FAULT
+from tests.stand_in.faults import Ending, at_random
+from tests.stand_in.rules import DOCUMENTED_LIMITS, ProjectRules
+from tests.stand_in.stand_in import StandIn
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bench.stand_in", description="A local stand-in for Iterable's REST API.")
+    parser = argparse.ArgumentParser(prog="tests.stand_in", description="A local stand-in for Iterable's REST API.")
     parser.add_argument("--port", type=int, default=0, help="0: any free one (default)")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
     parser.add_argument("--limits", action="store_true", help="enforce the documented rate limits")

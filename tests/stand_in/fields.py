@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from sync.sandbox.answers import Json, RefusedError, refused
+from tests.stand_in.answers import Json, RefusedError, refused
 
 RESERVED_USER_FIELDS = frozenset(
     {

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from sync.sandbox import bulk_writes, reads, renames
-from sync.sandbox.access import Access, Call
-from sync.sandbox.answers import (
+from tests.stand_in import bulk_writes, reads, renames
+from tests.stand_in.access import Access, Call
+from tests.stand_in.answers import (
     EXPECTED,
     Answer,
     Json,
@@ -28,11 +28,11 @@ from sync.sandbox.answers import (
     read_object,
     refused,
 )
-from sync.sandbox.fields import LONGEST_VALUE, RESERVED_USER_FIELDS, Intake
-from sync.sandbox.identities import Identity, single_refusal
-from sync.sandbox.items import EVENT, USER
-from sync.sandbox.rules import EVENTS_BULK, EVENTS_TRACK, USERS_BULK, USERS_EMAIL, USERS_UPDATE, ProjectRules
-from sync.sandbox.users import Users
+from tests.stand_in.fields import LONGEST_VALUE, RESERVED_USER_FIELDS, Intake
+from tests.stand_in.identities import Identity, single_refusal
+from tests.stand_in.items import EVENT, USER
+from tests.stand_in.rules import EVENTS_BULK, EVENTS_TRACK, USERS_BULK, USERS_EMAIL, USERS_UPDATE, ProjectRules
+from tests.stand_in.users import Users
 
 _EVENT_ID = re.compile(r"[A-Za-z0-9-]{1,512}")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sync.sandbox.answers import Answer, Request, envelope, html_answer, json_answer, rate_limit_answer
+from tests.stand_in.answers import Answer, Request, envelope, html_answer, json_answer, rate_limit_answer
 
 
 class Ending(enum.Enum):
@@ -100,7 +100,7 @@ def scripted(faults: Iterable[Fault | None]) -> Faults:
 
 def at_random(seed: int, share: float, faults: Sequence[Fault]) -> Faults:
     """Any of *faults* for this *share* of the requests; the same ones for the same seed and order."""
-    chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
+    chance = random.Random(seed)
     return lambda _request: chance.choice(faults) if chance.random() < share else None
 
 

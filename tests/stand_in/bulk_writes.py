@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from sync.sandbox.access import Call
-from sync.sandbox.answers import Answer, Json, RefusedError, json_answer
-from sync.sandbox.fields import RESERVED_USER_FIELDS, Intake
-from sync.sandbox.identities import Identity
-from sync.sandbox.items import EVENT, USER_ITEM
+from tests.stand_in.access import Call
+from tests.stand_in.answers import Answer, Json, RefusedError, json_answer
+from tests.stand_in.fields import RESERVED_USER_FIELDS, Intake
+from tests.stand_in.identities import Identity
+from tests.stand_in.items import EVENT, USER_ITEM
 
 if TYPE_CHECKING:
-    from sync.sandbox.project import Project
+    from tests.stand_in.project import Project
 
 _USER_TROUBLES = ("invalid", "notFound", "invalidData", "conflict", "forgotten")
 _EVENT_TROUBLES = ("invalid", "notFound", "forgotten")

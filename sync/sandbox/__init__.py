@@ -1,1 +1,0 @@
-"""The sandbox: a sample database and a stand-in for Iterable on this machine."""
