@@ -168,6 +168,22 @@ def test_members_are_not_forgotten(runs: Runs, mapping: Mapping) -> None:
     assert sorted(user.identity for user in runs.deliver()) == sorted(map(address, range(1, 13)))
 
 
+def test_an_unconfirmed_address_change_is_not_forgotten(runs: Runs) -> None:
+    """Of who has left, and has a backlog: Iterable may know the user by either address, however long that takes."""
+    mapping = replace(BOTH_NAMES, segment_field="")
+    runs.begin([person(1)], mapping)
+    runs.deliver()
+    runs.begin([person(1, email="moved@example.com")], mapping)
+    runs.outbox.claim(9, 9)
+    for _ in range(2):
+        runs.today += 91
+        runs.begin([], mapping)
+
+    (user,) = runs.outbox.claim(9, 9)
+    assert user.move is not None
+    assert (user.identity, user.move.sources, user.move.in_doubt) == (address(1), ("moved@example.com",), True)
+
+
 @pytest.mark.parametrize("jump", [-400, -1, 3650])
 def test_a_clock_that_jumps(runs: Runs, jump: int) -> None:
     """A clock that goes back, or far ahead and back, costs no request and loses nothing of who is in the result."""
@@ -206,6 +222,15 @@ def test_what_was_rejected_and_then_delivered_otherwise_does_not_come_back(runs:
     (user,) = runs.run([], retry_rejected=True)
 
     assert (user.leaves, fields_of(user), user.events) == (True, {SEGMENT: False}, ())
+
+
+def test_an_event_of_who_was_rejected_before_comes_back(runs: Runs) -> None:
+    """It came while its user's profile was known to be rejected, and its row has left: asked for again, it is sent."""
+    runs.run([person(1)], lambda _: REJECTED)
+    assert runs.run([person(1), person(1, page="further")], lambda _: REJECTED) == []
+
+    (user,) = runs.run([person(1)], retry_rejected=True)
+    assert sorted(pages(user)) == ["further", "pricing"]
 
 
 def test_what_was_set_aside_is_there_once(runs: Runs) -> None:
