@@ -20,15 +20,13 @@ class OwedEvent(NamedTuple):
 class Move(NamedTuple):
     """An address to be changed at Iterable: from the first of `sources` by which the user is known there.
 
-    `person` is the user id, as an identity; `in_doubt` that the move was sent before and its answer not recorded;
-    `tried` is how many of the sources Iterable did not know. By the sources that are `shared` another user may be
-    known as well.
+    `person` is the user id, as an identity; `in_doubt` that the change was sent before and its answer not recorded. By
+    the sources that are `shared` another user may be known as well.
     """
 
     person: str
     sources: tuple[str, ...]
     in_doubt: bool = False
-    tried: int = 0
     shared: frozenset[str] = frozenset()
 
 

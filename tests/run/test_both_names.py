@@ -244,3 +244,16 @@ def test_another_way_to_identify(world: World) -> None:
     assert "2 members of the segment are known by their old name alone" in world.log()
     assert all(profile["recent_page_view"] for profile in world.profiles.values())
     assert quiet(world)
+
+
+def test_addresses_identify_again(world: World) -> None:
+    """By address, by id, and by address again: an address that changes after that is changed at Iterable."""
+    of_type(world, ProjectType.HYBRID).rows = rows_of(ANN, BOB)
+    for way in ("email", "user_id", "email"):
+        world.environ["IDENTIFY_BY"] = way
+        assert world.run().exit_code == ExitCode.DONE
+    world.environ["MOVE_SETTLE_SECONDS"] = "0"
+    world.rows = rows_of(CAT, BOB)
+
+    assert (world.run().moved, names(world)) == (1, {CAT: "1", BOB: "2"})
+    assert quiet(world)

@@ -49,9 +49,9 @@ BOTH_NAMES = replace(MAPPING, user_id_column="id", identify_by="email")
 class Runs:
     """Runs on one state: `begin` gives the next one its rows, `deliver` serves it to the end."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, name: str = "default") -> None:
         self.state = state
-        self.sync = sync_of(state)
+        self.sync = sync_of(state, name)
         self.outbox: Outbox
         self.plan: Plan
         self.today = TODAY

@@ -31,6 +31,16 @@ def test_rejected_is_remembered(runs: Runs) -> None:
     assert len(runs.run([person(1, first_name="New")])) == 1
 
 
+def test_a_rejected_change_is_remembered(runs: Runs) -> None:
+    """Also of who was delivered before, and of an event: nothing is sent until the row changes once more."""
+    runs.run([person(1, browser="Firefox")])
+    runs.run([person(1, browser="Lynx")], lambda _: REJECTED)
+    runs.run([person(1, browser="Lynx", first_name="New")], lambda _: REJECTED)
+
+    plan = runs.begin([person(1, browser="Lynx", first_name="New")])
+    assert (plan.owed_users, plan.users, plan.events) == (0, Counts(rejected=1), Counts(rejected=1))
+
+
 def test_a_rejected_event_is_remembered(runs: Runs) -> None:
     """A rejected event is not owed, and its profile is none the worse for it."""
     runs.begin(people(1))

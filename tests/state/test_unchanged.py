@@ -134,6 +134,16 @@ def test_known_rows_are_not_made(runs: Runs, monkeypatch: pytest.MonkeyPatch, ma
     assert (plan.users.unchanged, plan.events.unchanged, plan.owed_users) == (1200, 1200, 0)
 
 
+def test_rows_that_were_made_once_are_known_then(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an upgrade or a change of settings every payload is made, and found to be at Iterable: once."""
+    runs.run(people(3))
+    forget(runs)
+    assert runs.run(people(3)) == []
+
+    monkeypatch.setattr(Reading, "payloads", lambda *_: pytest.fail("a payload was made"))
+    assert runs.begin(people(3)).users.unchanged == 3
+
+
 @pytest.mark.parametrize("column", ["first_name", "page", "email", "event_time", "browser"])
 def test_a_mapped_column_that_changes_is_seen(runs: Runs, column: str) -> None:
     """One row of many, in one of its columns."""

@@ -1,0 +1,119 @@
+"""Two syncs over one file: whatever one of them does meanwhile, the other has what it has in a file of its own."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sync.rows.columns import Row
+from sync.rows.mapping import Mapping
+from sync.state.figures import read_figures
+from sync.state.file import State
+from sync.state.owed import PayloadResult
+from tests.harness import T0, person
+from tests.state.runs import BOTH_NAMES, DELIVERED, FAILED, MAPPING, REJECTED, TODAY, Runs, answered
+
+rows = st.builds(
+    lambda number, name, letter, seconds: person(
+        number, first_name=name, email=f"{letter}@example.com", event_time=T0 + timedelta(seconds=seconds)
+    ),
+    st.sampled_from([1, 2, 3]),
+    st.sampled_from(["Ann", "Bob"]),
+    st.sampled_from("abcd"),
+    st.sampled_from([1, 2]),
+)
+begin = st.tuples(
+    st.just("begin"),
+    st.lists(rows, max_size=5),
+    st.sampled_from([{}, {}, {"full": True}, {"retry_rejected": True}, {"whole_window": False}]),
+    st.sampled_from([0, 0, 8, 100]),
+)
+serve = st.tuples(st.just("serve"), st.sampled_from([DELIVERED, DELIVERED, FAILED, REJECTED, None]))
+steps = st.tuples(st.sampled_from([0, 1]), st.one_of(begin, serve, serve, st.just(("end",))))
+
+
+class Side:
+    """One sync, a run at a time, as a process of its own would do it."""
+
+    def __init__(self, path: Path, name: str, mapping: Mapping, stack: ExitStack) -> None:
+        self.path, self.name, self.mapping, self.stack = path, name, mapping, stack
+        self.today = TODAY
+        self.begun = False
+        self.open()
+
+    def open(self) -> None:
+        """A new process."""
+        self.runs = Runs(self.stack.enter_context(closing(State(self.path))), self.name)
+
+    def do(self, what: str, *more: Any) -> Any:
+        """Take this step, and say what is seen of it."""
+        if what == "begin":
+            return self.begin(*more)
+        if not self.begun:
+            return None
+        return self.serve(*more) if what == "serve" else self.end()
+
+    def begin(self, result: Sequence[Row], policy: dict[str, Any], days: int) -> Any:
+        """A run; one that had begun before has died."""
+        if self.begun:
+            self.runs.state.close()
+            self.open()
+        self.today += days
+        self.runs.today, self.begun = self.today, True
+        return vars(self.runs.begin(result, self.mapping, allow_mass_exit=True, **policy))
+
+    def serve(self, told: PayloadResult | None) -> Any:
+        """The next users are claimed, and have this outcome, or none yet."""
+        users = self.runs.outbox.claim(2, 3)
+        if told:
+            moves = [told if user.move else None for user in users]
+            outcomes = [answered(user, told)._replace(move=move) for user, move in zip(users, moves, strict=True)]
+            self.runs.outbox.record(outcomes)
+        return [(user.identity, user.profile, user.leaves, [e.body for e in user.events], user.move) for user in users]
+
+    def end(self) -> Any:
+        """The run comes to its end."""
+        self.begun = False
+        self.runs.outbox.remember()
+        return self.on_record()
+
+    def on_record(self) -> Any:
+        """What the file holds of this sync, in numbers and in full."""
+        found: list[Any] = [read_figures(self.runs.state, self.runs.sync, 86400.0 * self.today)]
+        for table, columns in (
+            ("known", "key, fingerprint, rejected, sent_as, seen"),
+            ("member", "field, person"),
+            ("name", "person, address, state, seen"),
+            ("failer", "person, seen"),
+            ("pending", "state, person, key, moment, inside, address, fingerprint, reason, since, body"),
+        ):
+            order = "place" if table == "pending" else "2, 1"
+            query = f"SELECT {columns} FROM {table} WHERE sync = ? ORDER BY {order}"
+            found.append((table, self.runs.state.db.execute(query, (self.runs.sync,)).fetchall()))
+        return found
+
+
+@pytest.mark.parametrize("mapping", [MAPPING, BOTH_NAMES], ids=["addresses", "addresses with ids"])
+def test_each_has_what_it_has_alone(mapping: Mapping) -> None:
+    """Two syncs with the same users and events, in turns and in the midst of each other's runs, some of which die."""
+
+    @settings(max_examples=80, deadline=None, derandomize=True, database=None)
+    @given(st.lists(steps, min_size=4, max_size=24))
+    def hold(taken: list[tuple[int, Any]]) -> None:
+        with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+            together = [Side(Path(folder, "both"), name, mapping, stack) for name in ("one", "two")]
+            alone = [Side(Path(folder, name), name, mapping, stack) for name in ("one", "two")]
+            for which, step in taken:
+                assert together[which].do(*step) == alone[which].do(*step)
+            for which in (0, 1):
+                assert together[which].on_record() == alone[which].on_record()
+
+    hold()
