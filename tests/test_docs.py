@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import json
 import re
 import shlex
 import sqlite3
 import subprocess
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
-from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,91 +28,18 @@ from sync.rows.statement import parse
 from sync.run.exit_codes import ExitCode
 from sync.run.job import Job
 from sync.run.settings import defaults, load_settings
+from tests.documents import HOME, PAGES, document, literals, program_says, spans, table
 
-HOME = Path(__file__).resolve().parent.parent
 PLACEHOLDERS = {"run=ID": "run=", "user@example.com": "email="}
 """What a reader replaces in a grep, and the text of the program that it finds."""
-
-
-def document(name: str) -> str:
-    """The text of a document; without it there is nothing to test, so that fails."""
-    return (HOME / name).read_text(encoding="utf-8")
-
-
-def table(text: str, *header: str) -> list[list[str]]:
-    """The cells of all tables in Markdown whose first line is this one."""
-    rows: list[list[str]] = []
-    inside = False
-    for line in text.splitlines():
-        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-        if tuple(cells) == header:
-            inside = True
-        elif not cells:
-            inside = False
-        elif inside and not set("".join(cells)) <= set("-:"):
-            rows.append(cells)
-    assert rows, f"there is no table headed | {' | '.join(header)} |"
-    return rows
-
-
-def spans(cell: str) -> list[str]:
-    """The code spans of a cell."""
-    return re.findall(r"`([^`]+)`", cell)
-
-
-# -- what the program says -----------------------------------------------------------------------------------------
-
-
-@cache
-def literals() -> tuple[str, ...]:
-    """All texts in the program's sources, docstrings left out; what is filled in later stands there as `%s`."""
-    found: list[str] = []
-    for path in sorted([*HOME.glob("*.py"), *HOME.glob("sync/**/*.py")]):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        within = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
-        for node in ast.walk(tree):
-            if isinstance(node, ast.JoinedStr):
-                found.append("".join(part.value if isinstance(part, ast.Constant) else "%s" for part in node.values))  # type: ignore[misc]
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in within:
-                found.append(node.value)
-            elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-                within.add(id(node.value))  # a docstring: its constant comes later in the walk
-    return tuple(re.sub(r"%[-+ #0]*[\d.]*[sdrfg]", "%s", text) for text in found)
-
-
-def program_says(sentence: str) -> bool:
-    """Whether a line of the program may hold the sentence: in one literal, or with values filled in."""
-    asked = sentence.split()
-    return any(sentence in text for text in literals()) or any(_filled_in(words, asked) for words in templates())
-
-
-@cache
-def templates() -> tuple[list[str], ...]:
-    """The words of each text into which something is filled."""
-    return tuple(text.split() for text in literals() if "%s" in text)
-
-
-def _filled_in(words: Sequence[str], asked: Sequence[str]) -> bool:
-    """At least half of the words are the program's own, and two in a row; the others are filled in."""
-    for start in range(len(words) - len(asked) + 1):
-        pairs = list(zip(words[start : start + len(asked)], asked, strict=True))
-        own = ["%s" not in word for word, _ in pairs]
-        if sum(own) * 2 >= len(asked) > 1 and (True, True) in pairwise(own) and _all_fit(pairs):
-            return True
-    return False
-
-
-def _all_fit(pairs: Sequence[tuple[str, str]]) -> bool:
-    patterns = [(re.escape(word).replace("%s", ".*"), asked) for word, asked in pairs]
-    return all(re.fullmatch(pattern, asked) for pattern, asked in patterns)
 
 
 # -- settings ------------------------------------------------------------------------------------------------------
 
 
 def test_settings_table() -> None:
-    """The README names every setting once, with its default; a setting without one has prose or nothing there."""
-    rows = table(document("README.md"), "setting", "default", "meaning")
+    """The page names every setting once, with its default; a setting without one has prose or nothing there."""
+    rows = table(document("docs/settings.md"), "setting", "default", "meaning")
     told = {}
     for name, default, _ in rows:
         (setting,) = spans(name)
@@ -163,7 +87,7 @@ def test_exit_codes_table() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["README.md", "TROUBLESHOOTING.md"])
+@pytest.mark.parametrize("name", PAGES)
 def test_commands_exist(name: str) -> None:
     """Every `make` target and every option of main.py that a document names exists."""
     text = document(name)
@@ -173,7 +97,7 @@ def test_commands_exist(name: str) -> None:
     assert set(re.findall(r"(?:main\.py |`)(--[a-z-]+)", text)) <= known
 
 
-@pytest.mark.parametrize("name", ["README.md", "TROUBLESHOOTING.md"])
+@pytest.mark.parametrize("name", PAGES)
 def test_settings_exist(name: str) -> None:
     """Every word in capitals that looks like a setting is one, or a variable of the environment that others read."""
     words = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)(?:=[^`]*)?`", document(name)))
@@ -248,8 +172,10 @@ def test_log_of_the_demo(demo_log: Path) -> None:
 
 def test_troubleshooting() -> None:
     """Every sentence that the troubleshooting page greps for is said by the program."""
-    unsaid = []
-    for cell in (row[0] for row in table(document("TROUBLESHOOTING.md"), "grep", "what happened", "what to do")):
+    text, unsaid = document("TROUBLESHOOTING.md"), []
+    commonest = re.findall(r"^### (.*)$", text, re.MULTILINE)
+    assert len(commonest) == 10
+    for cell in [*commonest, *(row[0] for row in table(text, "grep", "what happened", "what to do"))]:
         for alternative in spans(cell)[0].split("\\|"):
             if not all(program_says(part.strip()) for part in re.split(r"\.\*|[()]", alternative)):
                 unsaid.append(alternative)
@@ -260,8 +186,8 @@ def test_troubleshooting() -> None:
 
 
 def test_nothing_is_left_to_fill_in() -> None:
-    """The README holds real output, not a place for it."""
-    assert not re.findall(r"@[A-Z]+@|TODO|TBD", document("README.md"))
+    """The documents hold real output, not a place for it."""
+    assert not [name for name in PAGES if re.findall(r"@[A-Z]+@|TODO|TBD", document(name))]
 
 
 def test_rooms_table() -> None:
@@ -273,22 +199,36 @@ def test_rooms_table() -> None:
     assert all((HOME / name).exists() for name in told)
 
 
-@pytest.mark.parametrize("name", ["README.md", "TROUBLESHOOTING.md", "CHANGELOG.md", "CONTRIBUTING.md"])
+def anchors(text: str) -> set[str]:
+    """What a link can name in a page: its headings, as GitHub spells them."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", [*PAGES, "CHANGELOG.md", "CONTRIBUTING.md"])
 def test_links(name: str) -> None:
-    """Every link to a file of the project leads somewhere."""
-    for target in re.findall(r"\]\(([^)#]+)\)", document(name)):
-        assert target.startswith("https://") or (HOME / target).exists(), target
+    """Every link to a file of the project, and to a heading in one, leads somewhere."""
+    for target, anchor in re.findall(r"\]\((?!https://)([^)#]*)#?([^)]*)\)", document(name)):
+        there = (HOME / name).parent / target if target else HOME / name
+        assert there.exists(), target
+        assert not anchor or anchor in anchors(there.read_text(encoding="utf-8")), anchor
+
+
+def test_every_page_can_be_found() -> None:
+    """The README links every page of docs/."""
+    linked = set(re.findall(r"\]\((docs/[^)#]+)", document("README.md")))
+    assert linked == {name for name in PAGES if name.startswith("docs/")}
 
 
 def block(language: str, word: str) -> str:
-    """The code block of the README in this language that holds this word."""
-    blocks: list[str] = re.findall(rf"^```{language}\n(.*?)^```", document("README.md"), re.MULTILINE | re.DOTALL)
+    """The code block of docs/query.md in this language that holds this word."""
+    blocks: list[str] = re.findall(rf"^```{language}\n(.*?)^```", document("docs/query.md"), re.MULTILINE | re.DOTALL)
     (found,) = [text for text in blocks if word in text]
     return found
 
 
 def test_example_of_another_schema(tmp_path: Path) -> None:
-    """The README's own query and settings fit each other, and make the payloads that one expects of them."""
+    """The example's query and settings fit each other, and make the payloads that one expects of them."""
     sql, ini = block("sql", "buyers"), block("ini", "QUERY_FILE")
     (tmp_path / "query.sql").write_text(sql)
     settings_file = tmp_path / "orders.env"

@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 HOME = Path(__file__).resolve().parent.parent
-DOCUMENTS = ("README.md", "TROUBLESHOOTING.md", ".env.example", "deploy/iterable-sync.cron")
+DOCUMENTS = (
+    "README.md",
+    "TROUBLESHOOTING.md",
+    ".env.example",
+    *(f"docs/{page.name}" for page in HOME.glob("docs/*.md")),
+)
 MADE = (
     ".env",
     ".env.orders",

@@ -37,7 +37,8 @@ ANSWERS: Final[dict[str, Callable[[Body], Body]]] = {
     "/api/users/bulkUpdate": _bulk,
     "/api/events/trackBulk": _bulk,
 }
-"""The answers by path, in the forms of Iterable's Swagger (IterableApiResponse, UserBulkUpdateListResponse, BulkTrackResponse)."""
+"""The answers by path, in the forms of Iterable's Swagger: IterableApiResponse, UserBulkUpdateListResponse and
+BulkTrackResponse."""
 
 
 class _Server(ThreadingHTTPServer):

@@ -1,6 +1,6 @@
 """Settings: from `.env`, the environment (which wins) and the defaults; every problem listed at once.
 
-Each field of `Settings` is one setting of the same name in capitals; `.env.example` and the README's
+Each field of `Settings` is one setting of the same name in capitals; `.env.example` and docs/settings.md's
 table hold the same names and defaults.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 import threading
@@ -60,14 +61,17 @@ class Balancer:
                 self._threads[-1].start()
 
     def _pass_on(self, client: socket.socket) -> None:
-        client.settimeout(5)
+        """Carry bytes both ways as they come, a request in however many parts, until one end closes."""
         with suppress(OSError), client, socket.create_connection(("127.0.0.1", self._port)) as server:
-            while request := client.recv(65536):
-                if client not in self._known:
-                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    return
-                server.sendall(request)
-                client.sendall(server.recv(65536))
+            other = {client: server, server: client}
+            while True:
+                for end in select.select([client, server], [], [])[0]:
+                    if not (part := end.recv(65536)):
+                        return
+                    if client not in self._known:
+                        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                        return
+                    other[end].sendall(part)
 
     def close(self) -> None:
         """Wait until every client is gone."""

@@ -113,18 +113,35 @@ def test_node_exporter_serves_them(world: World) -> None:
 
 def test_exit_codes_of_the_unit() -> None:
     """A run that could not be done is a failure of the unit; open ends, a lock and an ordered stop are none."""
-    (codes,) = re.findall(r"^SuccessExitStatus=(.*)$", (DEPLOY / "iterable-sync.service").read_text(), re.MULTILINE)
+    (codes,) = re.findall(r"^SuccessExitStatus=(.*)$", (DEPLOY / "iterable-sync@.service").read_text(), re.MULTILINE)
 
     assert {int(code) for code in codes.split()} == {ExitCode.INCOMPLETE, ExitCode.LOCKED, ExitCode.TERMINATED}
 
 
+def systemd_analyze() -> str:
+    """Systemd's own checker, on a machine that has one."""
+    return shutil.which("systemd-analyze") or pytest.skip("there is no systemd")
+
+
+def test_the_unit_gives_little_away() -> None:
+    """`systemd-analyze security` says at most 3.0 of 10, and the program's own folder is read-only."""
+    unit = DEPLOY / "iterable-sync@.service"
+    asked = [systemd_analyze(), "security", "--offline=true", "--threshold=30", str(unit)]
+    told = subprocess.run(asked, capture_output=True, text=True, check=False)
+
+    assert told.returncode == 0, [*told.stdout.splitlines()[-1:], told.stderr]
+    assert re.findall(r"^(?:ProtectSystem|ReadWritePaths)=.*$", unit.read_text(), re.MULTILINE) == [
+        "ProtectSystem=strict"
+    ]
+
+
 def test_systemd_units(tmp_path: Path) -> None:
     """`systemd-analyze verify` has nothing to say, with a program that is there."""
-    analyze = program("systemd-analyze") if shutil.which("systemd-analyze") else pytest.skip("there is no systemd")
-    for name in ("iterable-sync.service", "iterable-sync.timer"):
+    analyze = systemd_analyze()
+    for name in ("iterable-sync@.service", "iterable-sync@.timer"):
         unit = (DEPLOY / name).read_text().replace("/opt/iterable-sync/.venv/bin/python", sys.executable)
         (tmp_path / name).write_text(unit.replace("User=iterable", "User=root"))
-    units = [str(tmp_path / name) for name in ("iterable-sync.service", "iterable-sync.timer")]
+    units = [str(tmp_path / f"iterable-sync@orders.{kind}") for kind in ("service", "timer")]
     told = subprocess.run([analyze, "verify", *units], capture_output=True, text=True, check=False)
 
     assert (told.returncode, told.stderr) == (0, "")
@@ -132,7 +149,7 @@ def test_systemd_units(tmp_path: Path) -> None:
 
 def test_the_service_outlasts_the_longest_run() -> None:
     """The unit ends a run that hangs, and no run that works: the query's time, and hours of delivery."""
-    service = (DEPLOY / "iterable-sync.service").read_text()
+    service = (DEPLOY / "iterable-sync@.service").read_text()
     (hours,) = re.findall(r"^TimeoutStartSec=(\d+)h$", service, re.MULTILINE)
     users = 15_000_000
 

@@ -1,4 +1,4 @@
-"""The README's example of another schema, word for word, on a real server."""
+"""docs/query.md's example of another schema, word for word, on a real server."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ INSERT INTO orders VALUES
 
 
 def block(language: str) -> str:
-    """A fenced block of the README's section, as it stands there."""
-    section = (PROJECT / "README.md").read_text("utf-8").split("\n## Your own query\n")[1].split("\n## ")[0]
+    """A fenced block of that page, as it stands there."""
+    section = (PROJECT / "docs/query.md").read_text("utf-8")
     (found,) = re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
     assert isinstance(found, str)
     return found
@@ -47,7 +47,7 @@ def block(language: str) -> str:
 
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mariadb: Server) -> World:
-    """An installation with the README's settings on a shop's database."""
+    """An installation with that page's settings on a shop's database."""
     environ = dict(line.split("=", 1) for line in block("ini").splitlines())
     query = tmp_path / environ["QUERY_FILE"]
     query.write_text(block("sql"), encoding="utf-8")
