@@ -98,9 +98,9 @@ ORDER BY t.first, s.moment, s.line;
 UPDATE temp.turn SET taken = 1 WHERE person IN (SELECT person FROM temp.waits);
 
 -- # remember
--- New rejections are put on record, and who was seen; what nobody has seen for 90 days is forgotten, but not the address
--- of a member or of somebody with a backlog. `seen` is only written when it is a week old, so that a run in which nothing
--- changed writes next to nothing.
+-- New rejections are put on record, and who was seen; what nobody has seen for 90 days is forgotten, but not by what
+-- address a member is told to leave. `seen` is only written when it is a week old, so that a run in which nothing changed
+-- writes next to nothing.
 INSERT INTO known (sync, key, rejected, seen)
 SELECT :sync, key, fingerprint, :today FROM temp.scan WHERE mark = 4 AND reason IS NOT NULL
 ON CONFLICT DO UPDATE SET rejected = excluded.rejected;
@@ -110,7 +110,7 @@ UPDATE name SET seen = :today WHERE sync = :sync AND seen < :today - 7
 AND EXISTS (SELECT 1 FROM temp.scan s WHERE s.key = name.person);
 DELETE FROM failer WHERE sync = :sync AND seen < :today - 90;
 DELETE FROM name WHERE sync = :sync AND seen < :today - 90
-AND person NOT IN (SELECT person FROM member WHERE sync = :sync UNION SELECT person FROM pending WHERE sync = :sync);
+AND person NOT IN (SELECT person FROM member WHERE sync = :sync);
 DELETE FROM known WHERE sync = :sync AND seen < :today - 90;
 DELETE FROM pending AS p WHERE sync = :sync AND state = 5
 AND NOT EXISTS (SELECT 1 FROM known k WHERE k.sync = :sync AND k.key IN (p.key, p.person));
