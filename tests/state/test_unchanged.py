@@ -149,6 +149,13 @@ def test_a_mapped_column_that_changes_is_seen(runs: Runs, column: str) -> None:
     assert "50" in {_number(user) if column != "email" else "50" for user in runs.deliver()}
 
 
+def test_a_row_without_a_fingerprint_is_always_made(runs: Runs) -> None:
+    """Without an event time a row has none: its profile is compared as it is sent."""
+    for name, sent in (("Ann", 1), ("Ann", 0), ("Bob", 1)):
+        runs.begin([person(1, first_name=name, event_time=None)], NO_EVENTS)
+        assert len(runs.deliver()) == sent
+
+
 def test_a_column_that_is_not_mapped_is_not(runs: Runs) -> None:
     """It may be the time of the query."""
     runs.run(people(3))
