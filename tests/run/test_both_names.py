@@ -246,6 +246,17 @@ def test_another_way_to_identify(world: World) -> None:
     assert quiet(world)
 
 
+def test_without_the_user_id_events_would_have_other_ids(world: World) -> None:
+    """Such a run is refused, and says so."""
+    world.rows = people(2)
+    world.run()
+    del world.environ["USER_ID_COLUMN"]
+    summary = world.run()
+
+    assert (summary.exit_code, summary.requests) == (ExitCode.USAGE, 0)
+    assert "USER_ID_COLUMN to none: 2 events that are on record would get another id" in str(summary.stopped_because)
+
+
 def test_addresses_identify_again(world: World) -> None:
     """By address, by id, and by address again: an address that changes after that is changed at Iterable."""
     of_type(world, ProjectType.HYBRID).rows = rows_of(ANN, BOB)

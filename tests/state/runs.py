@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, timedelta
 from typing import Any
 
 from sync.rows.columns import Row
@@ -14,7 +14,7 @@ from sync.run.settings import defaults
 from sync.state.file import State
 from sync.state.outbox import Outbox
 from sync.state.owed import Outcome, OwedUser, PayloadResult, Plan, Policy, UserOutcome
-from tests.harness import sync_of, to_load
+from tests.harness import T0, person, sync_of, to_load
 
 TODAY = 20_000
 
@@ -96,6 +96,11 @@ class Runs:
         served = self.deliver(told)
         self.outbox.remember()
         return served
+
+
+def many_events(count: int) -> list[Row]:
+    """Rows of one user, each a view a second later."""
+    return [person(1, event_time=T0 + timedelta(seconds=second)) for second in range(count)]
 
 
 def forget_raw_values(runs: Runs) -> None:

@@ -84,6 +84,17 @@ def test_members_are_counted_before_they_are_settled(runs: Runs, is_settled: boo
     assert (figures.segment_users, figures.owed_users, figures.owed_events) == (3, 2, 2)
 
 
+def test_who_was_told_to_leave_is_not_counted(runs: Runs) -> None:
+    """Before that is settled, and after it."""
+    runs.run(people(3))
+    runs.begin(people(2))
+    answer(runs, runs.outbox.claim(9, 9))
+    before = read_figures(runs.state, runs.sync, 0.0)
+    runs.outbox.remember()
+
+    assert (before.segment_users, read_figures(runs.state, runs.sync, 0.0).segment_users) == (2, 2)
+
+
 def test_the_age_of_the_backlog(runs: Runs) -> None:
     """A profile is pending since the first run that could not send it, also when its row changes or leaves."""
     for rows in (people(1), [person(1, first_name="New")], []):

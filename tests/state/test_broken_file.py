@@ -59,6 +59,22 @@ def test_another_schema_version(path: Path, version: int) -> None:
         assert db.execute("PRAGMA user_version").fetchone() == (version,)
 
 
+@pytest.mark.parametrize("has_copy", [True, False], ids=["beside its copy of 1.0.0's", "alone"])
+def test_a_schema_that_was_never_released(path: Path, has_copy: bool) -> None:
+    """It is refused and left alone, and the message says what to put in its place."""
+    State(path).close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA user_version={VERSION - 1}")
+    if has_copy:
+        path.with_name("state.sqlite3.v1").touch()
+
+    sentence = refusal(path)
+    assert f"never released (version {VERSION - 1} of" in sentence
+    assert ("put state.sqlite3.v1" if has_copy else "restore a backup") in sentence
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (VERSION - 1,)
+
+
 def test_another_program_s_database(path: Path) -> None:
     """An SQLite file of another program is refused and not touched."""
     with closing(sqlite3.connect(path)) as db:

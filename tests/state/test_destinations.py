@@ -81,6 +81,17 @@ def test_another_syncs_state_is_no_question() -> None:
         assert number(state, "key", name="orders") == first
 
 
+def test_its_own_destination_comes_before_that_of_1_0_0() -> None:
+    """What 1.0.0 has left may be another sync's, of the same key."""
+    with closing(StateCopy(NOWHERE)) as state:
+        own = number(state, "rotated", "shop")
+        state.db.execute(DELIVERED, (own,))
+        old = "INSERT INTO sync (id, destination, project, segment_field) VALUES (9, 'old', ?, ?)"
+        state.db.execute(old, (SyncName("", URL, "key").project, FIELD))
+        state.db.execute(DELIVERED, (9,))
+        assert number(state, "key", "shop") == own
+
+
 Step = tuple[str, str, str, bool]
 STEP = st.tuples(
     st.sampled_from("abc"),

@@ -158,6 +158,16 @@ def test_a_state_of_1_0_0_is_brought_up_to_date(path: Path) -> None:
         assert state.db.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall() == wanted
 
 
+def test_a_copy_that_is_there_stays(path: Path) -> None:
+    """It is of the state of 1.0.0, however often that is brought up to date."""
+    path.write_bytes(OLD.read_bytes())
+    copy = path.with_name("state.sqlite3.v1")
+    copy.write_bytes(b"the first")
+
+    State(path).close()
+    assert copy.read_bytes() == b"the first"
+
+
 class Signal(BaseException):
     """Stands for what a signal handler raises, at any instruction."""
 
