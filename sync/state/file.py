@@ -260,7 +260,6 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
         mode = "mode=rw" if all(os.access(place, os.W_OK) for place in (path, path.parent)) else "immutable=1"
     db = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None, timeout=5)
     try:
-        db.execute("BEGIN")  # from the first statement on, what is read stays as it is
         _check_schema(db, path)
     except BaseException:
         db.close()

@@ -16,14 +16,15 @@ INSERT INTO known (sync, key, fingerprint, rejected, seen)
 INSERT INTO member SELECT destination, segment_field, identity FROM old_profile JOIN destination ON id = destination
     WHERE in_segment > 0 AND segment_field <> '';
 
--- A body loses the name at its top, and a profile's the segment at its end.
+-- A body loses the name at its top, and a profile's the segment at its end. Where 1.0.0 had changed SEGMENT_FIELD there is
+-- none, and the digest is of another body: so no row says what a profile says.
 CREATE TEMP TABLE old AS
     SELECT place, destination, identity, identity AS key, NULL AS moment, digest, body,
         CASE WHEN segment_field <> '' THEN ',' || json_quote(segment_field) || ':true}}' ELSE '}}' END AS ending
     FROM old_user JOIN destination ON id = destination WHERE body IS NOT NULL
     UNION ALL SELECT rowid, destination, identity, id, moment, digest, body, '' FROM old_owed_event;
 INSERT INTO pending (sync, state, person, key, moment, inside, fingerprint, since, body)
-    SELECT destination, 0, identity, key, moment, 1, CASE WHEN whole THEN substr(digest, 1, 8) END,
+    SELECT destination, 0, identity, key, moment, 1, CASE WHEN moment IS NOT NULL THEN substr(digest, 1, 8) END,
         CAST(strftime('%s', 'now') AS INTEGER),
         substr(body, length(name) + 1, length(body) - length(name) - CASE WHEN whole THEN length(ending) ELSE 2 END)
     FROM (SELECT *, substr(body, length(body) - length(ending) + 1) = ending AS whole,

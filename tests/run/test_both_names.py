@@ -246,6 +246,20 @@ def test_another_way_to_identify(world: World) -> None:
     assert quiet(world)
 
 
+def test_an_address_that_changed_while_ids_identified(world: World) -> None:
+    """It was sent with the profile then: there is nothing to change when addresses identify again."""
+    of_type(world, ProjectType.HYBRID).rows = rows_of(ANN, BOB)
+    world.environ["IDENTIFY_BY"] = "email"
+    world.run()
+    world.environ["IDENTIFY_BY"] = "user_id"
+    world.rows = rows_of(CAT, BOB)
+    world.run()
+    world.environ["IDENTIFY_BY"] = "email"
+
+    assert (world.run().exit_code, names(world)) == (ExitCode.DONE, {CAT: "1", BOB: "2"})
+    assert MOVE not in {request.path for request in world.iterable.requests}
+
+
 def test_without_the_user_id_events_would_have_other_ids(world: World) -> None:
     """Such a run is refused, and says so."""
     world.rows = people(2)

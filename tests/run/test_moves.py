@@ -233,6 +233,7 @@ def test_an_id_that_is_filled_in_later_changes_no_event(world: World) -> None:
     summary = world.run()
 
     assert (counts(summary), names(world)) == (((1, 0, 0, 0), (0, 1, 0, 0)), {ANN: "1"})
+    assert world.table("SELECT COUNT(*) FROM known WHERE typeof(key) = 'blob'") == [(1,)]
 
 
 def test_a_bad_address_of_a_known_id(world: World) -> None:

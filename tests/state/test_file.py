@@ -66,6 +66,12 @@ def test_every_commit_reaches_the_disk(path: Path) -> None:
         assert state.db.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
+def test_what_a_run_collects_lies_in_files(path: Path) -> None:
+    """SQLite's temporary tables hold the whole result, which may be larger than the memory."""
+    with closing(State(path)) as state:
+        assert state.db.execute("PRAGMA temp_store").fetchone() == (1,)
+
+
 def test_looking_changes_nothing(path: Path) -> None:
     """Opened for looking, a state that is not there is empty and is not made."""
     assert read_history(path, 10) == []
@@ -166,6 +172,24 @@ def test_a_copy_that_is_there_stays(path: Path) -> None:
 
     State(path).close()
     assert copy.read_bytes() == b"the first"
+
+
+def test_a_copy_is_there_whole_or_not_at_all(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upgrade that ends before the copy is whole leaves the state as it was, and none beside it."""
+    path.write_bytes(OLD.read_bytes())
+
+    def ended(*_: object) -> None:
+        raise Signal
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", ended)
+        with pytest.raises(Signal):
+            State(path)
+    assert not path.with_name("state.sqlite3.v1").exists()
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+    State(path).close()
+    assert path.with_name("state.sqlite3.v1").exists()
 
 
 class Signal(BaseException):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sync.state.file import State
+from sync.state.file import State, StateError
 from sync.state.owed import OwedUser, UserOutcome
 from sync.state.settle import settle
 from tests.harness import PROJECT, address, people, person
@@ -209,6 +209,30 @@ def _check(lines: list[list[str]], number: int) -> None:
     seen = [(who, page) for who, _, _, events in lines for page in events.split(",") if page]
     assert set(seen) == {(address(n), "pricing") for n in range(1, 6)} | {(address(2), "further")}, number
     assert len(lines) - 4 <= 4 + 2, f"{number}: more was sent again than was in flight"
+
+
+def test_a_disk_that_fills_at_any_page(tmp_path: Path) -> None:
+    """The run says so, and the next one brings everything to its end: nobody is left out, and nothing is half there."""
+    rows = [person(number, first_name=f"{number}" * 3000) for number in range(1, 7)]
+    room, is_full = 0, True
+    while is_full:
+        path, log = tmp_path / f"{room}", tmp_path / f"log{room}"
+        with closing(State(path)) as state:
+            Iterable(log).run(Runs(state), MAPPING, BEFORE)
+            state.db.execute(f"PRAGMA max_page_count={state.db.execute('PRAGMA page_count').fetchone()[0] + room}")
+            try:
+                Iterable(log).run(Runs(state), MAPPING, rows)
+                is_full = False
+            except StateError as error:
+                assert "cannot grow: the disk is full" in str(error)
+        with closing(State(path)) as state:
+            Iterable(log).run(Runs(state), MAPPING, rows)
+            assert state.db.execute("SELECT * FROM pending").fetchall() == [], room
+            assert Runs(state).begin(rows).owed_users == 0, room
+        told = {who: name for who, _, name, _ in Iterable(log).lines() if name}
+        assert told == {row["email"]: row["first_name"] for row in rows}, room
+        room += 1
+    assert room > 3
 
 
 # -- the shape of the package --------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from sync.state.destinations import SyncName
 from sync.state.file import State, StateError
 from sync.state.schema import VERSION
 from sync.state.syncs import SyncRecord
-from tests.harness import COLUMNS, World, people, person, sync_of
+from tests.harness import COLUMNS, World, address, people, person, sync_of
 from tests.state.runs import DELIVERED, FAILED, Runs, answered
 
 URL, SECRET, FIELD = "https://api.iterable.com", "the-key-of-the-project", "recent_page_view"
@@ -90,6 +90,38 @@ def test_an_upgrade_sends_nothing_again(old: World) -> None:
     assert (old.folder / "state.sqlite3.v1").read_bytes()
     assert old.table("PRAGMA user_version") == [(VERSION,)]
     assert old.run().requests == 0
+
+
+def test_a_backlog_of_1_0_0_without_its_segment(old: World) -> None:
+    """SEGMENT_FIELD had changed, so that 1.0.0 had taken the old field out of it: it is sent with the new one."""
+    pending_without_field(old, "viewed")
+    old.environ["SEGMENT_FIELD"] = "viewed"
+    old.rows = people(10)
+    assert old.run().exit_code == ExitCode.DONE
+    assert old.profiles[address(12)] == {
+        **{name: person(12)[name] for name in ("first_name", "last_name", "plan_type", "candidate")},
+        "viewed": False,
+    }
+
+
+def test_a_backlog_of_1_0_0_that_was_sent_without_the_segment(old: World) -> None:
+    """It went out while there was no SEGMENT_FIELD: when that is back, and the row, Iterable is told true."""
+    pending_without_field(old, "")
+    old.environ["SEGMENT_FIELD"] = ""
+    old.rows = people(11)
+    old.run()
+    assert "recent_page_view" not in old.profiles[address(12)]
+    old.environ["SEGMENT_FIELD"] = "recent_page_view"
+    old.rows = people(12)
+    old.run()
+    assert old.profiles[address(12)]["recent_page_view"] is True
+
+
+def pending_without_field(old: World, field: str) -> None:
+    """What the backlog of 1.0.0 is after a run of it with this SEGMENT_FIELD."""
+    with closing(sqlite3.connect(old.settings.state_file)) as state, state:
+        state.execute("UPDATE destination SET segment_field = ?", (field,))
+        state.execute("UPDATE owed_user SET body = json_remove(body, '$.dataFields.recent_page_view')")
 
 
 def test_members_of_an_old_state_still_leave(old: World) -> None:
