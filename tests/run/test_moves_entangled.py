@@ -246,3 +246,32 @@ def test_who_was_a_member_by_the_address_alone(tmp_path: Path, monkeypatch: pyte
 
     assert (names(world), world.run().left_segment) == ({ANN: "1"}, 0)
     assert world.profiles[ANN]["recent_page_view"] is True
+
+
+def test_two_who_leave_the_address_that_they_share(world: World) -> None:
+    """Neither takes it along: each is a user of its own, and whoever is left there leaves the segment."""
+    world.rows = rows_of(ANN, ANN)
+    world.run(allow_mass_exit=True)
+    world.rows = rows_of(CAT, DAN)
+    summary = world.run(allow_mass_exit=True)
+
+    assert (summary.exit_code, summary.moved, summary.left_segment) == (ExitCode.DONE, 0, 1)
+    assert {who: held["recent_page_view"] for who, held in world.profiles.items()} == {
+        ANN: False,
+        BOB: False,
+        CAT: True,
+        DAN: True,
+    }
+    assert quiet(world)
+
+
+def test_who_takes_an_address_that_another_has_as_well(world: World) -> None:
+    """Ann stays in the segment, whoever of the two has the newest row, and nobody is left under the other address."""
+    newest = T0 + timedelta(hours=1)
+    world.rows = [person(1, email=ANN), person(2, email=ANN, event_time=newest, page="further")]
+    summary = world.run(allow_mass_exit=True)
+
+    assert (summary.exit_code, summary.moved, summary.left_segment) == (ExitCode.DONE, 0, 1)
+    assert {who: held["recent_page_view"] for who, held in world.profiles.items()} == {ANN: True, BOB: False}
+    assert world.profiles[ANN]["first_name"] == "Name 2"
+    assert quiet(world)

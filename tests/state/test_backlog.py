@@ -11,7 +11,7 @@ from sync.state.figures import read_figures
 from sync.state.file import State
 from sync.state.owed import OwedUser, UserOutcome
 from tests.harness import T0, address, people, person, sync_of
-from tests.state.runs import DELIVERED, FAILED, REJECTED, Runs, answered, fields_of, names, pages
+from tests.state.runs import BOTH_NAMES, DELIVERED, FAILED, REJECTED, Runs, answered, fields_of, names, pages
 
 LATE, EARLY = (person(1, page=f"{hour} h", event_time=T0 + timedelta(hours=hour)) for hour in (2, 1))
 
@@ -102,6 +102,19 @@ def test_the_age_of_the_backlog(runs: Runs) -> None:
         runs.run(rows, lambda _: FAILED)
 
     assert read_figures(runs.state, runs.sync, 86400.0 * runs.today).oldest_debt == 2 * 86400
+
+
+def test_the_backlog_of_who_had_the_address_before(runs: Runs) -> None:
+    """An event of somebody who has left goes with the user who has the address now: they are one user at Iterable."""
+    runs.begin([person(1)], BOTH_NAMES)
+    runs.deliver()
+    runs.begin([person(1, first_name="New"), person(1, page="further")], BOTH_NAMES)
+    runs.deliver(lambda _: FAILED)
+    runs.begin([person(2, email=address(1))], BOTH_NAMES)
+
+    (user,) = runs.outbox.claim(9, 9)
+    assert (user.identity, fields_of(user)["first_name"]) == (address(1), "Name 2")
+    assert sorted(pages(user)) == ["further", "pricing"]
 
 
 def test_a_profile_whose_events_wait_is_not_in_doubt(runs: Runs) -> None:
