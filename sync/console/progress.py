@@ -43,14 +43,14 @@ class ScreenHandler(logging.Handler):
 
 
 @contextmanager
-def warnings_on_screen(settings: Settings) -> Iterator[None]:
+def warnings_on_screen(settings: Settings) -> Iterator[logging.Handler]:
     """Print what a mode without a log is warned of, by ourselves or by libraries, without secrets."""
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)
     handler.setFormatter(LineFormatter("", settings.secrets().values(), "%(levelname)s: %(message)s"))
     logging.getLogger().addHandler(handler)
     try:
-        yield
+        yield handler
         log_library_warnings(settings.masking)
     finally:
         logging.getLogger().removeHandler(handler)

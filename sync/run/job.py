@@ -152,14 +152,18 @@ def mysql_params(settings: Settings) -> MySQLParams:
     )
 
 
-def make_client(settings: Settings, stop: Stop) -> IterableClient:
-    """The client of a run: paced, and its waits end as soon as the run is to stop."""
-    ceilings = {
+def ceilings(settings: Settings) -> dict[str, float]:
+    """How many requests a second each endpoint may have."""
+    return {
         **DOCUMENTED_CEILINGS,
         USERS_UPDATE: settings.users_per_second,
         EVENTS_TRACK: settings.events_per_second,
         USERS_UPDATE_EMAIL: UNSTATED_CEILING,
     }
+
+
+def make_client(settings: Settings, stop: Stop) -> IterableClient:
+    """The client of a run: paced, and its waits end as soon as the run is to stop."""
     return IterableClient(
         api_key=settings.iterable_api_key,
         jwt_secret=settings.iterable_jwt_secret or None,
@@ -172,7 +176,7 @@ def make_client(settings: Settings, stop: Stop) -> IterableClient:
         jwt_lifetime=settings.jwt_lifetime,
         jwt_issuer=settings.jwt_issuer,
         workers=settings.workers,
-        pacer=Pacer(ceilings, stop.wait),
+        pacer=Pacer(ceilings(settings), stop.wait),
         secrets=settings.secrets().values(),
         sleep=stop.wait,
     )

@@ -184,7 +184,7 @@ class Run:
     def _dispatch(self, client: IterableClient, plan: Plan) -> None:
         outbox, stop = self._loading.outbox, self.stop
         rules = StopRules(outbox.stops_in_a_row())
-        way, workers = _way(self.settings)
+        way, workers = way_of(self.settings)
         with self.job.progress(plan.owed_users + plan.leavers) as progress:
             settle_seconds = self.settings.move_settle_seconds
             loop = Loop(
@@ -253,7 +253,7 @@ def _take_over(tally: Tally, summary: Summary) -> None:
     summary.failed_because = None if tally.stopped_because else tally.failure or None
 
 
-def _way(settings: Settings) -> tuple[Way, int]:
+def way_of(settings: Settings) -> tuple[Way, int]:
     """One by one or in bulk, by so many workers; never both in one run: Iterable keeps no order between the two."""
     if settings.iterable_bulk:
         from sync.delivery.bulk import IN_BULK

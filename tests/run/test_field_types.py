@@ -225,7 +225,7 @@ def test_what_only_looks_refuses_as_a_run_does(shop: World, flag: str, capsys: p
     shop.run()
     shop.rows = rated(1, 0, 4)
     assert shop.main("--dry-run") == ExitCode.DONE
-    assert "would be rejected: user3@example.com: rating is 4: neither 0 nor 1; use another field name" in (
+    assert "Row rejected before any request: rating is 4: neither 0 nor 1; use another field name" in (
         capsys.readouterr().err
     )
 
