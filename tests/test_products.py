@@ -14,7 +14,7 @@ import pytest
 import db
 from sync.rows import wire_types
 from sync.rows.columns import Kind, Row
-from sync.run import job as job_module
+from sync.run import connections
 from sync.run.exit_codes import ExitCode
 from tests import mariadb as servers
 from tests.db.asking import SINCE, SINCE_LOCAL, refusal, run
@@ -169,7 +169,7 @@ class TestColumnThatIsNotKnown:
         query.write_text(f"SELECT seen.*, x'ff00' AS novel FROM ({inner}) AS seen", "utf-8")
         environ = {**params_environ(mariadb.sample()), "QUERY_FILE": str(query), "USER_FIELDS": fields}
         world = World(tmp_path, monkeypatch, **environ)
-        monkeypatch.setattr(job_module, "connect", db.connect)
+        monkeypatch.setattr(connections, "connect", db.connect)
 
         assert world.main() == code
         assert told in world.log()

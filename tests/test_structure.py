@@ -124,7 +124,7 @@ def test_files_are_short_enough_to_read() -> None:
         ("jwt", {"sync/api/tokens.py"}),
         ("dotenv", {"sync/run/env_file.py"}),
         ("prometheus_client", {"sync/run/metrics.py"}),
-        ("tqdm", {"sync/console/progress.py"}),
+        ("tqdm", {"sync/console/screen.py"}),
         ("sqlite3", {"sync/state/file.py", "sync/state/schema.py", "sync/demo/sample_database.py"}),
         ("fcntl", {"sync/rows/export.py", "sync/run/lock.py", "sync/run/log.py"}),
     ],

@@ -15,52 +15,35 @@ from sync.api.answers import ApiResponse
 from sync.api.endpoints import BULK
 from sync.api.messages import encode
 from sync.api.pacing import target_rate
-from sync.console.progress import warnings_on_screen
-from sync.console.screen import strict
+from sync.console.screen import print_error, warnings_on_screen
+from sync.console.streams import strict
 from sync.delivery.loop import Loop
 from sync.delivery.rules import StopRules
 from sync.delivery.stop import Stop
 from sync.delivery.work import Turn
 from sync.rows.identity import name_of
-from sync.run.announcement import announce
-from sync.run.errors import exit_of
+from sync.run.connections import ceilings
 from sync.run.exit_codes import ExitCode
-from sync.run.job import Job, ceilings
-from sync.run.loading import Loading
-from sync.run.record import OnRecord
 from sync.run.settings import Settings
-from sync.run.steps import way_of
-from sync.run.summary import Summary
-from sync.state.file import StateCopy
-from sync.state.outbox import Outbox
-from sync.state.owed import Plan
+from sync.run.steps import Run, way_of
 
 
-def dry_run(job: Job, out: TextIO | None = None) -> int:
+def dry_run(run: Run, out: TextIO | None = None) -> int:
     """Print one JSON object a request on standard output and the counts on standard error; return the exit code.
 
     What is delivered is put on record in a copy of the state alone.
     """
-    settings = job.settings
     try:
-        with warnings_on_screen(settings) as warnings, closing(StateCopy(settings.state_file)) as state:
-            on_record = OnRecord(job, state)
-            loading = Loading(job, on_record)
-            with closing(job.connect()) as database:
-                loading.load(database)
-            with job.comparing():
-                plan = loading.outbox.plan(on_record.put)
-            announce(plan, loading.outbox, job, Summary(""))
+        with warnings_on_screen(run.settings) as warnings, run.previewed():
+            run.announce()
             warnings.setLevel("ERROR")  # the loop's would tell of calls that nobody makes
-            made = _deliver(settings, loading.outbox, plan, out or _standard_output())
+            made = _deliver(run, out or _standard_output())
             warnings.setLevel("WARNING")
-            _print_counts(settings, loading.rows, plan, made)
+            _print_counts(run, made)
     except BrokenPipeError:  # `| head` has what it wants
         return ExitCode.DONE
     except Exception as error:
-        code, sentence = exit_of(error, settings.masking)
-        print(sentence, file=sys.stderr)
-        return code
+        return print_error(error, run.settings)
     return ExitCode.DONE
 
 
@@ -72,9 +55,9 @@ def _standard_output() -> TextIO:
     return stream
 
 
-def _deliver(settings: Settings, outbox: Outbox, plan: Plan, out: TextIO) -> Counter[str]:
+def _deliver(run: Run, out: TextIO) -> Counter[str]:
     """Deliver all that is pending to the client that prints; how many requests each endpoint was sent."""
-    stop = _Skipping()
+    stop, settings = _Skipping(), run.settings
     way, _ = way_of(settings)
     with closing(_PrintingClient(settings, out, stop)) as client:
 
@@ -82,11 +65,9 @@ def _deliver(settings: Settings, outbox: Outbox, plan: Plan, out: TextIO) -> Cou
             client.looked_up = turn.user.move and name_of(turn.user.move.person)
             way.take_turn(turn, client)
 
-        settle_seconds, printing = settings.move_settle_seconds, way._replace(take_turn=take_turn)
-        loop = Loop(
-            printing, client, outbox, StopRules(), stop, workers=1, settle_seconds=settle_seconds, clock=stop.clock
-        )
-        tally = loop.run(plan)
+        settle, printing = settings.move_settle_seconds, way._replace(take_turn=take_turn)
+        loop = Loop(printing, client, run.outbox, StopRules(), stop, workers=1, settle_seconds=settle, clock=stop.clock)
+        tally = loop.run(run.planned)
         out.flush()
     if client.lost or tally.stopped_because:
         raise client.lost or RuntimeError(tally.stopped_because)
@@ -143,14 +124,15 @@ class _PrintingClient(IterableClient):
         return ApiResult(ApiResponse(Verdict.ACCEPTED, "Success", 200, "Success", data), 1)
 
 
-def _print_counts(settings: Settings, rows: int, plan: Plan, made: Counter[str]) -> None:
+def _print_counts(run: Run, made: Counter[str]) -> None:
     """The counts, and the time at the limits: single endpoints run side by side, so the slower one decides."""
+    settings, plan = run.settings, run.planned
     limits = ceilings(settings)
     seconds = max((count / target_rate(limits[endpoint]) for endpoint, count in made.items()), default=0.0)
     seconds += settings.move_settle_seconds if plan.moves else 0
     requests = ", ".join(f"{count:,} {endpoint}" for endpoint, count in sorted(made.items())) or "none"
     for line in (
-        f"dry run: {rows:,} rows; requests: {requests}; nothing was sent",
+        f"dry run: {run.summary.rows:,} rows; requests: {requests}; nothing was sent",
         f"unchanged: {plan.users.unchanged:,} profiles, {plan.events.unchanged:,} events; "
         f"rejected: {plan.users.rejected:,} profiles, {plan.events.rejected:,} events; "
         f"leaving the segment: {0 if plan.exit_held_back else plan.leaving:,}",

@@ -5,26 +5,35 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from sync.run.clock import on_this_clock
 from sync.run.exit_codes import ExitCode
-from sync.run.job import Job
 from sync.run.log import printable
 from sync.run.summary import OUTCOMES, Summary, pairs
-from sync.state.file import RunRecord
+from sync.state.file import RunRecord, StateError, read_history
 from sync.state.owed import Counts
 
 
-def print_summary(summary: Summary, job: Job, *, as_json: bool) -> None:
-    """Tell a person at a terminal everything, cron only what went wrong, a program one JSON object."""
-    log_file = str(job.settings.log_file)
+def print_summary(summary: Summary, log_file: Path, *, watched: bool, as_json: bool) -> None:
+    """Tell a person who watches everything, cron only what went wrong, a program one JSON object."""
     if as_json:
         print(json.dumps(summary.as_json()))
-    if job.screen and not as_json:
-        print(for_a_person(summary, log_file))
-    elif summary.exit_code and not job.screen:
-        print(for_cron(summary, log_file), file=sys.stderr)
+    if watched and not as_json:
+        print(for_a_person(summary, str(log_file)))
+    elif summary.exit_code and not watched:
+        print(for_cron(summary, str(log_file)), file=sys.stderr)
+
+
+def show_history(state_file: Path, count: int) -> int:
+    """Print the last `count` runs, newest first."""
+    try:
+        print(history_table(read_history(state_file, count)))
+    except StateError as error:
+        print(error, file=sys.stderr)
+        return ExitCode.STOPPED
+    return ExitCode.DONE
 
 
 def print_problems(problems: Sequence[str]) -> None:

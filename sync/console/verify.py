@@ -5,35 +5,32 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from sync.console.progress import warnings_on_screen
-from sync.run.errors import exit_of
+from sync.console.screen import print_error, warnings_on_screen
+from sync.run.differences import Verified, repair, verify
 from sync.run.exit_codes import ExitCode
-from sync.run.job import Job
 from sync.run.log import LineFormatter
-from sync.run.reading import NotReadableError
+from sync.run.reader import NotReadableError
 from sync.run.settings import SettingsError
-from sync.run.verify import Verified, repair, verify
+from sync.run.steps import Run
 
 MOST_LINES = 20
 
 
-def verify_and_tell(job: Job, count: int, *, and_repair: bool) -> int:
+def verify_and_tell(run: Run, count: int, *, and_repair: bool) -> int:
     """Compare, print what differs, and with `and_repair` let it be owed again; the exit code."""
     try:
-        with warnings_on_screen(job.settings):
-            verified = verify(job, count)
+        with warnings_on_screen(run.settings):
+            verified = verify(run, count)
             if and_repair and verified.differing:
-                repair(job, verified)
+                repair(run, verified)
     except SettingsError:
         raise
     except NotReadableError as error:
         print(error, file=sys.stderr)
         return ExitCode.STOPPED
     except Exception as error:
-        code, sentence = exit_of(error, job.settings.masking)
-        print(sentence, file=sys.stderr)
-        return code
-    for line in told(verified, LineFormatter("", job.settings.secrets().values())):
+        return print_error(error, run.settings)
+    for line in told(verified, LineFormatter("", run.settings.secrets().values())):
         print(line)
     return ExitCode.INCOMPLETE if verified.differing else ExitCode.DONE
 

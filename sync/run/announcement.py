@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator
 
 from sync.rows.identity import log_field
-from sync.run.job import Job
 from sync.run.summary import Summary
 from sync.state.outbox import Outbox
 from sync.state.owed import Plan
@@ -14,7 +13,7 @@ from sync.state.owed import Plan
 logger = logging.getLogger("main")
 
 
-def announce(plan: Plan, outbox: Outbox, job: Job, summary: Summary) -> None:
+def announce(plan: Plan, outbox: Outbox, summary: Summary, segment_field: str) -> None:
     """Say what the comparison with the state found."""
     for identity, reason in outbox.new_rejections():
         logger.warning("Row rejected before any request: %s %s", reason, log_field(identity))
@@ -32,7 +31,7 @@ def announce(plan: Plan, outbox: Outbox, job: Job, summary: Summary) -> None:
             "SEGMENT_FIELD changed from %s to %s: the old field stays as it is at Iterable; when it comes back, its "
             "members are members still",
             plan.segment_renamed_from,
-            job.mapping().segment_field or "none",
+            segment_field or "none",
         )
     if plan.members_renamed:
         logger.warning(

@@ -8,30 +8,20 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
+from sync.run.env_file import DEFAULT_SYNC
+
 
 class LockedError(Exception):
     """Another run holds the lock; the message names its process and its start."""
 
 
-def lock_path(state_file: Path, sync: str = "") -> Path:
-    """The lock of a sync's runs over this state; without a name the one of the default sync, known to version 1.0.0.
+def lock_path(state_file: Path, sync: str = DEFAULT_SYNC) -> Path:
+    """The lock of a sync's runs over this state; that of the default sync is the one that version 1.0.0 knows.
 
     It lies beside the file itself: whoever comes by a symbolic link to it meets the same lock.
     """
     state_file = state_file.resolve()
-    return state_file.with_name(f"{state_file.name}.{sync}.lock" if sync else f"{state_file.name}.lock")
-
-
-def is_held(path: Path) -> bool:
-    """Whether the process that last took this lock is alive; without touching the lock, which would stop a run."""
-    try:
-        process = int(path.read_text("utf-8", "replace").split()[1].rstrip(","))
-        os.kill(process, 0)
-    except PermissionError:
-        return True
-    except (OSError, ValueError, IndexError):
-        return False
-    return True
+    return state_file.with_name(f"{state_file.name}{'' if sync == DEFAULT_SYNC else f'.{sync}'}.lock")
 
 
 class RunLock:

@@ -8,16 +8,11 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from sync.run.exit_codes import ExitCode
 from sync.run.metrics_file import last_success_in, metrics_path, replace_file
+from sync.run.record import name_of_sync
 from sync.run.settings import Settings
 from sync.run.summary import OUTCOMES, Summary
-from sync.state.destinations import SyncName
 
 logger = logging.getLogger("main")
-
-
-def sync_name(settings: Settings) -> SyncName:
-    """The sync at its destination."""
-    return SyncName(settings.sync_name, settings.iterable_api_base_url, settings.iterable_api_key, settings.destination)
 
 
 def write_metrics(settings: Settings, summary: Summary, now: float, *, trial: bool) -> None:
@@ -39,7 +34,7 @@ def write_metrics(settings: Settings, summary: Summary, now: float, *, trial: bo
 
 def series(settings: Settings, summary: Summary, now: float, success: float) -> bytes:
     """The text of the file."""
-    name = sync_name(settings)
+    name = name_of_sync(settings)
     gauges = _Gauges(sync=name.name, destination=name.destination or name.project)
     gauges.put("last_run_timestamp_seconds", "When the last run ended, in Unix time.", now)
     gauges.put("last_success_timestamp_seconds", "When a run last ended with exit code 0; 0: never.", success)

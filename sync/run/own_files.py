@@ -67,7 +67,7 @@ def _written(settings: Settings, csv: Path | None) -> Iterator[_Files]:
     if csv:
         file = csv.absolute()
         yield _Files(CSV, file, file.parent / rejected_name(file.name))
-    yield _Files(EXPORTS, beside=(settings.csv_dir or HOME, _EXPORT))
+    yield _Files(EXPORTS, beside=(settings.csv_dir, _EXPORT))
     if settings.metrics_file:
         yield _Files(METRICS, metrics_path(settings.metrics_file, settings.sync_name))
     for name, path, endings in (

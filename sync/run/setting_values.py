@@ -108,6 +108,11 @@ def path(value: str) -> Path | None:
     return found
 
 
+def home_or_folder(value: str) -> Path:
+    """A folder; empty: the one of main.py."""
+    return path(value) or HOME
+
+
 def _is_too_long(found: Path) -> bool:
     """Whether the file system takes no such name; whoever asks anything about it gets an error."""
     try:
@@ -210,6 +215,7 @@ EMPTY_MEANS_NONE: tuple[Callable[[str], Any], ...] = (
     name_of_user,
     names,
     path,
+    home_or_folder,
     file,
     field_name,
     parse_fields,

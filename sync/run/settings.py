@@ -81,7 +81,7 @@ class Settings:
     event_fields: tuple[Field, ...] = _setting("page,device,browser,location,candidate,event_time", parse_fields)
     event_time_column: str = _setting("event_time")
     event_key: tuple[str, ...] = _setting("event_time,page", kind.names)
-    csv_dir: Path | None = _setting("", kind.path)
+    csv_dir: Path = _setting("", kind.home_or_folder)
     csv_keep: int = _setting("100", kind.whole(0, 1_000_000))
     state_file: Path = _setting("iterable_sync.sqlite3", kind.file)
     metrics_file: Path | None = _setting("", kind.path_or_folder)

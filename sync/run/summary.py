@@ -6,20 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sync.delivery.tally import Tally
+from sync.run.exit_codes import ExitCode
 from sync.state.figures import Figures
 from sync.state.owed import Counts
 
 OUTCOMES = ("delivered", "unchanged", "rejected", "failed")
+_NOT_IN_JSON = frozenset({"failed_because", "rejected_csv", "figures"})
 
 
 @dataclass
 class Summary:
-    """The counts and circumstances of one run."""
+    """The counts and circumstances of one run, in the order in which `--json` tells them."""
 
     run_id: str
     sync: str = ""
-    auth: str = "api_key"
-    retry_configuration: Mapping[str, float] = field(default_factory=dict)
     exit_code: int = 0
     seconds: float = 0.0
     rows: int = 0
@@ -31,36 +32,40 @@ class Summary:
     merged_rows: int = 0
     requests: int = 0
     retries: Mapping[str, int] = field(default_factory=dict)
+    retry_configuration: Mapping[str, float] = field(default_factory=dict)
+    auth: str = "api_key"
     csv: str | None = None
     stopped_because: str | None = None
-    failed_because: str | None = None
-    """What the last of the users who failed met, in a run that was not stopped."""
-    rejected_csv: str | None = None
     held_back: str | None = None
+    failed_because: str | None = None
+    """What the last of the users who failed met, in a run that was not stopped; not in `--json`, as what follows."""
+    rejected_csv: str | None = None
     figures: Figures | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The object of `--json`."""
-        return {
-            "run_id": self.run_id,
-            "sync": self.sync,
-            "exit_code": self.exit_code,
-            "seconds": round(self.seconds, 3),
-            "rows": self.rows,
-            "users": _outcomes(self.users),
-            "events": _outcomes(self.events),
-            "left_segment": self.left_segment,
-            "moved": self.moved,
-            "second_name_missing": self.second_name_missing,
-            "merged_rows": self.merged_rows,
-            "requests": self.requests,
-            "retries": dict(self.retries),
-            "retry_configuration": dict(self.retry_configuration),
-            "auth": self.auth,
-            "csv": self.csv,
-            "stopped_because": self.stopped_because,
-            "held_back": self.held_back,
-        }
+        values = {name: value for name, value in vars(self).items() if name not in _NOT_IN_JSON}
+        outcomes = {kind: {word: getattr(values[kind], word) for word in OUTCOMES} for kind in ("users", "events")}
+        return {**values, **outcomes, "seconds": round(self.seconds, 3)}
+
+    def take_over(self, tally: Tally) -> None:
+        """Take over what the delivery counted."""
+        self.users, self.events, self.left_segment, self.moved = (
+            tally.users,
+            tally.events,
+            tally.left_segment,
+            tally.moved,
+        )
+        self.requests, self.retries = tally.requests, dict(tally.retries)
+        self.stopped_because = tally.stopped_because
+        self.failed_because = None if tally.stopped_because else tally.failure or None
+
+    def code_of_counts(self) -> int:
+        """The exit code of a run that came to its end."""
+        if self.stopped_because:
+            return ExitCode.STOPPED
+        open_ends = any(count.newly_rejected or count.failed for count in (self.users, self.events))
+        return ExitCode.INCOMPLETE if self.held_back or open_ends else ExitCode.DONE
 
     def for_history(self) -> dict[str, Any]:
         """What the state keeps of the run."""
@@ -111,10 +116,6 @@ class Summary:
         users, events = self.users.newly_rejected, self.events.newly_rejected
         where = self.rejected_csv or "the log"
         return f"{users:,} users, {events:,} events; the reasons are in {where}" if users or events else None
-
-
-def _outcomes(counts: Counts) -> dict[str, int]:
-    return {word: getattr(counts, word) for word in OUTCOMES}
 
 
 def pairs(values: Mapping[str, float], separator: str = ",") -> str:

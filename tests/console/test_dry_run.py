@@ -19,8 +19,8 @@ from sync.console.dry_run import dry_run
 from sync.delivery.bulk import IN_BULK
 from sync.delivery.turn import ONE_BY_ONE
 from sync.run.exit_codes import ExitCode
-from sync.run.job import Job
 from sync.run.lock import RunLock
+from sync.run.steps import Run
 from tests import faults as catalogue
 from tests.harness import PROJECT, World, address, environment, people, person, write_env
 from tests.process import started, without_privilege
@@ -223,7 +223,7 @@ def test_a_dry_run_while_a_run_is_under_way(desk: Desk) -> None:
     def look(_request: Asked) -> None:
         if not printed:
             out = io.StringIO()
-            job = Job(desk.world.settings, source=desk.world.source)
+            job = Run(desk.world.settings, source=desk.world.source)
             assert dry_run(job, out) == ExitCode.DONE
             printed.append(out.getvalue())
 

@@ -13,7 +13,7 @@ import pytest
 
 from sync.console.dry_run import dry_run
 from sync.run.exit_codes import ExitCode
-from sync.run.job import Job
+from sync.run.steps import Run
 from tests.harness import person
 from tests.run.moving import ANN, BOB, CAT, DAN, moving_world, rows_of
 
@@ -48,7 +48,7 @@ def test_waits_are_jumped_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     world.rows = [*rows_of(CAT, BOB), person(3, email=DAN, plan_type="free"), person(4, email="eve@example.com")]
     out = io.StringIO()
     began = time.monotonic()
-    assert dry_run(Job(world.settings, source=world.source), out) == ExitCode.DONE
+    assert dry_run(Run(world.settings, source=world.source), out) == ExitCode.DONE
 
     assert time.monotonic() - began < 30
     bodies = [json.loads(line)["body"] for line in out.getvalue().splitlines()]

@@ -12,7 +12,7 @@ import pytest
 
 from db import connect
 from sync.rows.columns import Column, Kind, Row
-from sync.run import job as job_module
+from sync.run import connections
 from sync.run.exit_codes import ExitCode
 from sync.run.summary import Summary
 from tests.faults import SERVER_ERROR
@@ -270,7 +270,7 @@ def test_columns_of_a_server(world: World, mariadb: Server, monkeypatch: pytest.
         **{"QUERY_FILE": str(query), "USER_FIELDS": ODD, "EVENT_FIELDS": "exact", "EVENT_TIME_COLUMN": "at"},
         **{"EVENT_KEY": "id", "SEGMENT_FIELD": ""},
     }
-    monkeypatch.setattr(job_module, "connect", connect)
+    monkeypatch.setattr(connections, "connect", connect)
     assert world.main() == ExitCode.USAGE
     told = mappings(world.log())
     assert told == [
