@@ -1,8 +1,8 @@
 """What a run writes is nobody else's: its files are held against each other, and against what it reads.
 
-A file is the same whatever way leads to it: another path, a symbolic or a hard link, upper and lower case where the
-file system knows no difference. What has its name and an ending beside it belongs to it: SQLite's files, locks and
-copies of the state, rotated logs. Devices and pipes are nobody's. Nothing is made or changed here.
+A file is the same whatever way leads to it: another path, a symbolic or a hard link. What has its name and an ending
+beside it belongs to it: SQLite's files, locks and copies of the state, rotated logs. Devices and pipes are nobody's.
+Nothing is made or changed here.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ from __future__ import annotations
 import os
 import re
 import stat
-import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from itertools import chain, combinations, product
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from sync.rows.export import EXPORT_STEM, rejected_name
 from sync.run.metrics_file import may_be_replaced, metrics_path
@@ -67,7 +65,7 @@ def _written(settings: Settings, csv: Path | None) -> Iterator[_Files]:
     if csv:
         file = csv.absolute()
         yield _Files(CSV, file, file.parent / rejected_name(file.name))
-    yield _Files(EXPORTS, beside=(settings.csv_dir, _EXPORT))
+    yield _Files(EXPORTS, folder=settings.csv_dir, pattern=_EXPORT)
     if settings.metrics_file:
         yield _Files(METRICS, metrics_path(settings.metrics_file, settings.sync_name))
     for name, path, endings in (
@@ -75,7 +73,7 @@ def _written(settings: Settings, csv: Path | None) -> Iterator[_Files]:
         ("STATE_FILE", settings.state_file, _OF_A_STATE),
     ):
         real = Path(os.path.realpath(path))
-        yield _Files(name, path, beside=(real.parent, re.escape(_compared(real)) + endings))
+        yield _Files(name, path, folder=real.parent, pattern=re.escape(real.name) + endings)
 
 
 def _read(settings: Settings, env_file: Path) -> Iterator[_Files]:
@@ -106,27 +104,25 @@ def _replaced_problems(one: _Files) -> Iterator[str]:
 
 
 class _Files:
-    """The files of one setting or flag; `beside` is a folder, and the pattern of further names in it."""
+    """The files of one setting or flag; with `folder`, those whose names there have the `pattern` are its, too."""
 
-    def __init__(self, name: str, *files: Path, beside: tuple[Path, str] | None = None) -> None:
+    def __init__(self, name: str, *files: Path, folder: Path | None = None, pattern: str = "") -> None:
         self.name, self.files = name, files
-        folder, pattern = beside or (None, "")
         self._folder, self._pattern = folder and _key(folder), re.compile(pattern)
-        self._ids = [_id(file) for file in files if not _is_nobodys(file)]
-        self._places = {(one.folder, one.name) for one in self._ids}
         there = [path for path in _listing(folder) if self._pattern.fullmatch(path.name)] if folder and files else []
-        self._inodes = {one.inode for one in self._ids} | {_inode(path) for path in there} - {None}
+        own = [file for file in files if not _is_nobodys(file)]
+        self._own, self._places = own, set(map(_place, own))
+        self._inodes = {_inode(file) for file in (*own, *there)} - {None}
 
     def shared_with(self, other: _Files) -> Path | None:
         """A file that is one of these and one of the other's."""
-        found = chain(filter(other._has, self._ids), filter(self._has, other._ids))
-        return next((one.file for one in found), None)
+        return next(chain(filter(other._has, self._own), filter(self._has, other._own)), None)
 
-    def _has(self, one: _Id) -> bool:
+    def _has(self, file: Path) -> bool:
         """Whether it is one of these, or would be if it were there."""
-        if one.folder == self._folder and self._pattern.fullmatch(one.name):
-            return True
-        return (one.folder, one.name) in self._places or (one.inode is not None and one.inode in self._inodes)
+        folder, name = place = _place(file)
+        in_pattern = folder == self._folder and self._pattern.fullmatch(name)
+        return bool(in_pattern) or place in self._places or _inode(file) in self._inodes
 
 
 def _is_programs(file: Path) -> bool:
@@ -158,18 +154,10 @@ def _of_the_program() -> Iterator[Path]:
 # -- what tells a file from every other ----------------------------------------------------------------------------
 
 
-class _Id(NamedTuple):
-    """A file at the end of all links: its folder, its name as it is compared there, its inode if it is there."""
-
-    file: Path
-    folder: tuple[int, int] | str
-    name: str
-    inode: tuple[int, int] | None
-
-
-def _id(file: Path) -> _Id:
+def _place(file: Path) -> tuple[tuple[int, int] | str, str]:
+    """The folder at the end of all links, and the name in it."""
     real = Path(os.path.realpath(file))
-    return _Id(file, _key(real.parent), _compared(real), _inode(file))
+    return _key(real.parent), real.name
 
 
 def _key(folder: Path) -> tuple[int, int] | str:
@@ -191,22 +179,6 @@ def _is_nobodys(file: Path) -> bool:
     """Whether it is something else than a file, such as /dev/null: others may have it, too."""
     status = _status(file)
     return status is not None and not stat.S_ISREG(status.st_mode)
-
-
-def _compared(file: Path) -> str:
-    """The name as the file system compares it."""
-    return unicodedata.normalize("NFC", file.name).casefold() if _folds(file.parent) else file.name
-
-
-@lru_cache(maxsize=32)
-def _folds(folder: Path) -> bool:
-    """Whether upper and lower case are the same there: asked with a name that is there, in the folder or above it."""
-    known = next((path for path in (*_listing(folder), folder, *folder.parents) if path != _swapped(path)), None)
-    return known is not None and _inode(known) is not None and _inode(known) == _inode(_swapped(known))
-
-
-def _swapped(path: Path) -> Path:
-    return path.parent / path.name.swapcase()
 
 
 def _listing(folder: Path) -> list[Path]:
