@@ -16,9 +16,9 @@ if str(HOME) not in sys.path:  # python -I and PYTHONSAFEPATH=1 leave the script
 if sys.version_info < (3, 11):  # noqa: UP036 - the system's own Python may be older
     sys.exit("main.py needs Python 3.11 or newer: start it as .venv/bin/python main.py (README: A real run)")
 
-from sync.run.library_warnings import keep_warnings, kept_warnings
+from sync.run.log import hear_warnings
 
-keep_warnings()  # those of libraries that do not fit each other come while they are loaded
+hear_warnings()  # those of libraries that do not fit each other come while they are loaded
 
 try:
     from iterable_client import export_results_to_csv
@@ -60,7 +60,8 @@ def run(this: Run) -> Summary:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says and return the exit code."""
-    with forgiving_streams(), kept_warnings():
+    hear_warnings()
+    with forgiving_streams():
         options = parse_options(argv)
         try:
             return act(options)

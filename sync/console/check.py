@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import stat
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from sync.console.check_project import project_findings
-from sync.console.screen import print_error
+from sync.console.screen import print_error, warnings_on_screen
 from sync.rows.columns import Column
 from sync.rows.identity import is_usable
 from sync.rows.mapping import NO_FIELDS, Fields, unset_problems
@@ -27,7 +26,6 @@ from sync.run.clock import on_this_clock
 from sync.run.connections import NO_WINDOW, ColumnsError, UsageError, run_query
 from sync.run.env_file import UnreadableError
 from sync.run.exit_codes import ExitCode
-from sync.run.library_warnings import take_warnings
 from sync.run.log import LineFormatter
 from sync.run.metrics_file import metrics_path
 from sync.run.record import OnRecord
@@ -64,13 +62,12 @@ def check(run: Run, problems: Sequence[str] = ()) -> int:
     clean = LineFormatter("", run.settings.secrets().values()).clean
     wrong = 0
     try:
-        for verdict, what, sentence in findings(Checked(run, problems)):
-            wrong += verdict == "WRONG"
-            print(f"{verdict:5}  {what:12} {clean(sentence)}", flush=True)
+        with warnings_on_screen(run.settings, "py.warnings"):
+            for verdict, what, sentence in findings(Checked(run, problems)):
+                wrong += verdict == "WRONG"
+                print(f"{verdict:5}  {what:12} {clean(sentence)}", flush=True)
     except Exception as error:  # a bug, or what a library says that nobody foresaw
         return print_error(error, run.settings)
-    for sentence in take_warnings():
-        print(clean(run.settings.masking(sentence)), file=sys.stderr)
     print(f"{wrong} to fix" if wrong else "all is well: python3 main.py --dry-run shows what would be sent")
     return ExitCode.STOPPED if wrong else ExitCode.DONE
 

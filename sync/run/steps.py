@@ -27,9 +27,8 @@ from sync.run.connections import mysql_params, open_database, run_query
 from sync.run.env_file import DEFAULT_SYNC
 from sync.run.errors import UNEXPECTED, LogError, exit_of
 from sync.run.exit_codes import ExitCode
-from sync.run.library_warnings import log_library_warnings
 from sync.run.lock import RunLock, lock_path
-from sync.run.log import LAST_LINE, LineFormatter, add_handler, log_always, start_logging, stop_logging
+from sync.run.log import LAST_LINE, LineFormatter, add_handler, log_always, start_logging, stop_logging, tell_warnings
 from sync.run.metrics import write_metrics
 from sync.run.record import OnRecord
 from sync.run.settings import Settings
@@ -133,10 +132,9 @@ class Run:
             self._log_first_line()
             if file.complaint:
                 logger.warning(file.complaint)
-            log_library_warnings(settings.masking)
+            tell_warnings()
             with self._errors_told():
                 yield
-            log_library_warnings(settings.masking)
             self.summary.seconds = time.monotonic() - self._began
             self._write_metrics()
             level = logging.INFO if self.summary.exit_code == ExitCode.DONE else logging.ERROR
