@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sync.run.log import OUR_LOGGERS
+from sync.run.settings import defaults
 
 HOME = Path(__file__).resolve().parent.parent
 PROGRAM = sorted([*HOME.glob("*.py"), *HOME.glob("sync/**/*.py")])
@@ -132,6 +133,14 @@ def test_files_are_short_enough_to_read() -> None:
 def test_only_one_file_knows(module: str, knowing: set[str]) -> None:
     """A library is imported by the file that hides it, and by no other."""
     assert {str(path.relative_to(HOME)) for path in PROGRAM if module in imported(path)} == knowing
+
+
+def test_names_occur_once() -> None:
+    """No two files of the program share a name, and no function has that of a setting."""
+    files = Counter(path.name for path in PROGRAM if path.name != "__init__.py")
+    assert [name for name, count in files.items() if count > 1] == []
+    settings = {name.lower() for name in defaults()}
+    assert [function.name for path in PROGRAM for function in functions(path) if function.name in settings] == []
 
 
 def test_environment_is_read_in_one_place() -> None:

@@ -22,11 +22,10 @@ from sync.rows.payloads import Payload, RejectedEvent, RowPayloads
 from sync.rows.reading import Reading
 from sync.rows.rejection import Rejection
 from sync.rows.source import ResultSet, Source, SourceError
-from sync.run.clock import on_this_clock
 from sync.run.connections import NO_WINDOW, ColumnsError, UsageError, run_query
 from sync.run.env_file import UnreadableError
 from sync.run.exit_codes import ExitCode
-from sync.run.log import LineFormatter
+from sync.run.log import LineFormatter, on_this_clock
 from sync.run.metrics_file import metrics_path
 from sync.run.record import OnRecord
 from sync.run.steps import Run

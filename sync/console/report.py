@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sync.run.clock import on_this_clock
 from sync.run.exit_codes import ExitCode
-from sync.run.log import printable
+from sync.run.log import on_this_clock, printable
 from sync.run.summary import OUTCOMES, Summary, pairs
 from sync.state.file import RunRecord, StateError, read_history
 from sync.state.owed import Counts

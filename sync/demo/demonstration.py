@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from sync.demo.sample_database import sample_database
-from sync.run.lock import LockedError, RunLock
+from sync.run.lock import LockedError, run_lock
 from sync.run.setting_values import HOME
 from sync.run.settings import load_settings
 from sync.run.steps import Run, Screen
@@ -21,7 +21,7 @@ OUTPUT = HOME / "demo_output"
 
 def _forget_the_last_demo() -> None:
     """Remove the state; not the lock, which stays for ever, and nothing at all while another demo runs under it."""
-    with suppress(LockedError), RunLock(OUTPUT / "demo_state.sqlite3.lock"):
+    with suppress(LockedError), run_lock(OUTPUT / "demo_state.sqlite3.lock"):
         for old in OUTPUT.glob("demo_state.sqlite3*"):
             if old.suffix != ".lock":
                 old.unlink(missing_ok=True)

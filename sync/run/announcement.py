@@ -41,7 +41,7 @@ def announce(plan: Plan, outbox: Outbox, summary: Summary, segment_field: str) -
         )
     _announce_names(plan, outbox, summary)
     summary.merged_rows = plan.merged_rows
-    for sentence in merged(plan):
+    for sentence in _merged(plan):
         logger.warning(sentence)
     if plan.exit_held_back:
         summary.held_back = (
@@ -51,7 +51,7 @@ def announce(plan: Plan, outbox: Outbox, summary: Summary, segment_field: str) -
         logger.warning("Mass exit held back: %s", summary.held_back)
 
 
-def merged(plan: Plan) -> Iterator[str]:
+def _merged(plan: Plan) -> Iterator[str]:
     """Which rows another one counts for, though they differ from it."""
     if plan.merged_events.rows:
         yield (

@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterable
 from contextlib import suppress
+from datetime import UTC, datetime
 from logging.handlers import MemoryHandler, RotatingFileHandler
 from pathlib import Path
 from typing import IO, Any
@@ -192,6 +193,20 @@ def stop_logging() -> None:
     for handler in [handler for handler in root.handlers if handler.name == OURS]:
         root.removeHandler(handler)
         handler.close()
+
+
+# -- the machine's clock, on which the log, the history and the names of exports tell the time; the state keeps UTC -----
+
+
+def utc_offset() -> str:
+    """How far the machine's clock is from UTC now, such as `+05:30`."""
+    offset = datetime.now().astimezone().strftime("%z")
+    return f"{offset[:3]}:{offset[3:5]}"
+
+
+def on_this_clock(in_utc: str) -> str:
+    """A moment of the state, `YYYY-MM-DD HH:MM:SS` in UTC, as the log of this machine has it."""
+    return f"{datetime.fromisoformat(in_utc).replace(tzinfo=UTC).astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 # -- what libraries warn of, such as versions that do not fit each other ---------------------------------------------

@@ -158,8 +158,8 @@ def base_url(value: str) -> str:
     return f"{parts.scheme}://{parts.netloc.removesuffix(_USUAL_PORTS[parts.scheme])}"
 
 
-def name_of_sync(value: str) -> str:
-    """The name of a sync."""
+def short_name(value: str) -> str:
+    """A name that may be part of a file name."""
     if value and not SYNC_NAME.fullmatch(value):
         raise ValueError(f"is {value!r}; at most 64 letters, digits, dots, underscores and hyphens are wanted")
     return value

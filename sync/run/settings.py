@@ -49,7 +49,7 @@ def _setting(
 class Settings:
     """One value for each setting; secrets are kept out of the `repr`."""
 
-    sync_name: str = _setting("", kind.name_of_sync)
+    sync_name: str = _setting("", kind.short_name)
     db_host: str = _setting("localhost", kind.host)
     db_port: int = _setting("3306", kind.whole(1, 65535))
     db_user: str = _setting("")

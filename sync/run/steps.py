@@ -22,13 +22,21 @@ from sync.rows.columns import Values
 from sync.rows.export import EXPORT_STEM, export_rejected, inode_of, prune, rejected_name, timestamped_name
 from sync.rows.source import ResultSet, Source
 from sync.run.announcement import announce
-from sync.run.clock import utc_offset
 from sync.run.connections import mysql_params, open_database, run_query
 from sync.run.env_file import DEFAULT_SYNC
 from sync.run.errors import UNEXPECTED, LogError, exit_of
 from sync.run.exit_codes import ExitCode
-from sync.run.lock import RunLock, lock_path
-from sync.run.log import LAST_LINE, LineFormatter, add_handler, log_always, start_logging, stop_logging, tell_warnings
+from sync.run.lock import lock_path, run_lock
+from sync.run.log import (
+    LAST_LINE,
+    LineFormatter,
+    add_handler,
+    log_always,
+    start_logging,
+    stop_logging,
+    tell_warnings,
+    utc_offset,
+)
 from sync.run.metrics import write_metrics
 from sync.run.record import OnRecord
 from sync.run.settings import Settings
@@ -307,10 +315,10 @@ def locked_state(settings: Settings, give_up: Callable[[], bool]) -> Iterator[St
     """The state under the sync's lock, brought up to date under that of the default sync, which 1.0.0 knows too."""
     default = settings.sync_name == DEFAULT_SYNC
     alone: Callable[[], AbstractContextManager[object]] = (
-        nullcontext if default else lambda: RunLock(lock_path(settings.state_file))
+        nullcontext if default else lambda: run_lock(lock_path(settings.state_file))
     )
     with (
-        RunLock(lock_path(settings.state_file, settings.sync_name)),
+        run_lock(lock_path(settings.state_file, settings.sync_name)),
         closing(State(settings.state_file, alone, give_up)) as state,
     ):
         yield state

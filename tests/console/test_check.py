@@ -9,7 +9,7 @@ import pytest
 from db import connect
 from sync.rows.columns import Column, Kind
 from sync.run import connections
-from sync.run.clock import on_this_clock
+from sync.run.log import on_this_clock
 from sync.state.file import State
 from tests import faults as catalogue
 from tests.console.desk import JWT_SECRET, Desk, with_jwt

@@ -19,7 +19,7 @@ from sync.console.dry_run import dry_run
 from sync.delivery.bulk import IN_BULK
 from sync.delivery.turn import ONE_BY_ONE
 from sync.run.exit_codes import ExitCode
-from sync.run.lock import RunLock
+from sync.run.lock import run_lock
 from sync.run.steps import Run
 from tests import faults as catalogue
 from tests.harness import PROJECT, World, address, environment, people, person, write_env
@@ -211,7 +211,7 @@ def test_the_lock_is_not_taken(desk: Desk) -> None:
     """A dry run looks while another run is going."""
     desk.world.rows = people(3)
     desk.run()
-    with RunLock(desk.world.folder / "state.sqlite3.lock"):
+    with run_lock(desk.world.folder / "state.sqlite3.lock"):
         assert desk.dry("--full") != []
 
 

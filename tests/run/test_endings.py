@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sync.run.exit_codes import ExitCode
-from sync.run.lock import RunLock, lock_path
+from sync.run.lock import lock_path, run_lock
 from sync.state.outbox import Outbox
 from tests import faults as catalogue
 from tests.faults import UNAVAILABLE as DOWN
@@ -233,7 +233,7 @@ def test_every_run_has_its_first_and_its_last_line(world: World, level: str) -> 
     assert world.main() == ExitCode.DONE
     world.breaks_after = 0
     assert world.main() == ExitCode.STOPPED
-    with RunLock(lock_path(world.settings.state_file)):
+    with run_lock(lock_path(world.settings.state_file)):
         assert world.main() == ExitCode.LOCKED
     runs: dict[str, list[str]] = {}
     for line in world.log().splitlines():

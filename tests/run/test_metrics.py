@@ -14,7 +14,7 @@ import pytest
 from sync.delivery.stop import Stop
 from sync.run import metrics
 from sync.run.exit_codes import ExitCode
-from sync.run.lock import RunLock, lock_path
+from sync.run.lock import lock_path, run_lock
 from sync.run.metrics_file import last_success_in
 from tests.harness import World, people, person
 from tests.run.watched import watched_world
@@ -182,7 +182,7 @@ def test_a_run_that_met_a_lock(world: World) -> None:
     """It leaves the file to the run that holds the lock."""
     world.run()
     before = (world.folder / "metrics" / "sync.prom").read_bytes()
-    with RunLock(lock_path(world.settings.state_file)):
+    with run_lock(lock_path(world.settings.state_file)):
         assert world.run().exit_code == ExitCode.LOCKED
 
     assert (world.folder / "metrics" / "sync.prom").read_bytes() == before

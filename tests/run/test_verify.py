@@ -17,7 +17,7 @@ import pytest
 from sync.rows.columns import Column, Kind
 from sync.run import differences as module
 from sync.run.exit_codes import ExitCode
-from sync.run.lock import RunLock, lock_path
+from sync.run.lock import lock_path, run_lock
 from sync.state.outbox import Outbox
 from tests.harness import T0, Wire, World, address, counts, people, person
 from tests.run.moving import BOTH_WAYS
@@ -298,7 +298,7 @@ def test_an_api_that_is_down(world: World, capsys: pytest.CaptureFixture[str]) -
 def test_repair_needs_the_lock(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """While a run holds it nothing is repaired: exit 4."""
     change(world, 1, first_name="x")
-    with RunLock(lock_path(world.settings.state_file)):
+    with run_lock(lock_path(world.settings.state_file)):
         assert verified(world, capsys)[0] == ExitCode.INCOMPLETE
         assert world.main("--verify", "all", "--repair") == ExitCode.LOCKED
 
