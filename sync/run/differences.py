@@ -15,10 +15,11 @@ from sync.rows.export import CsvExport, prune, timestamped_name
 from sync.rows.identity import address_of
 from sync.rows.read_back import Difference
 from sync.run.connections import make_client
+from sync.run.lock import locked_state
 from sync.run.reader import Found, Reader
 from sync.run.record import OnRecord
 from sync.run.settings import Settings, SettingsError
-from sync.run.steps import Run, export_stem, locked_state
+from sync.run.steps import Run, export_stem
 from sync.state.verification import DeliveredUser, Repair, Verification, owe_again
 
 logger = logging.getLogger("main")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 
 from sync.run.env_file import DEFAULT_SYNC
+from sync.run.settings import Settings
+from sync.state.file import State
 
 
 class LockedError(Exception):
@@ -51,3 +53,17 @@ def _take(descriptor: int, path: Path) -> None:
     except OSError as error:
         error.filename = error.filename or str(path)  # a descriptor has no name
         raise
+
+
+@contextmanager
+def locked_state(settings: Settings, give_up: Callable[[], bool]) -> Iterator[State]:
+    """The state under the sync's lock, brought up to date under that of the default sync, which 1.0.0 knows too."""
+    default = settings.sync_name == DEFAULT_SYNC
+    alone: Callable[[], AbstractContextManager[object]] = (
+        nullcontext if default else lambda: run_lock(lock_path(settings.state_file))
+    )
+    with (
+        run_lock(lock_path(settings.state_file, settings.sync_name)),
+        closing(State(settings.state_file, alone, give_up)) as state,
+    ):
+        yield state

@@ -195,7 +195,7 @@ def stop_logging() -> None:
         handler.close()
 
 
-# -- the machine's clock, on which the log, the history and the names of exports tell the time; the state keeps UTC -----
+# -- the machine's clock, on which the log, the history and the names of exports tell the time ----------------------
 
 
 def utc_offset() -> str:

@@ -7,7 +7,7 @@ import resource
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -26,7 +26,7 @@ from sync.run.connections import mysql_params, open_database, run_query
 from sync.run.env_file import DEFAULT_SYNC
 from sync.run.errors import UNEXPECTED, LogError, exit_of
 from sync.run.exit_codes import ExitCode
-from sync.run.lock import lock_path, run_lock
+from sync.run.lock import locked_state
 from sync.run.log import (
     LAST_LINE,
     LineFormatter,
@@ -308,20 +308,6 @@ class Run:
         if export_rejected(path, self._export, self.outbox.refused_lines(), refused):
             self.summary.rejected_csv = str(refused)
             logger.warning("Rejected rows written to %s", refused)
-
-
-@contextmanager
-def locked_state(settings: Settings, give_up: Callable[[], bool]) -> Iterator[State]:
-    """The state under the sync's lock, brought up to date under that of the default sync, which 1.0.0 knows too."""
-    default = settings.sync_name == DEFAULT_SYNC
-    alone: Callable[[], AbstractContextManager[object]] = (
-        nullcontext if default else lambda: run_lock(lock_path(settings.state_file))
-    )
-    with (
-        run_lock(lock_path(settings.state_file, settings.sync_name)),
-        closing(State(settings.state_file, alone, give_up)) as state,
-    ):
-        yield state
 
 
 def export_stem(sync: str, stem: str = EXPORT_STEM) -> str:
