@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="read N users back from Iterable (default 100; all) and compare them with the database; send nothing",
     )
-    add("--repair", action="store_true", help="with --verify: what differs is owed again, and the next run sends it")
+    add("--repair", action="store_true", help="with --verify: what differs is pending again, and the next run sends it")
     add("--json", action="store_true", help="print the summary as one JSON object on standard output")
     add("--env-file", type=Path, metavar="FILE", help="settings from FILE instead of .env beside main.py")
     add("--version", action="version", version=f"%(prog)s {VERSION}")

@@ -77,7 +77,7 @@ def headline(summary: Summary) -> str:
     if summary.exit_code:
         return f"FINISHED WITH OPEN ENDS (exit code {summary.exit_code})"
     sent = summary.users.delivered + summary.events.delivered + summary.left_segment + summary.moved
-    return "DONE: everything owed was delivered" if sent else "DONE: nothing was owed"
+    return "DONE: everything pending was delivered" if sent else "DONE: nothing was pending"
 
 
 def next_step(summary: Summary) -> str:
@@ -85,7 +85,7 @@ def next_step(summary: Summary) -> str:
     if summary.exit_code == ExitCode.LOCKED:
         return "nothing, if that run is a long one; the next run sends what is new"
     if summary.stopped_because:
-        return "mend the cause above, then run again; what was not sent is still owed"
+        return "fix the cause above, then run again; what was not sent is still pending"
     if summary.held_back:
         return "look at the source table; if the exits are right, run with --allow-mass-exit"
     if summary.newly_rejected():

@@ -17,7 +17,7 @@ MOST_LINES = 20
 
 
 def verify_and_tell(run: Run, count: int, *, and_repair: bool) -> int:
-    """Compare, print what differs, and with `and_repair` let it be owed again; the exit code."""
+    """Compare, print what differs, and with `and_repair` let it be pending again; the exit code."""
     try:
         with warnings_on_screen(run.settings):
             verified = verify(run, count)
@@ -46,10 +46,10 @@ def told(verified: Verified, formatter: LineFormatter) -> Iterator[str]:
         yield f"... and {len(lines) - MOST_LINES:,} more"
     if verified.csv:
         yield f"all differences: {verified.csv}"
-    if verified.owed:
-        yield f"not compared: {verified.owed:,} users who are still owed something; the next run sends it"
+    if verified.pending:
+        yield f"not compared: {verified.pending:,} users with something pending; the next run sends it"
     if verified.repaired:
-        yield f"owed again: {verified.repaired:,} users; the next run sends what differs"
+        yield f"pending again: {verified.repaired:,} users; the next run sends what differs"
     elif verified.differing:
         yield "to send what differs again: --verify --repair, and then a run"
     if not verified.compared:

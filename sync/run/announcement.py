@@ -18,7 +18,7 @@ def announce(plan: Plan, outbox: Outbox, summary: Summary, segment_field: str) -
     for identity, reason in outbox.new_rejections():
         logger.warning("Row rejected before any request: %s %s", reason, log_field(identity))
     logger.info(
-        "Owed: %d users (%d profiles, %d events); unchanged: %d profiles, %d events; leaving the segment: %d",
+        "Pending: %d users (%d profiles, %d events); unchanged: %d profiles, %d events; leaving the segment: %d",
         plan.owed_users,
         plan.owed_profiles,
         plan.owed_events,

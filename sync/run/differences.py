@@ -35,7 +35,7 @@ class Verified:
     """What was compared: how many users, and the differences of those that differ, in `csv` if there are any."""
 
     compared: int = 0
-    owed: int = 0
+    pending: int = 0
     differing: list[Found] = field(default_factory=list)
     csv: Path | None = None
     repaired: int = 0
@@ -59,7 +59,7 @@ def verify(run: Run, count: int, *, sleep: Callable[[float], object] = time.slee
     verified = Verified()
     with run.previewed(keep_bodies=True):
         verification = Verification(run.outbox)
-        there, verified.owed = verification.count()
+        there, verified.pending = verification.count()
         with closing(make_client(run.settings, run.stop)) as client:
             reader = Reader(client, run.on_record.mapping.segment_field)
             with run.screen.counting("users", min(count, there)) as progress:
@@ -111,7 +111,7 @@ def _write(settings: Settings, verified: Verified) -> Path:
 
 
 def repair(run: Run, verified: Verified) -> None:
-    """Let what differs be owed again, under the sync's lock; the next run sends it. Raises LockedError, StateError."""
+    """Let what differs be pending again, under the sync's lock; the next run sends it. Raises LockedError, StateError."""
     repairs = [
         Repair(found.user, bool(found.profile), [event for event, _ in found.events]) for found in verified.differing
     ]

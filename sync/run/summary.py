@@ -84,7 +84,7 @@ class Summary:
         if self.users.failed or self.events.failed:
             failed = f"failed: {self.users.failed:,} users, {self.events.failed:,} events"
             cause = f", the last with: {self.failed_because}" if self.failed_because else ""
-            sentences.append(f"{failed}{cause}; owed, the next run sends them")
+            sentences.append(f"{failed}{cause}; pending, the next run sends them")
         if self.held_back:
             sentences.append(self.held_back)
         return sentences

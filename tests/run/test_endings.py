@@ -97,7 +97,7 @@ def test_cron_hears_nothing_of_success(world: World, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("fault", "code", "words"),
     [
-        pytest.param(catalogue.BAD_API_KEY, 1, ("refused the credentials", "still owed"), id="stopped"),
+        pytest.param(catalogue.BAD_API_KEY, 1, ("refused the credentials", "still pending"), id="stopped"),
         pytest.param(catalogue.FORGOTTEN, 3, ("newly rejected", "--retry-rejected"), id="rejected"),
         pytest.param(DOWN, 3, ("owed, the next run sends them", "run again"), id="failed"),
     ],

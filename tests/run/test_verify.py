@@ -112,7 +112,7 @@ def test_every_kind_of_difference(world: World, capsys: pytest.CaptureFixture[st
 
     code, lines = verified(world, capsys, "all", "--repair")
     assert (code, writes(world)) == (ExitCode.INCOMPLETE, [])
-    assert "owed again: 6 users; the next run sends what differs" in lines
+    assert "pending again: 6 users; the next run sends what differs" in lines
     summary = world.run()
     assert counts(summary) == ((4, 8, 0, 0), (3, 9, 0, 0))
     assert verified(world, capsys) == (ExitCode.DONE, ["12 of 12 users are at Iterable as in the database"])
@@ -172,7 +172,7 @@ def test_who_is_owed_something_is_counted_apart(world: World, capsys: pytest.Cap
     code, lines = verified(world, capsys)
 
     assert (code, lines[-1]) == (ExitCode.DONE, "11 of 11 users are at Iterable as in the database")
-    assert "not compared: 2 users who are still owed something; the next run sends it" in lines
+    assert "not compared: 2 users with something pending; the next run sends it" in lines
 
 
 def test_a_sample(world: World, capsys: pytest.CaptureFixture[str]) -> None:
