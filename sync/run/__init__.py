@@ -7,8 +7,8 @@ in `main.run` and nowhere else.
   state has on record, and refuses; `announcement.py` logs what the comparison found.
 * `settings.py` has one line for each setting: name, parser, default, and whether an empty value counts. The parsers are
   in `setting_values.py`; `env_file.py` reads `.env`; `own_files.py` keeps apart what a run writes and what it reads.
-  **To add a setting**: its line in `Settings`, its line in `.env.example`, its row in the README. A test fails until the
-  three agree.
+  **To add a setting**: its line in `Settings`, its line in `.env.example`, its row in `docs/settings.md`. A test fails
+  until the three agree.
 * `errors.py` says which error ends a run with which code of `exit_codes.py`, and in which words. `signals.py` hears
   SIGINT, SIGTERM and SIGHUP; `lock.py` keeps two runs of one sync apart.
 * `summary.py` is what a run did, as data; `log.py` writes the log; `metrics.py` and `metrics_file.py` write the

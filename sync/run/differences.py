@@ -111,7 +111,7 @@ def _write(settings: Settings, verified: Verified) -> Path:
 
 
 def repair(run: Run, verified: Verified) -> None:
-    """Let what differs be pending again, under the sync's lock; the next run sends it. Raises LockedError, StateError."""
+    """Let the next run send what differs, under the sync's lock. Raises LockedError, StateError."""
     repairs = [
         Repair(found.user, bool(found.profile), [event for event, _ in found.events]) for found in verified.differing
     ]
