@@ -52,12 +52,9 @@ class ScreenHandler(logging.Handler):
         """Write the line above the progress bar, if there is one; a terminal that went away stops no run."""
         line = self.format(record)
         with suppress(OSError):
-            if "tqdm" in sys.modules:
-                from tqdm import tqdm
+            from tqdm import tqdm
 
-                tqdm.write(line, file=sys.stderr)
-            else:
-                print(line, file=sys.stderr, flush=True)
+            tqdm.write(line, file=sys.stderr)
 
 
 @contextmanager

@@ -9,68 +9,57 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from io import TextIOWrapper
-from typing import Any, TextIO, cast
+from contextlib import contextmanager
+from io import BufferedWriter, FileIO, TextIOWrapper
+from typing import Any, TextIO
 
 _LAST_STANDARD_NUMBER = 2
 
 
 @contextmanager
 def forgiving_streams() -> Iterator[None]:
-    """Let everything be printed, whatever the two streams are; at the end what is still held back is given out."""
-    before = sys.stdout, sys.stderr
+    """Let everything be printed, whatever the two streams are."""
     _open_what_is_closed()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # the terminal's language may lack letters of ours
-    sys.stdout, sys.stderr = streams = _forgiving(sys.stdout), _forgiving(sys.stderr)
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = _forgiving(sys.stdout), _forgiving(sys.stderr)
     try:
         yield
     finally:
-        for stream in streams:
-            stream.flush()
+        for stream in (sys.stdout, sys.stderr, *before):
+            try:
+                stream.flush()
+            except OSError:  # the interpreter, which tries once more at its end, shall not meet it
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         sys.stdout, sys.stderr = before
 
 
 def strict(stream: TextIO) -> TextIO:
     """The stream itself, which raises what goes wrong."""
-    return stream.stream if isinstance(stream, _Forgiving) else stream
+    return getattr(stream, "strict", stream)
+
+
+class _Lossy(FileIO):
+    """A file that loses what it cannot write."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
 
 
 def _forgiving(stream: TextIO) -> TextIO:
-    return cast("TextIO", _Forgiving(stream))
-
-
-def _abandon(stream: TextIO) -> None:
-    """Let nothing more be written to a stream that failed, by the interpreter at its end neither."""
-    with suppress(OSError, ValueError):  # one without a file descriptor has nothing to give out later
-        descriptor = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(descriptor, stream.fileno())
-        os.close(descriptor)
-
-
-class _Forgiving:
-    """A text stream that loses what it cannot write."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.stream, name)
-
-    def write(self, text: str) -> int:
-        try:
-            return self.stream.write(text)
-        except OSError:
-            _abandon(self.stream)
-            return len(text)
-
-    def flush(self) -> None:
-        try:
-            self.stream.flush()
-        except OSError:
-            _abandon(self.stream)
+    """The same stream, without the errors of the system and of a terminal whose language lacks letters of ours."""
+    if not isinstance(stream, TextIOWrapper):
+        return stream
+    stream.reconfigure(errors="backslashreplace")
+    try:
+        file = BufferedWriter(_Lossy(stream.fileno(), "w", closefd=False))
+    except OSError:  # it is in memory
+        return stream
+    lossy = TextIOWrapper(file, stream.encoding, stream.errors, line_buffering=stream.line_buffering)
+    vars(lossy)["strict"] = stream
+    return lossy
 
 
 def _open_what_is_closed() -> None:
