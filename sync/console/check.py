@@ -6,14 +6,14 @@ import json
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from sync.console.check_project import project_findings
+from sync.console.check_project import Found, project_findings
 from sync.console.screen import print_error, warnings_on_screen
 from sync.rows.columns import Column
 from sync.rows.identity import is_usable
@@ -34,14 +34,6 @@ from sync.state.file import StateCopy, StateError, read_history
 
 SAMPLE_ROWS = 20
 _SILENCE = logging.NullHandler()  # the findings say it; without any handler, warnings would go to the screen
-
-
-class Finding(NamedTuple):
-    """One line: `verdict` is "ok", "WRONG" or "note" (worth knowing, or not to be known without writing)."""
-
-    verdict: str
-    what: str
-    sentence: str
 
 
 @dataclass
@@ -71,18 +63,15 @@ def check(run: Run, problems: Sequence[str] = ()) -> int:
     return ExitCode.STOPPED if wrong else ExitCode.DONE
 
 
-def findings(checked: Checked) -> Iterator[Finding]:
+def findings(checked: Checked) -> Found:
     """All checks in the order in which a run would meet their subjects."""
     for one in _CHECKS:
         try:
-            yield from (Finding(*found) for found in one(checked))
+            yield from one(checked)
         except RefusedError as error:
-            yield Finding("WRONG", "state", str(error))
+            yield "WRONG", "state", str(error)
         except StateError:  # which `_state` has told
             continue
-
-
-Found = Iterator[tuple[str, str, str]]
 
 
 def _settings(checked: Checked) -> Found:

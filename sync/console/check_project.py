@@ -17,7 +17,8 @@ from sync.run.connections import make_client
 from sync.run.settings import Settings
 
 Found = Iterator[tuple[str, str, str]]
-"""Verdict, what it is about, sentence: the parts of a finding."""
+"""A line each: the verdict, which is "ok", "WRONG" or "note" (worth knowing, or not to be known without writing), what
+it is about, and the sentence."""
 
 REFUSALS = {Verdict.CREDENTIALS_REFUSED, Verdict.FORBIDDEN, Verdict.JWT_REFUSED}
 REGIONS = {

@@ -58,7 +58,7 @@ def for_a_person(summary: Summary, log_file: str) -> str:
         ("addresses moved", f"{summary.moved:,}" if summary.moved else ""),
         ("without 2nd name", f"{summary.second_name_missing:,} users" if summary.second_name_missing else ""),
         ("requests", f"{summary.requests:,} in {summary.seconds:.1f} s"),
-        ("retries", _retries(summary.retries)),
+        ("retries", ", ".join(f"{status}: {count}" for status, count in sorted(summary.retries.items())) or "none"),
         ("retry rule", pairs(summary.retry_configuration, ", ")),
         ("signed in by", "JWT for each user" if summary.auth == "jwt" else "API key"),
         ("CSV", summary.csv or "none was written"),
@@ -150,7 +150,3 @@ def _cause(summary: Mapping[str, Any]) -> str:
 
 def _short(counts: Counts) -> str:
     return " ".join(f"{word}={getattr(counts, word)}" for word in OUTCOMES)
-
-
-def _retries(retries: Mapping[str, int]) -> str:
-    return ", ".join(f"{status}: {count}" for status, count in sorted(retries.items())) or "none"

@@ -102,11 +102,12 @@ class Summary:
             ("newly_rejected", self.newly_rejected()),
             ("held_back", self.held_back),
         )
+        retries = ",".join(f"{status}:{count}" for status, count in sorted(self.retries.items()))
         why = "".join(f" {name}={reason!r}" for name, reason in reasons if reason)
         return (
             f"exit_code={self.exit_code} sync={self.sync} rows={self.rows} {counts} "
             f"left_segment={self.left_segment} moved={self.moved} "
-            f"requests={self.requests} retries={_retries(self.retries)} "
+            f"requests={self.requests} retries={retries or 0} "
             f"seconds={self.seconds:.2f} auth={self.auth} "
             f"retry_configuration={pairs(self.retry_configuration)} csv={self.csv}{why}"
         )
@@ -121,7 +122,3 @@ class Summary:
 def pairs(values: Mapping[str, float], separator: str = ",") -> str:
     """The values as `name=value`."""
     return separator.join(f"{name}={value:g}" for name, value in values.items())
-
-
-def _retries(retries: Mapping[str, int]) -> str:
-    return ",".join(f"{status}:{count}" for status, count in sorted(retries.items())) or "0"
