@@ -36,6 +36,14 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Later:
     return clock
 
 
+def _whole_request(connection: socket.socket) -> bytes:
+    """Head and body, which may come one after the other; empty at the end of the connection."""
+    request = b""
+    while not request.endswith(b"}") and (more := connection.recv(65536)):
+        request += more
+    return request
+
+
 class Balancer:
     """A load balancer that forgets its connections on demand, and resets one only when it is used again."""
 
@@ -62,7 +70,7 @@ class Balancer:
     def _pass_on(self, client: socket.socket) -> None:
         client.settimeout(5)
         with suppress(OSError), client, socket.create_connection(("127.0.0.1", self._port)) as server:
-            while request := client.recv(65536):
+            while request := _whole_request(client):
                 if client not in self._known:
                     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     return
