@@ -83,8 +83,7 @@ class IterableClient:
         self.api_key, self.base_url, self.timeout = api_key, base_url.rstrip("/"), timeout
         self.jwt_secret, self.use_jwt = jwt_secret, use_jwt
         self.jwt_lifetime, self.jwt_issuer = jwt_lifetime, jwt_issuer
-        self.max_retries = max_retries
-        self.initial_backoff, self.backoff_factor = initial_backoff, backoff_factor
+        self.max_retries, self.initial_backoff, self.backoff_factor = max_retries, initial_backoff, backoff_factor
         self._pacer, self._clock = pacer, clock
         self._sleep = threading.Event().wait if sleep is None else sleep
         self._rng = random.Random() if rng is None else rng  # noqa: S311 - jitter, not cryptography
@@ -140,8 +139,8 @@ class IterableClient:
         time of arrival), `campaignId`, `templateId`, `createNewFields` (Swagger, TrackRequest); TypeError for any
         other. An event with an `id` that exists is updated, not added: give one, and a call may be repeated.
         """
-        who_and_what = {**named(email, user_id), "eventName": event_name}
-        payload = {**who_and_what, **known(EVENTS_TRACK, options), "dataFields": data_fields}
+        event = {"eventName": event_name, **known(EVENTS_TRACK, options), "dataFields": data_fields}
+        payload = {**named(email, user_id), **event}
         return self._make_request_with_retry("POST", self._url(EVENTS_TRACK), payload, EVENTS_TRACK)
 
     def send(self, endpoint: str, message: Message) -> ApiResult:
@@ -151,8 +150,7 @@ class IterableClient:
     def send_bulk(self, endpoint: str, bodies: Sequence[str]) -> ApiResult:
         """Send many users or events in one request; `bodies` are the single requests' JSON texts."""
         key = "users" if endpoint == USERS_BULK_UPDATE else "events"
-        body = f'{{"{key}":[{",".join(bodies)}]}}'.encode()
-        return self.send(endpoint, Message(None, body))
+        return self.send(endpoint, Message(None, f'{{"{key}":[{",".join(bodies)}]}}'.encode()))
 
     def get(
         self, endpoint: str, identity: Mapping[str, str] | None = None, *, path: str = "", **query: str
@@ -161,11 +159,9 @@ class IterableClient:
 
         `path` is appended to it, encoded: the name of a user, for the endpoints that have it there.
         """
-        where = f"/{quote(path, safe='')}" if path else ""
-        asked = f"?{urlencode(query)}" if query else ""
-        return self._make_request_with_retry(
-            "GET", self._url(endpoint) + where + asked, Message(identity, None), endpoint
-        )
+        where = f"{endpoint}/{quote(path, safe='')}" if path else endpoint
+        url = f"{self._url(where)}?{urlencode(query)}" if query else self._url(where)
+        return self._make_request_with_retry("GET", url, Message(identity, None), endpoint)
 
     def _url(self, endpoint: str) -> str:
         return f"{self.base_url}/api/{endpoint}"
@@ -199,16 +195,15 @@ class IterableClient:
             if not self._may_pass(answer) or len(retried) + 1 >= self.max_retries:
                 return self._end(answer, made, retried, message, endpoint_name)
             wait = max(asked, self._calculate_backoff(len(retried)))
-            self._announce_retry(answer, message, endpoint_name, wait, len(retried) + 1)
+            retried.append(str(answer.status or answer.reason.partition(":")[0]))  # or "timeout", or "connection"
+            self._announce_retry(retried, endpoint_name, wait, f"{who(message)} reason={answer.reason!r}")
             if self._sleep(wait):
-                return self._end(INTERRUPTED, made, retried, message, endpoint_name)
-            retried.append(answer.label)
+                return self._end(INTERRUPTED, made, retried[:-1], message, endpoint_name)
 
     def _may_pass(self, answer: ApiResponse) -> bool:
         """Whether the next attempt may fare better: no answer at all, or one whose status and code both allow it."""
-        if answer.verdict is Verdict.NOT_YET:
-            return True
-        return answer.verdict in SPENT and (answer.status is None or self._is_retryable(answer.status))
+        passes = answer.verdict is Verdict.NOT_YET or answer.status is None or self._is_retryable(answer.status)
+        return answer.verdict in SPENT and passes
 
     def _attempt(self, method: str, url: str, message: Message, endpoint_name: str) -> tuple[ApiResponse, float]:
         """One request: its answer, and the seconds that the server asks to wait before the next."""
@@ -262,12 +257,12 @@ class IterableClient:
         if answer.verdict is Verdict.JWT_REFUSED and endpoint_name == EVENTS_TRACK and UNKNOWN_USER in answer.said:
             return replace(answer, verdict=Verdict.NOT_YET)
         if answer.verdict is Verdict.JWT_REFUSED and not self.use_jwt:
-            told = f"{answer.reason} (the key is JWT-enabled: set USE_JWT_AUTH and ITERABLE_JWT_SECRET)"
-            return replace(answer, reason=told)
-        if self.jwt_issuer and self.use_jwt and "invalid payload" in answer.said:
-            told = "JWT_ISSUER is a suspect: Iterable does not document the iss claim; try it empty"
-            return replace(answer, reason=f"{answer.reason} ({told})")
-        return answer
+            hint = " (the key is JWT-enabled: set USE_JWT_AUTH and ITERABLE_JWT_SECRET)"
+        elif self.jwt_issuer and self.use_jwt and "invalid payload" in answer.said:
+            hint = " (JWT_ISSUER is a suspect: Iterable does not document the iss claim; try it empty)"
+        else:
+            return answer
+        return replace(answer, reason=answer.reason + hint)
 
     @property
     def masked(self) -> Masking:
@@ -286,10 +281,9 @@ class IterableClient:
             ladder = MAX_BACKOFF
         return min(ladder, MAX_BACKOFF) * self._rng.uniform(1 - JITTER, 1 + JITTER)
 
-    def _announce_retry(self, answer: ApiResponse, message: Message, endpoint: str, wait: float, attempt: int) -> None:
-        told = "Retryable error %s from %s. Retrying in %.2fs (attempt %d/%d)%s reason=%r"
-        most = self.max_retries
-        logger.warning(told, answer.label, endpoint, wait, attempt, most, who(message), answer.reason)
+    def _announce_retry(self, retried: Sequence[str], endpoint: str, wait: float, evidence: str) -> None:
+        told = "Retryable error %s from %s. Retrying in %.2fs (attempt %d/%d)%s"
+        logger.warning(told, retried[-1], endpoint, wait, len(retried), self.max_retries, evidence)
 
     def _end(
         self, answer: ApiResponse, made: int, retried: Sequence[str], message: Message, endpoint: str

@@ -47,9 +47,6 @@ KNOWN_CODES = ROW_CODES | PROJECT_CODES | JWT_CODES | {BAD_KEY} | _OTHER | _NOBO
 
 DISALLOWED_EVENT = "is disallowed from tracking"
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
-LONGEST_WAIT = 1e9
-"""Seconds: more is the same."""
-
 DEEPEST = 100
 """How many levels an answer may have; Iterable's have five."""
 
@@ -101,11 +98,6 @@ class ApiResponse:
     data: Mapping[str, Any] | None = field(default=None, repr=False)
     said: str = field(default="", repr=False)
 
-    @property
-    def label(self) -> str:
-        """What a retried attempt met: a status, "timeout" or "connection"."""
-        return str(self.status) if self.status else self.reason.partition(":")[0]
-
 
 class ApiResult(tuple[bool, dict[str, Any]]):
     """`success, data = client.update_user(...)`, with the rest as attributes.
@@ -136,9 +128,9 @@ class ApiResult(tuple[bool, dict[str, Any]]):
             data = {"error": error or answer.reason, "status": answer.status, "code": answer.code}
             data |= {"reason": answer.reason} if error else {}
         self = super().__new__(cls, (success, data))
-        self.answer, self.verdict, self.reason = answer, answer.verdict, answer.reason
-        self.status, self.code, self.attempts, self.retried = answer.status, answer.code, attempts, retried
-        self.understood, self.said = answer.data is not None, answer.said
+        self.verdict, self.reason, self.status, self.code = answer.verdict, answer.reason, answer.status, answer.code
+        self.answer, self.said, self.understood = answer, answer.said, answer.data is not None
+        self.attempts, self.retried = attempts, retried
         return self
 
     def __repr__(self) -> str:
@@ -204,7 +196,7 @@ def retry_after(value: str | None, date: str | None = None) -> float:
     if not value:
         return 0.0
     if _SECONDS.fullmatch(value.strip()):
-        return float(math.ceil(min(float(value), LONGEST_WAIT)))
+        return float(math.ceil(min(float(value), 1e9)))  # more is the same
     moment = _http_date(value)
     return max(0.0, (moment - (_http_date(date) or datetime.now(UTC))).total_seconds()) if moment else 0.0
 

@@ -7,7 +7,6 @@ of its own. A connection is not used again after a pause in which whoever stands
 
 from __future__ import annotations
 
-import functools
 import http.client
 import socket
 import threading
@@ -24,9 +23,6 @@ SHORTEST = 0.001
 LONGEST_IDLE = 4.0
 """Seconds. After five at the earliest (a default of Node.js and Apache), servers and what stands before them drop a
 connection that nobody uses, and some of them say so only to the next request, which is lost."""
-
-_FINAL = 200
-"""From this status on an answer is the answer."""
 
 _attempt = threading.local()
 """`ends`: when the attempt that this thread makes is over, by `time.monotonic`."""
@@ -48,14 +44,10 @@ class DeadlineAdapter(HTTPAdapter):
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
         """The pool for a request, of whatever kind: direct, through a proxy, through SOCKS."""
         pool: Any = super().get_connection_with_tls_context(*args, **options)
-        pool.ConnectionCls = _timed(pool.ConnectionCls)
+        kind = pool.ConnectionCls
+        if not issubclass(kind, _Timed):
+            pool.ConnectionCls = type(kind.__name__, (_Timed, kind), {})  # its name stands in messages
         return pool
-
-
-@functools.cache
-def _timed(kind: type) -> type:
-    """The same kind of connection under a deadline; its name stands in messages and stays."""
-    return kind if issubclass(kind, _Timed) else type(kind.__name__, (_Timed, kind), {})
 
 
 class _Timed:
@@ -77,8 +69,7 @@ class _Timed:
     @property
     def is_connected(self) -> bool:
         """Whether urllib3 may use the connection again; after a pause it makes a new one."""
-        connected: bool = super().is_connected  # type: ignore[misc]
-        return connected and time.monotonic() - self.last_read < LONGEST_IDLE
+        return time.monotonic() - self.last_read < LONGEST_IDLE and bool(super().is_connected)  # type: ignore[misc]
 
     def _new_conn(self) -> socket.socket:
         """Connect; each address of the host gets its share, or the first that is silent would take it all."""
@@ -115,7 +106,7 @@ class _FinalResponse(http.client.HTTPResponse):
 
     def begin(self) -> None:
         super().begin()
-        while self.status < _FINAL:
+        while self.status < 200:
             self.headers = self.msg = None  # type: ignore[assignment] # else nothing more is read
             super().begin()
 

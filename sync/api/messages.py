@@ -53,10 +53,13 @@ def named(email: str | None, user_id: str | None) -> dict[str, str]:
 
 
 def encode(payload: Mapping[str, Any]) -> bytes:
-    """The body of `payload`; raises ValueError or TypeError for what is not JSON."""
+    """The body of `payload`; raises ValueError or TypeError for what is not JSON.
+
+    It is written as when payloads are built: what was parsed of them is written again letter for letter.
+    """
     if is_deeper(payload, DEEPEST):
         raise ValueError(f"it is nested deeper than {DEEPEST} levels")
-    return _written(payload).encode()
+    return json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode()
 
 
 def identity_in(payload: Mapping[str, Any]) -> Mapping[str, str] | None:
@@ -68,12 +71,6 @@ def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} has no JSON form; give text or a number")
-
-
-_written = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain, check_circular=False
-).encode
-"""As payloads are written when they are built: what was parsed of them is written again letter for letter."""
 
 
 def who(message: Message) -> str:

@@ -10,7 +10,7 @@ import base64
 import os
 import re
 import ssl
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -18,15 +18,13 @@ from urllib.parse import unquote, urlsplit
 import requests
 from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
 from requests.utils import select_proxy
-from urllib3.exceptions import HTTPError, LocationValueError, NewConnectionError
-from urllib3.exceptions import TimeoutError as UrllibTimeoutError
+from urllib3 import exceptions as urllib3_errors
 
 from sync.api.answers import ApiResponse, Verdict
 from sync.api.endpoints import is_this_machine
 from sync.api.text import excerpt
 
 CERTIFICATE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-KEY_LOG_VARIABLE = "SSLKEYLOGFILE"
 PROXY_AUTHENTICATION = 407
 
 _SECONDS = re.compile(r" \((read|connect) timeout=[^)]*\)")
@@ -35,10 +33,10 @@ _SECONDS = re.compile(r" \((read|connect) timeout=[^)]*\)")
 _PLAIN_PROXY = "proxy appears to only use HTTP and not HTTPS"
 """What urllib3 says when the answer to its TLS handshake is none."""
 
-NETWORK_ERRORS = (requests.RequestException, HTTPError, OSError, UnicodeError)
+NETWORK_ERRORS = (requests.RequestException, urllib3_errors.HTTPError, OSError, UnicodeError)
 """What `requests` and urllib3 raise when there is no answer."""
 
-UNUSABLE = (InvalidURL, InvalidSchema, MissingSchema, LocationValueError, UnicodeError)
+UNUSABLE = (InvalidURL, InvalidSchema, MissingSchema, urllib3_errors.LocationValueError, UnicodeError)
 """A URL that is none, of Iterable or of a proxy; a proxy's password may be in the error's text."""
 
 
@@ -49,7 +47,7 @@ class Surroundings(NamedTuple):
     certificates: str | None = None
     certificates_variable: str = ""
     proxy: str | None = None
-    proxy_name: str = "the base URL"
+    whose_proxy: str = ""
     passwords: tuple[str, ...] = ()
 
 
@@ -59,24 +57,19 @@ def look_around(session: requests.Session, url: str) -> Surroundings:
     options: dict[str, Any] = dict(session.merge_environment_settings(url, {}, False, None, None))
     if is_this_machine(parts.hostname):
         options["proxies"] = {}  # what is meant for this machine stays on it
-    path = options["verify"] if isinstance(options["verify"], str) and parts.scheme == "https" else None
-    found = Surroundings(options, path, _naming(path, CERTIFICATE_VARIABLES) or "the session")
-    if not (proxy := select_proxy(url, options["proxies"])):
-        return found
-    spelled = sorted(os.environ, reverse=True)  # lower case first, which is the one that counts
-    kinds = [name for kind in (f"{parts.scheme}_proxy", "all_proxy") for name in spelled if name.lower() == kind]
-    variable = _naming(proxy, kinds)
-    told = f"the proxy that {variable} names" if variable else "the proxy of this machine's network settings"
-    return found._replace(proxy=proxy, proxy_name=told, passwords=_passwords_in(proxy))
+    proxy, verify = select_proxy(url, options["proxies"]), options["verify"]
+    counting = (f"{parts.scheme}_proxy", "all_proxy", *map(str.lower, CERTIFICATE_VARIABLES))
+    spelled = sorted(os.environ, key=lambda name: (name.lower(), name))  # lower case last, which is what counts
+    variables = {os.environ[name]: name for name in spelled if name.lower() in counting}
+    believed = verify if isinstance(verify, str) and parts.scheme == "https" else None
+    naming = variables.get(proxy or "")
+    whose = f"that {naming} names" if naming else "of this machine's network settings"
+    return Surroundings(options, believed, variables.get(verify, "the session"), proxy, whose, _passwords_in(proxy))
 
 
-def _naming(value: str | None, variables: Iterable[str]) -> str | None:
-    return next((name for name in variables if value and os.environ.get(name) == value), None)
-
-
-def _passwords_in(proxy: str) -> tuple[str, ...]:
+def _passwords_in(proxy: str | None) -> tuple[str, ...]:
     """The password in a proxy's URL in all forms in which it travels."""
-    login = proxy.rpartition("@")[0].rpartition("://")[2]
+    login = (proxy or "").rpartition("@")[0].rpartition("://")[2]
     password = login.partition(":")[2]
     return (password, unquote(password), base64.b64encode(unquote(login).encode()).decode()) if password else ()
 
@@ -91,24 +84,23 @@ def no_answer(error: Exception, around: Surroundings, masked: Callable[[str], st
     root = _innermost(error)
     said = _SECONDS.sub("", str(root.args[-1])) if root.args else ""
     cause = excerpt(f"{type(root).__name__} {masked(said)}".strip())[:200]
-    cause += f" (through {around.proxy_name})" if around.proxy else ""
+    cause += f" (through the proxy {around.whose_proxy})" if around.proxy else ""
     if problem := _own_fault(error, root, around, cause):
         return ApiResponse(Verdict.LOCAL_SETUP, problem)
-    # A connection that was refused is no time-out, though urllib3 counts it among them.
-    timed_out = isinstance(root, (UrllibTimeoutError, TimeoutError)) and not isinstance(root, NewConnectionError)
-    label = "timeout" if timed_out or isinstance(error, requests.Timeout) else "connection"
-    return ApiResponse(Verdict.RETRYABLE, f"{label}: {cause}")
+    timed_out = isinstance(error, requests.Timeout) or isinstance(root, (urllib3_errors.TimeoutError, TimeoutError))
+    refused = isinstance(root, urllib3_errors.NewConnectionError)  # which urllib3 counts among the time-outs
+    return ApiResponse(Verdict.RETRYABLE, f"{'timeout' if timed_out and not refused else 'connection'}: {cause}")
 
 
 def proxy_refuses(around: Surroundings) -> ApiResponse:
     """A proxy that wants credentials, or others; what it says is not repeated."""
-    told = f"{around.proxy_name} wants a user and a password, or other ones ({PROXY_AUTHENTICATION})"
+    told = f"the proxy {around.whose_proxy} wants a user and a password, or other ones ({PROXY_AUTHENTICATION})"
     return ApiResponse(Verdict.LOCAL_SETUP, told, PROXY_AUTHENTICATION)
 
 
 def _own_fault(error: Exception, root: BaseException, around: Surroundings, cause: str) -> str | None:
     """Why no request from this machine can succeed before somebody changes its setup, if that is so."""
-    proxy, said = around.proxy_name, str(error)
+    said, proxy = str(error), f"the proxy {around.whose_proxy}" if around.proxy else "the base URL"
     needs_socks = isinstance(error, InvalidSchema) and (around.proxy or "").lower().startswith("socks")
     wrong_url = isinstance(error, UNUSABLE) or isinstance(root, UNUSABLE)
     refused = f"the certificate was not accepted, so nothing was sent: {cause}"
@@ -126,8 +118,8 @@ def _own_fault(error: Exception, root: BaseException, around: Surroundings, caus
 
 def _unusable_file(root: BaseException, around: Surroundings) -> str | None:
     """The file that a variable names and that cannot be read, or written: the keys of TLS, for others to read along."""
-    if isinstance(root, OSError) and root.filename and root.filename == os.environ.get(KEY_LOG_VARIABLE):
-        return f"{KEY_LOG_VARIABLE} names {root.filename}, which cannot be written: {root.strerror}"
+    if isinstance(root, OSError) and root.filename and root.filename == os.environ.get("SSLKEYLOGFILE"):
+        return f"SSLKEYLOGFILE names {root.filename}, which cannot be written: {root.strerror}"
     if not (path := around.certificates):
         return None
     told, context = f"{around.certificates_variable} names {path}, which", ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

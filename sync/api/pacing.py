@@ -81,13 +81,10 @@ class Pace:
 
     def acquire(self) -> float | None:
         """Wait for a turn, and say when it was; None when the run was told to stop while waiting."""
-        started = None
-        while started is None:
-            wait = self.reserve() - self._clock()
-            if wait > 0 and self._sleep(wait):
-                return None
-            started = self.start()
-        return started
+        while (wait := self.reserve() - self._clock()) <= 0 or not self._sleep(wait):
+            if (started := self.start()) is not None:
+                return started
+        return None
 
     def reserve(self) -> float:
         """When the next request may start; what was not used for a while is used at once, to a small part."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
+
+Identity = Mapping[str, str]
 
 logger = logging.getLogger("iterable_client")
 
@@ -28,9 +31,7 @@ class TokenMint:
         self._kept = threading.local()
         self._short_secrets: set[str] = set()
 
-    def token(
-        self, identity: Mapping[str, str], secret: str, now: int, make: Callable[[Mapping[str, str]], str]
-    ) -> str:
+    def token(self, identity: Identity, secret: str, now: int, make: Callable[[Identity], str]) -> str:
         """The token that this thread keeps, if it is this user's, of this secret, and young; else what `make` makes."""
         claimed, issued, token = getattr(self._kept, "token", (None, 0, ""))
         margin = min(MARGIN, self._lifetime // 2)
@@ -43,25 +44,16 @@ class TokenMint:
         """Let this thread's next call have a new token."""
         self._kept.token = None, 0, ""
 
-    def mint(self, identity: Mapping[str, str] | None, secret: str, now: int) -> str:
+    def mint(self, identity: Identity | None, secret: str, now: int) -> str:
         """A fresh HS256 token: `iat` and `exp` are integers in Unix seconds, the secret is its UTF-8 text."""
-        import jwt  # only a JWT run pays for loading it
+        import jwt.warnings  # only a JWT run pays for loading it
 
         if len(secret.encode()) < SHORT_SECRET and secret not in self._short_secrets:
-            self._short_secrets.add(secret)
-            _warn_of_short_secret()
+            self._short_secrets.add(secret)  # told once, in our words; the library's warning would come with each token
+            warnings.filterwarnings("ignore", category=jwt.warnings.InsecureKeyLengthWarning)
+            told = "The JWT secret has fewer than %d bytes, and Iterable's have %d: check ITERABLE_JWT_SECRET"
+            logger.warning(told, SHORT_SECRET, SHORT_SECRET)
         claims: dict[str, Any] = {**(identity or {}), "iat": now, "exp": now + self._lifetime}
         if self._issuer:
             claims["iss"] = self._issuer
         return jwt.encode(claims, secret, algorithm="HS256")
-
-
-def _warn_of_short_secret() -> None:
-    """In our words; the library's own warning would come with each token."""
-    import warnings
-
-    from jwt.warnings import InsecureKeyLengthWarning
-
-    warnings.filterwarnings("ignore", category=InsecureKeyLengthWarning)
-    told = "The JWT secret has fewer than %d bytes, and Iterable's have %d: check ITERABLE_JWT_SECRET"
-    logger.warning(told, SHORT_SECRET, SHORT_SECRET)
