@@ -18,7 +18,7 @@ import pytest
 
 from iterable_client import export_results_to_csv
 from main import main
-from sync.api.surroundings import CERTIFICATE_VARIABLES
+from sync.api.network import CERTIFICATE_VARIABLES
 from sync.console.options import VERSION, _parser
 from sync.demo import demonstration as demo
 from sync.rows.columns import Column, Kind

@@ -120,8 +120,8 @@ def test_files_are_short_enough_to_read() -> None:
     ("module", "knowing"),
     [
         ("pymysql", {"db.py", "sync/rows/wire_types.py"}),
-        ("requests", {"iterable_client.py", "sync/api/deadline.py", "sync/api/network.py", "sync/api/transport.py"}),
-        ("urllib3", {"iterable_client.py", "sync/api/deadline.py", "sync/api/network.py", "sync/api/transport.py"}),
+        ("requests", {"sync/api/deadline.py", "sync/api/network.py", "sync/api/transport.py"}),
+        ("urllib3", {"sync/api/network.py", "sync/api/transport.py"}),
         ("jwt", {"sync/api/tokens.py"}),
         ("dotenv", {"sync/run/env_file.py"}),
         ("prometheus_client", {"sync/run/metrics.py", "sync/run/metrics_file.py"}),
@@ -150,7 +150,7 @@ def test_environment_is_read_in_one_place() -> None:
     """
     reading = re.compile(r"\benviron\b *[.\[(]|\bos\.environ\b|\bgetenv\b")
     found = {str(path.relative_to(HOME)) for path in PROGRAM if reading.search(path.read_text())}
-    assert found == {"sync/run/settings.py", "main.py", "sync/api/surroundings.py"}
+    assert found == {"sync/run/settings.py", "main.py", "sync/api/network.py"}
 
 
 def test_only_the_console_prints() -> None:
