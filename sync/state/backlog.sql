@@ -54,7 +54,7 @@ AND (EXISTS (SELECT 1 FROM temp.scan s WHERE s.key = p.key AND (s.mark IN (1, 2,
 -- one that holds an exit back. Events wait while the result's profile is rejected.
 INSERT INTO temp.scan (person, key, moment, mark, inside, fingerprint, address, reason, since, place, body)
 SELECT person, key, moment, CASE WHEN still < 0 THEN 6 ELSE 2 END, still,
-    CASE WHEN still = 1 OR :field = '' THEN fingerprint END, goes_to, reason, since, place, body
+    CASE WHEN still = 1 THEN fingerprint END, goes_to, reason, since, place, body
 FROM (SELECT p.*, u.key IS NOT NULL AS is_there, COALESCE(u.mark, 0) AS of_profile,
     CASE WHEN u.key IS NOT NULL OR p.moment IS NOT NULL OR :field = '' THEN 1
         WHEN p.body IS NULL OR EXISTS (SELECT 1 FROM member m WHERE m.sync = :sync AND m.field = :field
@@ -98,8 +98,9 @@ ORDER BY t.first, s.moment, s.line;
 UPDATE temp.turn SET taken = 1 WHERE person IN (SELECT person FROM temp.waits);
 
 -- # remember
--- New rejections are put on record, and who was seen; what nobody has seen for 90 days is forgotten. `seen` is only
--- written when it is a week old, so that a run in which nothing changed writes next to nothing.
+-- New rejections are put on record, and who was seen; what nobody has seen for 90 days is forgotten, but not by what
+-- address a member is told to leave. `seen` is only written when it is a week old, so that a run in which nothing changed
+-- writes next to nothing.
 INSERT INTO known (sync, key, rejected, seen)
 SELECT :sync, key, fingerprint, :today FROM temp.scan WHERE mark = 4 AND reason IS NOT NULL
 ON CONFLICT DO UPDATE SET rejected = excluded.rejected;
@@ -108,7 +109,8 @@ AND EXISTS (SELECT 1 FROM temp.scan s WHERE s.key = known.key);
 UPDATE name SET seen = :today WHERE sync = :sync AND seen < :today - 7
 AND EXISTS (SELECT 1 FROM temp.scan s WHERE s.key = name.person);
 DELETE FROM failer WHERE sync = :sync AND seen < :today - 90;
-DELETE FROM name WHERE sync = :sync AND seen < :today - 90 AND state <> 1;
+DELETE FROM name WHERE sync = :sync AND seen < :today - 90
+AND person NOT IN (SELECT person FROM member WHERE sync = :sync);
 DELETE FROM known WHERE sync = :sync AND seen < :today - 90;
 DELETE FROM pending AS p WHERE sync = :sync AND state = 5
 AND NOT EXISTS (SELECT 1 FROM known k WHERE k.sync = :sync AND k.key IN (p.key, p.person));

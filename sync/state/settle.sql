@@ -3,9 +3,9 @@
 
 -- What was answered.
 INSERT INTO known (sync, key, fingerprint, rejected, seen)
-SELECT sync, key, CASE state WHEN 3 THEN fingerprint END, CASE state WHEN 4 THEN COALESCE(fingerprint, x'') END, :today
+SELECT sync, key, CASE state WHEN 3 THEN fingerprint END, CASE state WHEN 4 THEN fingerprint END, :today
 FROM pending WHERE sync = :sync AND state IN (3, 4) ORDER BY key
-ON CONFLICT DO UPDATE SET fingerprint = excluded.fingerprint, rejected = excluded.rejected, seen = excluded.seen;
+ON CONFLICT DO UPDATE SET fingerprint = excluded.fingerprint, rejected = excluded.rejected;
 
 -- What was not: from the claim on, nobody knows what Iterable has.
 INSERT INTO known (sync, key, seen)
@@ -22,7 +22,7 @@ AND person IN (SELECT person FROM pending WHERE sync = :sync AND moment IS NULL
 
 -- The addresses by which persons are known for the first time, and those by which they may be.
 INSERT INTO name
-SELECT sync, person, address, state <> 3 AND EXISTS (SELECT 1 FROM name n WHERE n.sync = p.sync AND n.person = p.person
+SELECT sync, person, address, EXISTS (SELECT 1 FROM name n WHERE n.sync = p.sync AND n.person = p.person
     AND n.state = 0), :today
 FROM pending p WHERE sync = :sync AND state IN (1, 2, 3) AND moment IS NULL AND address IS NOT NULL ORDER BY person
 ON CONFLICT DO UPDATE SET state = MIN(name.state, excluded.state);

@@ -84,6 +84,15 @@ def test_members_are_counted_before_they_are_settled(runs: Runs, is_settled: boo
     assert (figures.segment_users, figures.owed_users, figures.owed_events) == (3, 2, 2)
 
 
+def test_the_age_of_the_backlog(runs: Runs) -> None:
+    """A profile is pending since the first run that could not send it, also when its row changes, and when it leaves."""
+    for rows in (people(1), [person(1, first_name="New")], []):
+        runs.today += 1
+        runs.run(rows, lambda _: FAILED)
+
+    assert read_figures(runs.state, runs.sync, 86400.0 * runs.today).oldest_debt == 2 * 86400
+
+
 def test_a_profile_whose_events_wait_is_not_in_doubt(runs: Runs) -> None:
     """It was delivered before the run was killed; the other event alone is owed."""
     runs.begin([LATE, EARLY])

@@ -38,6 +38,19 @@ def test_an_exit_that_failed_is_tried_again(runs: Runs) -> None:
     assert names(runs.run(people(2))) == ["user3"]
 
 
+def test_an_exit_that_failed_is_one_however_users_are_named_then(runs: Runs) -> None:
+    """Who left while the ids identified users is told so by the id, and counted as leaving."""
+    by_id = replace(MAPPING, user_id_column="id")
+    runs.begin(people(3), by_id)
+    runs.deliver()
+    runs.begin(people(2), by_id)
+    runs.deliver(lambda _: FAILED)
+    runs.begin(people(2))
+
+    (left,) = [user for user in runs.deliver() if user.leaves]
+    assert (left.identity, fields_of(left), runs.plan.leavers) == ("id:3", {SEGMENT: False}, 1)
+
+
 def test_an_exit_that_is_rejected_is_over(runs: Runs) -> None:
     """A user who is forgotten at Iterable is not told to leave in every run."""
     runs.run(people(3))

@@ -6,16 +6,19 @@ from dataclasses import replace
 
 import pytest
 
-from sync.rows.mapping import parse_fields
+from sync.rows.mapping import Mapping, parse_fields
 from sync.state.owed import Counts, UserOutcome
 from tests.harness import address, people, person
 from tests.state.runs import (
+    BOTH_NAMES,
     DELIVERED,
     FAILED,
     MAPPING,
     REJECTED,
+    SEGMENT,
     TODAY,
     Runs,
+    answered,
     fields_of,
     names,
     pages,
@@ -74,17 +77,30 @@ def test_a_rejected_profile_whose_exit_failed(runs: Runs) -> None:
     assert runs.run(people(2)[1:], retry_rejected=True) == []
 
 
-def test_what_was_asked_for_again_is_pending(runs: Runs) -> None:
+@pytest.mark.parametrize("switch", ["retry_rejected", "full"])
+def test_what_was_asked_for_again_is_pending(runs: Runs, switch: str) -> None:
     """Also where its row had left the result, and comes back before any run has got to it."""
     runs.begin(people(1))
     (user,) = runs.outbox.claim(9, 9)
     runs.outbox.record([UserOutcome(user, DELIVERED, (REJECTED,))])
     runs.outbox.remember()
-    runs.begin([], retry_rejected=True)
+    runs.begin([], whole_window=False, **{switch: True})
 
     (again,) = runs.run(people(1))
 
     assert (again.profile, len(again.events), runs.plan.events) == (None, 1, Counts())
+
+
+def test_what_a_full_run_did_not_get_to_is_pending(runs: Runs) -> None:
+    """It was asked for: the next run sends it, though Iterable has it."""
+    runs.run(people(2))
+    runs.begin(people(2), full=True)
+    (user,) = runs.outbox.claim(1, 9)
+    runs.outbox.record([answered(user, DELIVERED)])
+
+    (other,) = runs.run(people(2))
+    assert (other.identity, other.profile is not None, len(other.events)) == (address(2), True, 1)
+    assert runs.run(people(2)) == []
 
 
 def test_rows_that_cannot_be_sent_are_rejected_once(runs: Runs) -> None:
@@ -127,24 +143,45 @@ def test_an_older_event_of_a_row_that_broke(runs: Runs) -> None:
 
 def test_what_nobody_saw_for_90_days_is_forgotten(runs: Runs) -> None:
     """Those who left long ago go out of the state; members and those of the result stay, however old."""
-    runs.run(people(3))
+    runs.run(people(4), lambda user: REJECTED if user.identity == address(4) else DELIVERED)
     runs.run(people(2))
     runs.today += 91
     runs.run(people(2))
 
+    assert runs.state.db.execute("SELECT COUNT(*) FROM pending").fetchone() == (0,)
     profiles = "SELECT key FROM known WHERE typeof(key) = 'text'"
     assert runs.state.db.execute(profiles).fetchall() == [(address(1),), (address(2),)]
     assert runs.state.db.execute("SELECT COUNT(*) FROM known WHERE typeof(key) = 'blob'").fetchone() == (2,)
     assert runs.run(people(2)) == []
 
 
-def test_members_are_not_forgotten(runs: Runs) -> None:
+@pytest.mark.parametrize("mapping", [MAPPING, BOTH_NAMES], ids=["addresses", "addresses with ids"])
+def test_members_are_not_forgotten(runs: Runs, mapping: Mapping) -> None:
     """Whose exit was held back is a member still after 90 days, and may then be let go."""
-    runs.run(people(12))
+    runs.begin(people(12), mapping)
+    runs.deliver()
+    runs.outbox.remember()
     runs.today += 91
-    runs.run([])
+    assert runs.begin([], mapping).exit_held_back
 
-    assert len(runs.run([], allow_mass_exit=True)) == 12
+    assert (runs.begin([], mapping, allow_mass_exit=True).leavers, runs.plan.members_renamed) == (12, 0)
+    assert sorted(user.identity for user in runs.deliver()) == sorted(map(address, range(1, 13)))
+
+
+def test_an_unconfirmed_address_change_is_not_forgotten(runs: Runs) -> None:
+    """Of who has left, and has a backlog: Iterable may know the user by either address, however long that takes."""
+    mapping = replace(BOTH_NAMES, segment_field="")
+    runs.begin([person(1)], mapping)
+    runs.deliver()
+    runs.begin([person(1, email="moved@example.com")], mapping)
+    runs.outbox.claim(9, 9)
+    for _ in range(2):
+        runs.today += 91
+        runs.begin([], mapping)
+
+    (user,) = runs.outbox.claim(9, 9)
+    assert user.move is not None
+    assert (user.identity, user.move.sources, user.move.in_doubt) == (address(1), ("moved@example.com",), True)
 
 
 @pytest.mark.parametrize("jump", [-400, -1, 3650])
@@ -176,3 +213,29 @@ def test_an_event_that_was_rejected_and_then_delivered_otherwise(runs: Runs) -> 
     runs.run([person(1, browser="Safari")])
     plan = runs.begin([person(1, browser="Lynx")])
     assert (plan.owed_events, plan.events.rejected) == (1, 0)
+
+
+def test_what_was_rejected_and_then_delivered_otherwise_does_not_come_back(runs: Runs) -> None:
+    """Asked for again when its row has left the result: Iterable has what the row said last."""
+    runs.run([person(1, browser="Lynx")], lambda _: REJECTED)
+    runs.run([person(1, browser="Safari", first_name="New")])
+    (user,) = runs.run([], retry_rejected=True)
+
+    assert (user.leaves, fields_of(user), user.events) == (True, {SEGMENT: False}, ())
+
+
+def test_an_event_of_who_was_rejected_before_comes_back(runs: Runs) -> None:
+    """It came while its user's profile was known to be rejected, and its row has left: asked for again, it is sent."""
+    runs.run([person(1)], lambda _: REJECTED)
+    assert runs.run([person(1), person(1, page="further")], lambda _: REJECTED) == []
+
+    (user,) = runs.run([person(1)], retry_rejected=True)
+    assert sorted(pages(user)) == ["further", "pricing"]
+
+
+def test_what_was_set_aside_is_there_once(runs: Runs) -> None:
+    """However many runs see the rejected row and its events."""
+    for _ in range(3):
+        runs.run(people(1), lambda _: REJECTED)
+    keys = runs.state.db.execute("SELECT key FROM pending").fetchall()
+    assert len(keys) == len(set(keys)) == 2

@@ -21,7 +21,7 @@ from sync.state import comparison
 from sync.state.file import State
 from sync.state.owed import OwedUser, PayloadResult, Plan
 from tests.harness import COLUMNS, T0, people, person
-from tests.state.runs import BOTH_NAMES, DELIVERED, FAILED, MAPPING, REJECTED, TODAY, Runs
+from tests.state.runs import BOTH_NAMES, DELIVERED, FAILED, MAPPING, REJECTED, TODAY, Runs, forget_raw_values
 
 BY_ID = replace(MAPPING, user_id_column="id", send_address=True)
 EVENTS_OF_BOTH_NAMES = replace(BOTH_NAMES, user_fields=(), segment_field="")
@@ -38,11 +38,6 @@ def two_states() -> Iterator[tuple[Runs, Runs]]:
         closing(State(Path(folder, "b"))) as second,
     ):
         yield Runs(first), Runs(second)
-
-
-def forget(runs: Runs) -> None:
-    """From here on no row is known."""
-    runs.state.db.execute("UPDATE known SET fingerprint = substr(fingerprint, 1, 8)")
 
 
 def whole(users: Sequence[OwedUser]) -> list[Any]:
@@ -92,7 +87,7 @@ def test_the_same_as_without(mapping: Mapping, monkeypatch: pytest.MonkeyPatch) 
             for more, again, outcomes, policy, days, null in runs:
                 now = replace(mapping, null_means=null)
                 result = [*before, *more] if again else more
-                forget(both[1])
+                forget_raw_values(both[1])
                 quick, slow = (_run(each, result, now, outcomes, policy, days) for each in both)
                 assert quick == slow
                 before = result
@@ -137,7 +132,7 @@ def test_known_rows_are_not_made(runs: Runs, monkeypatch: pytest.MonkeyPatch, ma
 def test_rows_that_were_made_once_are_known_then(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """After an upgrade or a change of settings every payload is made, and found to be at Iterable: once."""
     runs.run(people(3))
-    forget(runs)
+    forget_raw_values(runs)
     assert runs.run(people(3)) == []
 
     monkeypatch.setattr(Reading, "payloads", lambda *_: pytest.fail("a payload was made"))
@@ -152,6 +147,13 @@ def test_a_mapped_column_that_changes_is_seen(runs: Runs, column: str) -> None:
     runs.begin([*people(49), person(50, **{column: changed.get(column, "new")})], allow_mass_exit=True)
 
     assert "50" in {_number(user) if column != "email" else "50" for user in runs.deliver()}
+
+
+def test_a_row_without_a_fingerprint_is_always_made(runs: Runs) -> None:
+    """Without an event time a row has none: its profile is compared as it is sent."""
+    for name, sent in (("Ann", 1), ("Ann", 0), ("Bob", 1)):
+        runs.begin([person(1, first_name=name, event_time=None)], NO_EVENTS)
+        assert len(runs.deliver()) == sent
 
 
 def test_a_column_that_is_not_mapped_is_not(runs: Runs) -> None:
@@ -269,10 +271,12 @@ def test_a_changed_mapping_knows_no_row(runs: Runs) -> None:
     assert len(runs.deliver()) == 3
 
 
-def test_seen_is_written_once_a_week(runs: Runs) -> None:
-    """Who is in every result is never forgotten, whatever is skipped."""
-    runs.run(people(3))
+@pytest.mark.parametrize("table", ["known", "name"])
+def test_seen_is_written_once_a_week(runs: Runs, table: str) -> None:
+    """Who is in every result is never forgotten, whatever is skipped, and keeps the address."""
     for _ in range(20):
         runs.today += 6
-        runs.run(people(3))
-    assert runs.state.db.execute("SELECT MIN(seen) FROM known").fetchone()[0] > TODAY + 100
+        runs.begin(people(3), BOTH_NAMES)
+        runs.deliver()
+        runs.outbox.remember()
+    assert runs.state.db.execute(f"SELECT MIN(seen) FROM {table}").fetchone()[0] > TODAY + 100
