@@ -22,8 +22,8 @@ from sync.rows.identity import is_usable
 from sync.rows.mapping import NO_FIELDS, Fields, unset_problems
 from sync.rows.mapping import Mapping as FieldMapping
 from sync.rows.payloads import Payload, RejectedEvent, RowPayloads
-from sync.rows.reading import Reading
 from sync.rows.rejection import Rejection
+from sync.rows.row_reading import Reading
 from sync.rows.source import ResultSet, SourceError
 from sync.run.clock import on_this_clock
 from sync.run.env_file import UnreadableError
