@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from sync.rows.columns import Column, Values
-from sync.rows.fingerprint import Fingerprint, fingerprinter
+from sync.rows.fingerprint import Fingerprint
 from sync.rows.mapping import NO_FIELDS, Fields, Mapping
 from sync.rows.payloads import PayloadBuilder, RejectedEvent, RowPayloads
 from sync.rows.rejection import Rejection
 
 
 class Reading:
-    """Reads each row twice at most: `fingerprint` first, then `payloads`, with the fingerprint if there is one.
+    """Reads each row twice at most: `fingerprint` first, then `payloads` if the fingerprint is not known.
 
     For `address_ids` see `PayloadBuilder`. `typed`: the fields that have their types at Iterable; of every other,
     `refusal` tells what does not fit the type that it would get.
@@ -25,11 +25,11 @@ class Reading:
         self._builder = PayloadBuilder(mapping, columns, address_ids=address_ids, typed=typed)
         self._misfits: dict[tuple[str, str], str] = {}
         self._counts: Counter[tuple[str, str]] = Counter()
-        self.fingerprint: Callable[[Values], Fingerprint | None] = fingerprinter(mapping, columns)
+        self.fingerprint: Callable[[Values], Fingerprint | None] = self._builder.fingerprint
 
-    def payloads(self, values: Values, fingerprint: Fingerprint | None = None) -> RowPayloads:
+    def payloads(self, values: Values) -> RowPayloads:
         """All that a row says."""
-        row = self._builder.build(values, fingerprint)
+        row = self._builder.build(values)
         for setting, payload in (("USER_FIELDS", row.profile), ("EVENT_FIELDS", row.event)):
             if isinstance(payload, Rejection | RejectedEvent):
                 for field, told in payload.misfits:

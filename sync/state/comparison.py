@@ -67,7 +67,7 @@ class Comparison(RunScope):
             if it is not None and _is_known(it, known):
                 short += self._short_rows(line, it)
             else:
-                made.append((line, it, reading.payloads(values, it)))
+                made.append((line, it, reading.payloads(values)))
         self._db.executemany(
             "INSERT INTO temp.scan (line, person, key, rank, moment, mark, address) VALUES (?, ?, ?, ?, ?, ?, ?)", short
         )
