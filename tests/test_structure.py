@@ -126,7 +126,7 @@ def test_files_are_short_enough_to_read() -> None:
         ("prometheus_client", {"sync/run/metrics.py"}),
         ("tqdm", {"sync/console/progress.py"}),
         ("sqlite3", {"sync/state/file.py", "sync/state/schema.py", "sync/demo/sample_database.py"}),
-        ("fcntl", {"sync/rows/export.py", "sync/run/lock.py", "sync/run/log.py"}),
+        ("fcntl", {"sync/run/lock.py", "sync/run/log.py"}),
     ],
 )
 def test_only_one_file_knows(module: str, knowing: set[str]) -> None:
