@@ -134,6 +134,21 @@ def test_only_one_file_knows(module: str, knowing: set[str]) -> None:
     assert {str(path.relative_to(HOME)) for path in PROGRAM if module in imported(path)} == knowing
 
 
+def test_private_parts_of_the_driver() -> None:
+    """What the database driver marks as private is touched by one class of db.py, and nowhere else."""
+    files = [HOME / "db.py", *HOME.glob("sync/database/*.py")]
+    (cursor,) = (node for node in tree(HOME / "db.py").body if getattr(node, "name", "") == "_Cursor")
+    allowed = {id(node) for node in ast.walk(cursor)}
+    touched = [
+        f"{path.name}:{node.lineno} {ast.unparse(node)}"
+        for path in files
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute) and re.match("_[a-z]", node.attr) and id(node) not in allowed
+        if not (isinstance(node.value, ast.Name) and node.value.id == "self")
+    ]
+    assert not touched
+
+
 def test_environment_is_read_in_one_place() -> None:
     """Only the settings read the environment; main.py hands them a changed copy for --bulk.
 

@@ -212,12 +212,8 @@ class CsvExport:
             self._part = Path(part)
             # Text from the database may hold half a surrogate pair, which UTF-8 has no bytes for.
             self._file = open(handle, "w", encoding="utf-8", errors="backslashreplace", newline="")  # noqa: PTH123
-            try:
-                self._writer = csv.writer(self._file)
-                self._writer.writerow([defused(name) for name in self._columns])
-            except BaseException:
-                self._discard()
-                raise
+            self._writer = csv.writer(self._file)
+            self._writer.writerow([defused(name) for name in self._columns])
         return self
 
     @contextmanager
@@ -240,30 +236,23 @@ class CsvExport:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if exc_type is not None:
-            self._discard()
-            return
         try:
-            with self._told():
-                self._file.flush()
-                os.fsync(self._file.fileno())
-                self._take_place()
+            if exc_type is None:
+                with self._told():
+                    self._complete()
+        finally:
+            with suppress(OSError):  # a full disk: what is still buffered cannot be written, and need not be
                 self._file.close()
-        except BaseException:
-            self._discard()
-            raise
-        if self._announce:
-            logger.info("Exported %d records to CSV: %s", self.count, self.path)
+            self._part.unlink(missing_ok=True)  # it has its place by now, or none
 
-    def _take_place(self) -> None:
+    def _complete(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
         if re.search(f"{_STAMP}$", self.path.name):
             self.path = _free(self.path)
         self._part.replace(self.path)
-
-    def _discard(self) -> None:
-        with suppress(OSError):  # a full disk: what is still buffered cannot be written, and need not be
-            self._file.close()
-        self._part.unlink(missing_ok=True)
+        if self._announce:
+            logger.info("Exported %d records to CSV: %s", self.count, self.path)
 
 
 def inode_of(path: Path) -> Inode:

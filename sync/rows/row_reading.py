@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from sync.rows.columns import Column, Values
-from sync.rows.fingerprint import Fingerprint
 from sync.rows.mapping import NO_FIELDS, Fields, Mapping
 from sync.rows.payloads import PayloadBuilder, RejectedEvent, RowPayloads
 from sync.rows.rejection import Rejection
 
 
-class Reading:
+class Reading(PayloadBuilder):
     """Reads each row twice at most: `fingerprint` first, then `payloads` if the fingerprint is not known.
 
-    For `address_ids` see `PayloadBuilder`. `typed`: the fields that have their types at Iterable; of every other,
-    `refusal` tells what does not fit the type that it would get.
+    Of the fields that have no type at Iterable yet, `refusal` tells what does not fit the type that they would get.
     """
 
     def __init__(
         self, mapping: Mapping, columns: Sequence[Column], *, address_ids: bool = False, typed: Fields = NO_FIELDS
     ) -> None:
-        self._builder = PayloadBuilder(mapping, columns, address_ids=address_ids, typed=typed)
+        super().__init__(mapping, columns, address_ids=address_ids, typed=typed)
         self._misfits: dict[tuple[str, str], str] = {}
         self._counts: Counter[tuple[str, str]] = Counter()
-        self.fingerprint: Callable[[Values], Fingerprint | None] = self._builder.fingerprint
 
     def payloads(self, values: Values) -> RowPayloads:
         """All that a row says."""
-        row = self._builder.build(values)
+        row = self.build(values)
         for setting, payload in (("USER_FIELDS", row.profile), ("EVENT_FIELDS", row.event)):
             if isinstance(payload, Rejection | RejectedEvent):
                 for field, told in payload.misfits:

@@ -38,8 +38,6 @@ PLACEHOLDER_YEARS: Final = (datetime.min.year, datetime.max.year)
 _DATES_IN_DIGITS: Final = range(19_000_101, 21_010_101)  # as Unix seconds, all of them are in August 1970
 _YEAR_2100: Final = 4_102_444_800
 _NO_SECONDS: Final = "no Unix seconds; in the query divide milliseconds by 1000, or use STR_TO_DATE for dates in digits"
-_EARLIEST: Final = datetime.min
-_LATEST: Final = datetime.max.replace(microsecond=0)
 
 encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 """The one way in which this program writes JSON for Iterable: digests depend on it."""
@@ -76,16 +74,15 @@ def time_text(value: timedelta) -> str:
 def _boolean(value: Any) -> bool:
     if isinstance(value, int) and value in (0, 1):
         return bool(value)
-    if isinstance(value, bytes) and value in (b"\0", b"\1"):  # BIT(1)
-        return value == b"\1"
     raise MisfitError("neither 0 nor 1;", "number" if isinstance(value, int) else "string")
+
+
+_WORDS: Final = {"0": False, "false": False, "1": True, "true": True}
 
 
 def _boolean_by_setting(value: Any) -> bool:
     word = value.strip().lower() if isinstance(value, str) else ""
-    if word in ("0", "false"):
-        return False
-    return word in ("1", "true") or _boolean(value)
+    return _WORDS[word] if word in _WORDS else _boolean(value)
 
 
 def _integer(value: Any) -> int:
@@ -249,7 +246,7 @@ def _in_utc(value: datetime, zone: tzinfo | None) -> datetime:
     try:
         return value.astimezone(UTC).replace(tzinfo=None)
     except OverflowError:  # "never" and "ever" stay that: 9999-12-31 23:59:59 west of UTC is a year that nobody has
-        return _LATEST if value.year > 1 else _EARLIEST
+        return datetime.max.replace(microsecond=0) if value.year > 1 else datetime.min
 
 
 def _instant_of_text(value: str, zone: tzinfo | None) -> datetime | None:
