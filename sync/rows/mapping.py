@@ -138,26 +138,22 @@ class Mapping:
         return self.identify_by == "user_id" or (not self.identify_by and bool(self.user_id_column))
 
     @property
-    def identity_column(self) -> str:
-        """The column that names the user."""
-        return (self.user_id_column if self.by_user_id else self.email_column) or ""
+    def name_columns(self) -> tuple[tuple[str, str], tuple[str, str]]:
+        """The settings of a user's two names, each with its column: the identity, and the other; empty: none."""
+        address, user_id = ("EMAIL_COLUMN", self.email_column or ""), ("USER_ID_COLUMN", self.user_id_column or "")
+        if not self.by_user_id:
+            return address, user_id
+        return user_id, address if self.send_address else ("EMAIL_COLUMN", "")
 
     @property
-    def identity_setting(self) -> str:
-        """The setting that named it."""
-        return "USER_ID_COLUMN" if self.by_user_id else "EMAIL_COLUMN"
+    def identity_column(self) -> str:
+        """The column that names the user."""
+        return self.name_columns[0][1]
 
     @property
     def other_name_column(self) -> str:
         """The column with the other name, which goes along in the profile; empty: none."""
-        if self.by_user_id:
-            return (self.send_address and self.email_column) or ""
-        return self.user_id_column or ""
-
-    @property
-    def other_name_setting(self) -> str:
-        """The setting that named it."""
-        return "EMAIL_COLUMN" if self.by_user_id else "USER_ID_COLUMN"
+        return self.name_columns[1][1]
 
     @property
     def follows_addresses(self) -> bool:
@@ -189,7 +185,8 @@ def unset_problems(mapping: Mapping) -> Iterator[str]:
     if not (mapping.email_column or mapping.user_id_column):
         yield "EMAIL_COLUMN and USER_ID_COLUMN are both empty; one of them must name the user"
     elif not mapping.identity_column:
-        yield f"IDENTIFY_BY is {mapping.identify_by}, and {mapping.identity_setting} is empty; it must name the user"
+        setting = mapping.name_columns[0][0]
+        yield f"IDENTIFY_BY is {mapping.identify_by}, and {setting} is empty; it must name the user"
     if not mapping.user_fields and not mapping.event_name:
         yield "USER_FIELDS and EVENT_NAME are both empty; there would be nothing to send"
     if mapping.event_name:
@@ -233,8 +230,7 @@ def _missing(mapping: Mapping, kinds: dict[str, Kind]) -> Iterator[str]:
 
 def _named_columns(mapping: Mapping) -> Iterator[tuple[str, str]]:
     """Each column with the setting that names it."""
-    yield mapping.identity_setting, mapping.identity_column
-    yield mapping.other_name_setting, mapping.other_name_column
+    yield from mapping.name_columns
     yield from ((setting, field.column) for setting, field in _mapped_fields(mapping))
     if mapping.event_name:
         yield from (("EVENT_KEY", name) for name in mapping.event_key)
@@ -272,10 +268,7 @@ def _kind_problems(mapping: Mapping, kinds: dict[str, Kind]) -> Iterator[str]:
         if field.name.endswith("_geo_location") and "json" not in (field.type, kind.value):
             remedy = f"map two columns, to {field.name}.lat and {field.name}.lon, or one as json"
             yield f"{setting} writes {field.column} to {field.name}, which must be an object: {remedy}"
-    for setting, column in (
-        (mapping.identity_setting, mapping.identity_column),
-        (mapping.other_name_setting, mapping.other_name_column),
-    ):
+    for setting, column in mapping.name_columns:
         kind = kinds.get(column, Kind.UNKNOWN)
         if kind not in (USER_ID_KINDS if setting == "USER_ID_COLUMN" else ADDRESS_KINDS):
             remedy = f"name a column of text, or {_as_text(column, kind)}"

@@ -154,7 +154,7 @@ class PayloadBuilder:
         data = self._user_fields.of(values)
         if isinstance(data, Rejection):
             return data
-        other = {self._naming.other_field: name_of(names.other)} if names.other else {}
+        other = identity_fields(names.other) if names.other else {}
         segment = {self._mapping.segment_field: True} if self._mapping.segment_field else {}
         return _payload(
             {**identity_fields(names.identity), **self._options, "dataFields": {**other, **data, **segment}}
