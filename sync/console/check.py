@@ -21,9 +21,8 @@ from sync.console.time_zone import meaning
 from sync.rows.identity import is_usable
 from sync.rows.mapping import NO_FIELDS, Fields, unset_problems
 from sync.rows.mapping import Mapping as FieldMapping
-from sync.rows.payloads import Payload, RejectedEvent, RowPayloads
+from sync.rows.payloads import Payload, Reading, RejectedEvent, RowPayloads
 from sync.rows.rejection import Rejection
-from sync.rows.row_reading import Reading
 from sync.rows.source import ResultSet, SourceError
 from sync.run.clock import on_this_clock
 from sync.run.env_file import UnreadableError

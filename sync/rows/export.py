@@ -230,7 +230,7 @@ class CsvExport:
     def write_all(self, rows: Sequence[Sequence[Any]]) -> None:
         """Write some rows, whose values are in the order of the header."""
         with self._told():
-            self._writer.writerows([cell(value) for value in values] for values in rows)
+            self._writer.writerows(list(map(cell, values)) for values in rows)
         self.count += len(rows)
 
     def __exit__(

@@ -29,25 +29,23 @@ def _pinned_number(value: int | float | Decimal) -> str:
     return f"-{text}" if sign else text
 
 
-_PINNED: Final[tuple[tuple[Any, str, Callable[[Any], str]], ...]] = (
-    (str, "s", str),
-    (datetime, "t", lambda value: value.isoformat(" ", "microseconds")),  # the clock as given, no time zone
-    (date, "d", date.isoformat),
-    (int | float | Decimal, "n", _pinned_number),
-    (type(None), "0", lambda _value: ""),
-    (timedelta, "l", lambda value: str(value // timedelta(microseconds=1))),
-    (bytes, "b", bytes.hex),
-    (object, "o", repr),  # nothing that a database gives
-)
+_PINNED: Final[dict[type, tuple[str, Callable[[Any], str]]]] = {
+    str: ("s", str),
+    datetime: ("t", lambda value: value.isoformat(" ", "microseconds")),  # the clock as given, no time zone
+    date: ("d", date.isoformat),
+    **dict.fromkeys((int, bool, float, Decimal), ("n", _pinned_number)),
+    type(None): ("0", lambda _value: ""),
+    timedelta: ("l", lambda value: str(value // timedelta(microseconds=1))),
+    bytes: ("b", bytes.hex),
+}
+_NOTHING_OF_A_DATABASE: Final = ("o", repr)
 
 
 def pinned(value: Any) -> str:
     """Write a raw value so that two values never look the same: type tag, length, text."""
-    for types, tag, write in _PINNED:
-        if isinstance(value, types):
-            text = write(value)
-            return f"{tag}{len(text)}:{text}"
-    raise AssertionError("unreachable: everything is an object")
+    tag, write = _PINNED.get(type(value), _NOTHING_OF_A_DATABASE)
+    text = write(value)
+    return f"{tag}{len(text)}:{text}"
 
 
 def digest_of(text: str) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
@@ -181,6 +182,42 @@ class PayloadBuilder:
             return ""
 
 
+class Reading(PayloadBuilder):
+    """Reads each row twice at most: `fingerprint` first, then `payloads` if the fingerprint is not known.
+
+    Of the fields that have no type at Iterable yet, `refusal` tells what does not fit the type that they would get.
+    """
+
+    def __init__(
+        self, mapping: Mapping, columns: Sequence[Column], *, address_ids: bool = False, typed: Fields = NO_FIELDS
+    ) -> None:
+        super().__init__(mapping, columns, address_ids=address_ids, typed=typed)
+        self._misfits: dict[tuple[str, str], str] = {}
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def payloads(self, values: Values) -> RowPayloads:
+        """All that a row says."""
+        row = self.build(values)
+        for setting, payload in (("USER_FIELDS", row.profile), ("EVENT_FIELDS", row.event)):
+            if isinstance(payload, Rejection | RejectedEvent):
+                for field, told in payload.misfits:
+                    self._misfits.setdefault((setting, field), told)
+                    self._counts[setting, field] += 1
+        return row
+
+    def refusal(self) -> str:
+        """Why nothing of these rows may be sent as they are mapped; empty when it may."""
+        if not self._misfits:
+            return ""
+        each = "; ".join(
+            f"{key[0]}: {told} (rows with such a value: {self._counts[key]:,})" for key, told in self._misfits.items()
+        )
+        return (
+            "values do not fit the types that their fields would get, and Iterable never changes the type of a field, "
+            f"so nothing is sent: {each}"
+        )
+
+
 def exit_request(identity: str, segment_field: str) -> str:
     """Return the body that tells Iterable that a user has left the segment: the field alone, false."""
     options = {"preferUserId": True} if is_user_id(identity) else {}
@@ -243,7 +280,9 @@ def names_in(body: str) -> str:
 
 def _payload(body: dict[str, Any]) -> Payload:
     """The payload of a body. Half a surrogate pair has no UTF-8 form: it becomes U+FFFD, the replacement character."""
-    text = _SURROGATE.sub("\ufffd", encode(body))
+    text = encode(body)
+    if not text.isascii():
+        text = _SURROGATE.sub("\ufffd", text)
     return Payload(text, _digest(text))
 
 

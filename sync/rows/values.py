@@ -235,7 +235,7 @@ def event_instant(value: Any, zone: tzinfo | None) -> datetime | None:
         )
     if isinstance(value, int) and (value in _DATES_IN_DIGITS or value >= _YEAR_2100):
         raise UnfitError(_NO_SECONDS)
-    return utc_instant(value, zone)
+    return clock if zone is None else utc_instant(value, zone)
 
 
 def _in_utc(value: datetime, zone: tzinfo | None) -> datetime:

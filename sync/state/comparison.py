@@ -9,8 +9,7 @@ from typing import Any, Final, NamedTuple
 from sync.rows.columns import Values
 from sync.rows.fingerprint import Fingerprint
 from sync.rows.identity import is_usable
-from sync.rows.payloads import Event, Payload, RowPayloads, event_digest, event_rest, profile_rest, under_id
-from sync.rows.row_reading import Reading
+from sync.rows.payloads import Event, Payload, Reading, RowPayloads, event_digest, event_rest, profile_rest, under_id
 from sync.state.scope import Mark, RunScope
 
 GROUP = 500

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sync.rows.columns import Column, Kind, Row
-from sync.rows.row_reading import Reading
+from sync.rows.payloads import Reading
 from sync.run import verify as verify_module
 from sync.run.exit_codes import ExitCode
 from tests import faults as catalogue
