@@ -27,7 +27,7 @@ from iterable_client import IterableClient
 from sync.delivery.stop import Stop
 from sync.rows.columns import Column, Kind, Row, Values
 from sync.rows.mapping import Mapping as FieldMapping
-from sync.rows.reading import Reading
+from sync.rows.payloads import Reading
 from sync.rows.source import ResultSet, SourceError
 from sync.run import connections
 from sync.run.connections import make_client

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import db
-from sync.rows import wire_types
+from sync.database import wire_types
 from sync.rows.columns import Kind, Row
 from sync.run import connections
 from sync.run.exit_codes import ExitCode
@@ -274,7 +274,7 @@ class TestCachingSha2Password:
         if fresh.execute("SELECT @@tls_version")[0][0]:
             assert "refused the user app" in refusal(replace(fresh.params("mysql"), password="not-the-password"))
         else:
-            assert "pip install 'PyMySQL[rsa]'" in refusal(fresh.params("mysql"))
+            assert "lacks a package ('cryptography' package is required" in refusal(fresh.params("mysql"))
 
     def test_signs_in(self, fresh: Server) -> None:
         """The first login and the second work, with a password that is not ASCII."""

@@ -119,7 +119,7 @@ def test_files_are_short_enough_to_read() -> None:
 @pytest.mark.parametrize(
     ("module", "knowing"),
     [
-        ("pymysql", {"db.py", "sync/rows/wire_types.py"}),
+        ("pymysql", {"db.py", "sync/database/wire_types.py"}),
         ("requests", {"sync/api/deadline.py", "sync/api/network.py", "sync/api/transport.py"}),
         ("urllib3", {"sync/api/network.py", "sync/api/transport.py"}),
         ("jwt", {"sync/api/tokens.py"}),
@@ -127,7 +127,7 @@ def test_files_are_short_enough_to_read() -> None:
         ("prometheus_client", {"sync/run/metrics.py", "sync/run/metrics_file.py"}),
         ("tqdm", {"sync/console/screen.py"}),
         ("sqlite3", {"sync/state/file.py", "sync/state/schema.py", "sync/demo/sample_database.py"}),
-        ("fcntl", {"sync/rows/export.py", "sync/run/lock.py", "sync/run/log.py"}),
+        ("fcntl", {"sync/run/lock.py", "sync/run/log.py"}),
     ],
 )
 def test_only_one_file_knows(module: str, knowing: set[str]) -> None:
@@ -141,6 +141,21 @@ def test_names_occur_once() -> None:
     assert [name for name, count in files.items() if count > 1] == []
     settings = {name.lower() for name in defaults()}
     assert [function.name for path in PROGRAM for function in functions(path) if function.name in settings] == []
+
+
+def test_private_parts_of_the_driver() -> None:
+    """What the database driver marks as private is touched by one class of db.py, and nowhere else."""
+    files = [HOME / "db.py", *HOME.glob("sync/database/*.py")]
+    (cursor,) = (node for node in tree(HOME / "db.py").body if getattr(node, "name", "") == "_Cursor")
+    allowed = {id(node) for node in ast.walk(cursor)}
+    touched = [
+        f"{path.name}:{node.lineno} {ast.unparse(node)}"
+        for path in files
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute) and re.match("_[a-z]", node.attr) and id(node) not in allowed
+        if not (isinstance(node.value, ast.Name) and node.value.id == "self")
+    ]
+    assert not touched
 
 
 def test_environment_is_read_in_one_place() -> None:

@@ -15,7 +15,6 @@ from pymysql.connections import Connection
 import db
 from sync.rows.columns import Kind
 from sync.rows.source import Source, SourceError
-from sync.rows.wire_rows import whole_rows
 from tests.db.asking import LARGE, SINCE, SINCE_LOCAL, run
 from tests.mariadb import Server
 
@@ -47,21 +46,6 @@ class TestRows:
         assert len({row["seq"] for row in rows}) == len(rows) == limit
         assert len(packets) < limit + 10
         assert capfd.readouterr() == ("", "")
-
-    def test_no_more_is_read_ahead_than_came(self, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Beyond the limit there are at most the rows that stood in the driver's buffer already."""
-        ahead: list[Any] = []
-
-        def counted(data: bytes, *rest: Any) -> Any:
-            rows, size = whole_rows(data, *rest)
-            ahead.extend(rows)
-            return rows, size
-
-        monkeypatch.setattr("db.whole_rows", counted)
-        rows = run(source, LARGE, 5000)
-
-        assert len(rows) == 5000
-        assert 4000 < len(ahead) <= 5000 + io.DEFAULT_BUFFER_SIZE // len("....1.")
 
     def test_reading_stops_half_way(
         self, source: Source, packets: list[int], capfd: pytest.CaptureFixture[str]

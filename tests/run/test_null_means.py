@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sync.rows.columns import Column, Kind, Row
-from sync.rows.reading import Reading
+from sync.rows.payloads import Reading
 from sync.run import differences
 from sync.run.exit_codes import ExitCode
 from tests import faults as catalogue

@@ -85,7 +85,7 @@ def test_members_are_counted_before_they_are_settled(runs: Runs, is_settled: boo
 
 
 def test_the_age_of_the_backlog(runs: Runs) -> None:
-    """A profile is pending since the first run that could not send it, also when its row changes, and when it leaves."""
+    """A profile is pending since the first run that could not send it, also when its row changes or leaves."""
     for rows in (people(1), [person(1, first_name="New")], []):
         runs.today += 1
         runs.run(rows, lambda _: FAILED)
