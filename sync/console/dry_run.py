@@ -109,10 +109,10 @@ class _PrintingClient(IterableClient):
     def _make_request_with_retry(
         self, method: str, endpoint_url: str, payload: Mapping[str, Any] | Message, endpoint_name: str
     ) -> ApiResult:
-        body = payload.body if isinstance(payload, Message) else encode(payload)
+        body = (payload.body or b"null") if isinstance(payload, Message) else encode(payload)
         path = json.dumps(endpoint_url.removeprefix(self.base_url))
         try:
-            self._out.write(f'{{"method":"{method}","path":{path},"body":{(body or b"null").decode()}}}\n')
+            self._out.write(f'{{"method":"{method}","path":{path},"body":{body.decode()}}}\n')
         except OSError as error:
             self.lost = error
             self._stop.set(str(error))
