@@ -202,8 +202,8 @@ class IterableClient:
 
     def _may_pass(self, answer: ApiResponse) -> bool:
         """Whether the next attempt may fare better: no answer at all, or one whose status and code both allow it."""
-        passes = answer.verdict is Verdict.NOT_YET or answer.status is None or self._is_retryable(answer.status)
-        return answer.verdict in SPENT and passes
+        new_user = answer.verdict is Verdict.NOT_YET
+        return answer.verdict in SPENT and (new_user or answer.status is None or self._is_retryable(answer.status))
 
     def _attempt(self, method: str, url: str, message: Message, endpoint_name: str) -> tuple[ApiResponse, float]:
         """One request: its answer, and the seconds that the server asks to wait before the next."""
