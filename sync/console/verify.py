@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 
 from sync.console.screen import print_error, warnings_on_screen
-from sync.run.differences import Verified, repair, verify
+from sync.run.differences import Verified, refuse_key_with_jwt, repair, verify
 from sync.run.exit_codes import ExitCode
 from sync.run.log import LineFormatter
-from sync.run.reader import NotReadableError
-from sync.run.settings import SettingsError
 from sync.run.steps import Run
 
 MOST_LINES = 20
@@ -18,16 +15,12 @@ MOST_LINES = 20
 
 def verify_and_tell(run: Run, count: int, *, and_repair: bool) -> int:
     """Compare, print what differs, and with `and_repair` let it be pending again; the exit code."""
+    refuse_key_with_jwt(run.settings)
     try:
         with warnings_on_screen(run.settings):
             verified = verify(run, count)
             if and_repair and verified.differing:
                 repair(run, verified)
-    except SettingsError:
-        raise
-    except NotReadableError as error:
-        print(error, file=sys.stderr)
-        return ExitCode.STOPPED
     except Exception as error:
         return print_error(error, run.settings)
     for line in told(verified, LineFormatter("", run.settings.secrets().values())):

@@ -47,15 +47,19 @@ class Verified:
                 yield address_of(found.user.identity), difference
 
 
-def verify(run: Run, count: int, *, sleep: Callable[[float], object] = time.sleep) -> Verified:
-    """Compare `count` users at random ; takes no lock, and writes only the list of what differs.
-
-    Raises SettingsError, NotReadableError and what a run raises for its database, state and files.
-    """
-    if run.settings.use_jwt_auth:
+def refuse_key_with_jwt(settings: Settings) -> None:
+    """Raise SettingsError for a key that may not read users."""
+    if settings.use_jwt_auth:
         raise SettingsError(
             ["--verify cannot go with USE_JWT_AUTH: a JWT-enabled key may not read users; use a server-side key for it"]
         )
+
+
+def verify(run: Run, count: int, *, sleep: Callable[[float], object] = time.sleep) -> Verified:
+    """Compare `count` users at random ; takes no lock, and writes only the list of what differs.
+
+    Raises NotReadableError and what a run raises for its database, state and files.
+    """
     verified = Verified()
     with run.previewed(keep_bodies=True):
         verification = Verification(run.outbox)

@@ -19,6 +19,7 @@ from sync.rows.read_back import (
     profile_differences,
     segment_differences,
 )
+from sync.rows.source import SourceError
 from sync.state.verification import DeliveredUser
 
 logger = logging.getLogger("main")
@@ -33,7 +34,7 @@ _NO_PATH = frozenset({".", ".."})
 """Ids that no URL can end in: they are steps in a path, however they are encoded. Events are read by such a URL."""
 
 
-class NotReadableError(Exception):
+class NotReadableError(SourceError):
     """Iterable cannot be read; one sentence that says why and what to check."""
 
 
