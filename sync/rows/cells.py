@@ -36,6 +36,7 @@ def _same(value: object) -> object:
 
 
 _WRITERS: Final[dict[type, Callable[[Any], object]]] = {
+    str: defused,
     **dict.fromkeys((int, float, bool, Decimal, type(None)), _same),  # written right by the csv module
     bytes: lambda value: f"0x{value.hex()}",
     datetime: str,  # 2026-01-13 14:31:22, with a fraction only where there is one

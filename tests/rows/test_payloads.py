@@ -328,15 +328,16 @@ def test_ids_differ_as_values_do(first: object, second: object) -> None:
 
 @pytest.mark.parametrize("name", list(ONE_USER))
 def test_fingerprints_differ_as_payloads_do(name: str) -> None:
-    """What changes a payload changes its fingerprint, and what no payload is made of does not."""
+    """What changes a payload changes its fingerprint, of an event with its id; what no payload is made of does not."""
     changed = ONE_USER | {name: "bob@example.com" if name == "email" else "other" if name != "event_time" else None}
     builder = PayloadBuilder(SAMPLE, COLUMNS)
     rows = [values_of(row, COLUMNS) for row in (ONE_USER, changed)]
     (before, after), (first, second) = map(builder.fingerprint, rows), map(builder.build, rows)
 
     assert before and after
-    assert (before.profile == after.profile) == (first.profile == second.profile)
-    assert (before.event == after.event) == (first.event == second.event)
+    assert (before == after) == (name == "id")
+    assert before.profile != after.profile or first.profile == second.profile
+    assert (before.event_id, before.event) != (after.event_id, after.event) or first.event == second.event
 
 
 def test_columns_that_no_setting_names_are_not_sent() -> None:
