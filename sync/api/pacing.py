@@ -5,9 +5,9 @@ wakes late, and nobody knows how Iterable counts, so no second may have more sta
 begins. The arithmetic: one second's quota takes 1 / HEADROOM seconds at the steady pace; what that is longer than a
 second is all that a burst, or starts that come late and close together, may gain.
 
-Other programs share the quota. A 429 pauses its endpoint for everybody and halves the rate, or lets it fall to what
-passed in the last second, where that was more. Then the rate feels its way past that slowly, and goes on quickly once
-there is evidently more. Only starts raise it, so an endpoint that is not used stays as slow as it was.
+Other programs share the quota. A 429 pauses its endpoint for everybody, and says how much there is for us: what passed
+in the second before. The rate falls a little below that, feels its way past it slowly, and goes on quickly once there
+is evidently more. Only starts raise it, so an endpoint that is not used stays as slow as it was.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ PAUSE = 1.0
 """Seconds without a start after a 429 that asks for no longer ones."""
 
 BELOW = 0.95
-"""Part of what passed that the rate falls to after a 429."""
+LEAST = 0.2
+"""Part of what passed that the rate falls to after a 429, and part of itself that it falls to at most: a second that
+has only begun says little."""
 
 FEEL = 0.005
 FEEL_TO = 1.05
@@ -72,11 +74,11 @@ class Pace:
     """
 
     def __init__(self, ceiling: float, sleep: Sleep, clock: Clock = time.monotonic) -> None:
-        self.ceiling = self.rate = self._passed = target_rate(ceiling)
+        self.ceiling = self.rate = target_rate(ceiling)
         self._slack = SLACK * max(1.0, 1 / ceiling)
         self._sleep, self._clock, self._lock = sleep, clock, threading.Lock()
         self._next = self._free = clock()
-        self._paused = -math.inf
+        self._passed, self._paused = 0, -math.inf
         self._started: deque[float] = deque(maxlen=math.ceil(ceiling))
 
     def acquire(self) -> float | None:
@@ -106,7 +108,7 @@ class Pace:
             now = self._clock()
             if now < self._free - self._slack:
                 return None
-            self._free = max(self._free, now) + 1 / self.ceiling
+            self._free = max(self._free, now) + 1 / self.rate
             self._started.append(now)
             return now
 
@@ -119,9 +121,8 @@ class Pace:
             now = self._clock()
             if started > self._paused:
                 self._paused, retry_after = now, max(retry_after, PAUSE)
-                passed = sum(started - 1 < at < started for at in self._started)
-                self._passed = min(self.rate, max(passed, self.rate / 2))
-                self.rate = max(self._passed * BELOW, self.ceiling * FLOOR)
+                self._passed = sum(started - 1 < at < started for at in self._started)
+                self.rate = max(self._passed * BELOW, self.rate * LEAST * BELOW, self.ceiling * FLOOR)
             self._next = max(self._next, now + retry_after)
             self._free = max(self._free, now + retry_after + self._slack)
 

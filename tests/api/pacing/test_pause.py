@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from sync.api.pacing import BELOW, DOCUMENTED_CEILINGS, FLOOR, HEADROOM, PAUSE, Pace, Pacer
+from sync.api.pacing import BELOW, DOCUMENTED_CEILINGS, FLOOR, HEADROOM, LEAST, PAUSE, Pace, Pacer
 from tests.api.pacing.clock import UPDATE, Clock, drain, next_start
 
 
@@ -51,12 +51,12 @@ def test_rate_falls_once_for_the_requests_in_flight(pace: Pace, clock: Clock, re
         clock.now += 0.001
         pace.throttled(started, retry_after)
 
-    assert pace.rate == pytest.approx(pace.ceiling / 2 * BELOW)
+    assert pace.rate == pytest.approx(pace.ceiling * LEAST * BELOW)
 
 
-@pytest.mark.parametrize(("passed", "rate"), [(300, 300 * BELOW), (10, 475 / 2 * BELOW)])
+@pytest.mark.parametrize(("passed", "rate"), [(300, 300 * BELOW), (10, 90.25)])
 def test_rate_falls_below_what_passed_in_the_last_second(pace: Pace, clock: Clock, passed: int, rate: float) -> None:
-    """It says what there is for us; but a second that has only begun is not taken at its word: half is the least."""
+    """It says what there is for us; but a second that has only begun is not taken at its word."""
     start_many(pace, clock, 700)
     clock.now += 2
     *_, refused = start_many(pace, clock, passed + 1)
@@ -87,7 +87,7 @@ def test_rate_falls_again_after_the_pause(pace: Pace, clock: Clock) -> None:
     for _ in range(2):
         pace.throttled(next_start(pace, clock))
 
-    assert pace.rate == pytest.approx(pace.ceiling * (BELOW / 2) ** 2, rel=0.01)
+    assert pace.rate == pytest.approx(pace.ceiling * (LEAST * BELOW) ** 2, rel=0.02)
 
 
 @pytest.mark.parametrize("retry_after", [7.0, 120.0])
@@ -156,6 +156,15 @@ def test_bursts_shrink_with_the_rate(pace: Pace, clock: Clock) -> None:
     assert sum(start <= clock.now for start in drain(pace, 100)) <= 25
 
 
+def test_those_who_overslept_together_start_at_the_lowered_rate(pace: Pace, clock: Clock) -> None:
+    """After a stall, too, at most a twentieth of a second's lowered quota starts at once, and the one whose turn it is."""
+    pace.throttled(next_start(pace, clock))
+    drain(pace, 100)
+    clock.now += 60
+
+    assert sum(pace.start() is not None for _ in range(100)) <= 1 + pace.rate / 20
+
+
 def test_pause_concerns_its_endpoint_only(clock: Clock) -> None:
     """Endpoints have quotas of their own."""
     pacer = Pacer(DOCUMENTED_CEILINGS, clock.sleep, clock)
@@ -165,7 +174,7 @@ def test_pause_concerns_its_endpoint_only(clock: Clock) -> None:
 
     assert pacer["events/track"].acquire() == clock.now and clock.slept == []
     assert pacer["events/track"].rate == pytest.approx(2000 * HEADROOM)
-    assert pacer[UPDATE].rate == pytest.approx(500 * HEADROOM / 2 * BELOW)
+    assert pacer[UPDATE].rate == pytest.approx(500 * HEADROOM * LEAST * BELOW)
 
 
 @pytest.mark.parametrize("waits", [0, 1, 2])

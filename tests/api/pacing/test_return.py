@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sync.api.pacing import BELOW, Pace
+from sync.api.pacing import BELOW, LEAST, Pace
 from tests.api.pacing.clock import Clock, next_start
 
 
@@ -19,8 +19,10 @@ def start_for(pace: Pace, clock: Clock, seconds: float) -> float:
 def lowered(clock: Clock, passed: int) -> Pace:
     """The pace of an endpoint with a ceiling of 1,000, of which so many requests passed in the second before a 429."""
     pace = Pace(1000, clock.sleep, clock)
-    pace.rate = 1.01 * passed
-    pace.throttled(start_for(pace, clock, 1.5))
+    for _ in range(2 * passed):
+        clock.now += 1 / passed
+        assert pace.acquire() == clock.now
+    pace.throttled(clock.now)
     return pace
 
 
@@ -56,6 +58,16 @@ def test_a_stray_429_at_full_speed_costs_seconds(clock: Clock) -> None:
     assert count > 0.93 * 30 * pace.ceiling
 
 
+def test_a_429_in_a_second_that_has_only_begun_is_soon_made_up_for(clock: Clock) -> None:
+    """What little passed until then is no quota to feel the way past: in ten seconds the rate is the ceiling again."""
+    pace = Pace(500, clock.sleep, clock)
+    pace.throttled(next_start(pace, clock))
+    assert pace.rate == pytest.approx(pace.ceiling * LEAST * BELOW)
+    start_for(pace, clock, 10)
+
+    assert pace.rate == pace.ceiling
+
+
 def test_time_alone_does_not_raise_the_rate(clock: Clock) -> None:
     """An hour without a request says nothing about the quota."""
     pace = Pace(500, clock.sleep, clock)
@@ -63,4 +75,4 @@ def test_time_alone_does_not_raise_the_rate(clock: Clock) -> None:
     clock.now += 3600
     next_start(pace, clock)
 
-    assert pace.rate == pytest.approx(500 * 0.95 / 2 * BELOW, rel=0.01)
+    assert pace.rate == pytest.approx(500 * 0.95 * LEAST * BELOW, rel=0.01)
