@@ -12,7 +12,6 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from fnmatch import fnmatchcase
 from itertools import chain, combinations, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -28,10 +27,13 @@ _OF_A_STATE: Final = r"(-wal|-shm|-journal|(\.[\w.-]+)?\.lock|\.v\d+)?"
 _OF_A_LOG: Final = r"(\.[1-5])?"
 _EXPORT: Final = rf"({EXPORT_STEM}|rejected_rows|verify)_(.+_)?\d{{8}}_\d{{6}}(_\d+)?\.csv"
 
-_PROGRAM: Final = ("*.py", "*.sql", "*.md", "*.toml", "requirements*.txt", "makefile", ".git*", ".env*", "*.env")
-"""The files in the program's folder that are its own, or the queries and settings of a sync."""
-
 _PROGRAM_FOLDERS: Final = (".ci", ".git", ".venv", "bench", "deploy", "docs", "sync", "tests")
+_PROGRAM: Final = re.compile(
+    rf"({'|'.join(map(re.escape, _PROGRAM_FOLDERS))})/.*|[^/]+\.(py|sql|md|toml|env)|requirements[^/]*\.txt|makefile|"
+    r"\.(git|env)[^/]*",
+    re.IGNORECASE,
+)
+"""What is in the program's folder and its own, or a query and the settings of a sync."""
 
 CSV, EXPORTS, METRICS = "--csv", "the exports in CSV_DIR", "METRICS_FILE"
 
@@ -50,7 +52,7 @@ def own_file_problems(settings: Settings, env_file: Path, csv: Path | None) -> I
             yield from _replaced_problems(one)
 
 
-def _clashes(written: Sequence[_Files], read: Sequence[_Files]) -> Iterator[tuple[set[str], str]]:
+def _clashes(written: Sequence[_Owner], read: Sequence[_Owner]) -> Iterator[tuple[set[str], str]]:
     """Who would write a file that is another's, too, with the sentence for it."""
     for one, other in combinations(written, 2):
         if {one.name, other.name} != {CSV, EXPORTS} and (file := one.shared_with(other)):
@@ -61,32 +63,26 @@ def _clashes(written: Sequence[_Files], read: Sequence[_Files]) -> Iterator[tupl
             yield {one.name}, f"{one.name} would write over {file}, which is {other.name}: name another file"
 
 
-def _written(settings: Settings, csv: Path | None) -> Iterator[_Files]:
+def _written(settings: Settings, csv: Path | None) -> Iterator[_Owner]:
     if csv:
         file = csv.absolute()
-        yield _Files(CSV, file, file.parent / rejected_name(file.name))
-    yield _Files(EXPORTS, folder=settings.csv_dir, pattern=_EXPORT)
+        yield _Owner(CSV, file, file.parent / rejected_name(file.name))
+    yield _Owner(EXPORTS, pattern=re.escape(f"{os.path.realpath(settings.csv_dir)}/") + _EXPORT)
     if settings.metrics_file:
-        yield _Files(METRICS, metrics_path(settings.metrics_file, settings.sync_name))
-    for name, path, endings in (
-        ("LOG_FILE", settings.log_file, _OF_A_LOG),
-        ("STATE_FILE", settings.state_file, _OF_A_STATE),
-    ):
-        real = Path(os.path.realpath(path))
-        yield _Files(name, path, folder=real.parent, pattern=re.escape(real.name) + endings)
+        yield _Owner(METRICS, metrics_path(settings.metrics_file, settings.sync_name))
+    log, state = (re.escape(os.path.realpath(path)) for path in (settings.log_file, settings.state_file))
+    yield _Owner("LOG_FILE", settings.log_file, pattern=log + _OF_A_LOG)
+    yield _Owner("STATE_FILE", settings.state_file, pattern=state + _OF_A_STATE)
 
 
-def _read(settings: Settings, env_file: Path) -> Iterator[_Files]:
-    for name, path in (
-        ("the env file", env_file),
-        ("QUERY_FILE", settings.query_file),
-        ("DB_SSL_CA", settings.db_ssl_ca),
-    ):
-        if path:
-            yield _Files(name, path)
+def _read(settings: Settings, env_file: Path) -> Iterator[_Owner]:
+    yield _Owner("the env file", env_file)
+    yield _Owner("QUERY_FILE", settings.query_file)
+    if settings.db_ssl_ca:
+        yield _Owner("DB_SSL_CA", settings.db_ssl_ca)
 
 
-def _replaced_problems(one: _Files) -> Iterator[str]:
+def _replaced_problems(one: _Owner) -> Iterator[str]:
     """What is there already and may not be replaced. `--csv` also makes a file of the rejected rows beside it."""
     for file in one.files if one.name in (CSV, METRICS) else ():
         if not os.path.lexists(file):
@@ -103,65 +99,38 @@ def _replaced_problems(one: _Files) -> Iterator[str]:
             )
 
 
-class _Files:
-    """The files of one setting or flag; with `folder`, those whose names there have the `pattern` are its, too."""
+class _Owner:
+    """Who has these files, and all whose real path has the `pattern`, whether they are there yet or not."""
 
-    def __init__(self, name: str, *files: Path, folder: Path | None = None, pattern: str = "") -> None:
+    def __init__(self, name: str, *files: Path, pattern: str = "") -> None:
         self.name, self.files = name, files
-        self._folder, self._pattern = folder and _key(folder), re.compile(pattern)
-        there = [path for path in _listing(folder) if self._pattern.fullmatch(path.name)] if folder and files else []
-        own = [file for file in files if not _is_nobodys(file)]
-        self._own, self._places = own, set(map(_place, own))
-        self._inodes = {_inode(file) for file in (*own, *there)} - {None}
+        self._own = [file for file in files if not _is_nobodys(file)]
+        self._pattern = re.compile("|".join([pattern, *(re.escape(os.path.realpath(file)) for file in self._own)]))
+        folders = {Path(os.path.realpath(file)).parent for file in self._own}
+        beside = (path for folder in folders for path in _listing(folder) if self._pattern.fullmatch(str(path)))
+        self._inodes = {_inode(file) for file in (*self._own, *beside)} - {None}
 
-    def shared_with(self, other: _Files) -> Path | None:
+    def shared_with(self, other: _Owner) -> Path | None:
         """A file that is one of these and one of the other's."""
-        return next(chain(filter(other._has, self._own), filter(self._has, other._own)), None)
+        return next(chain(filter(other.has, self._own), filter(self.has, other._own)), None)
 
-    def _has(self, file: Path) -> bool:
+    def has(self, file: Path) -> bool:
         """Whether it is one of these, or would be if it were there."""
-        folder, name = place = _place(file)
-        in_pattern = folder == self._folder and self._pattern.fullmatch(name)
-        return bool(in_pattern) or place in self._places or _inode(file) in self._inodes
+        return bool(self._pattern.fullmatch(os.path.realpath(file))) or _inode(file) in self._inodes
 
 
 def _is_programs(file: Path) -> bool:
     """Whether it is the program's own, or would lie in one of its folders; also by a hard link from elsewhere."""
+    status = _status(file)
     if _is_nobodys(file):
         return False
-    real = Path(os.path.realpath(file))
-    folders = {_inode(HOME / name) for name in _PROGRAM_FOLDERS} - {None}
-    if any(_inode(parent) in folders for parent in real.parents):
+    if _PROGRAM.fullmatch(os.path.relpath(os.path.realpath(file), os.path.realpath(HOME))):
         return True
-    if _key(real.parent) == _key(HOME) and _is_programs_name(real.name):
-        return True
-    status = _status(file)
-    return bool(status and status.st_nlink > 1) and _inode(file) in map(_inode, _of_the_program())
-
-
-def _is_programs_name(name: str) -> bool:
-    return any(fnmatchcase(name.lower(), pattern) for pattern in _PROGRAM)
-
-
-def _of_the_program() -> Iterator[Path]:
-    """Every file of the program that somebody may have a hard link to; not those of git and of the environment."""
-    yield from (path for path in _listing(HOME) if _is_programs_name(path.name))
-    for name in _PROGRAM_FOLDERS:
-        if name not in (".git", ".venv"):
-            yield from (HOME / name).rglob("*.*")
-
-
-# -- what tells a file from every other ----------------------------------------------------------------------------
-
-
-def _place(file: Path) -> tuple[tuple[int, int] | str, str]:
-    """The folder at the end of all links, and the name in it."""
-    real = Path(os.path.realpath(file))
-    return _key(real.parent), real.name
-
-
-def _key(folder: Path) -> tuple[int, int] | str:
-    return _inode(folder) or str(folder)
+    if status is None or status.st_nlink == 1:
+        return False
+    beside_main = (path for path in _listing(HOME) if _PROGRAM.fullmatch(path.name))
+    folders = ((HOME / name).rglob("*.*") for name in _PROGRAM_FOLDERS if name not in (".git", ".venv"))
+    return _inode(file) in map(_inode, chain(beside_main, *folders))
 
 
 def _status(file: Path) -> os.stat_result | None:
