@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from pymysql.connections import Connection
+from pymysql.connections import Connection, MySQLResult
 
 import db
 from sync.rows.columns import Kind
@@ -75,6 +75,14 @@ class TestRows:
 
         with pytest.raises(RuntimeError, match="closed before all of it was read"):
             next(rows)
+
+    def test_row_that_lacks_values(self, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The driver takes a row that ends early for a row: here it is no row of a database."""
+        original = MySQLResult._read_row_from_packet  # type: ignore[attr-defined]
+        monkeypatch.setattr(MySQLResult, "_read_row_from_packet", lambda *args: original(*args)[:-1])
+
+        with pytest.raises(SourceError, match="does not speak MySQL's protocol"):
+            list(source.query(LARGE, SINCE, SINCE_LOCAL).values())
 
     def test_reset_between_two_rows(self, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
         """A connection that breaks where a row ends is told as any other, with what the system said, once."""
