@@ -38,8 +38,8 @@ class Backlog(Addresses):
             if not plan.exit_held_back:
                 self.run("backlog", "exits")
             self._count(plan)
-            self.run("backlog", "line up")
             self.run("backlog", "remember")
+            self.run("backlog", "line up")
             plan.owed_users = self.one("SELECT COUNT(*) FROM temp.turn WHERE NOT leaves")
         return plan
 

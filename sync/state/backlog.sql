@@ -75,6 +75,24 @@ SELECT g.person, g.person, 6, -1, n.address FROM temp.gone g
 LEFT JOIN name n ON NOT :by_id AND n.sync = :sync AND n.person = g.person AND n.state = 0
 WHERE NOT EXISTS (SELECT 1 FROM temp.scan s WHERE s.key = g.person);
 
+-- # remember
+-- New rejections are put on record, and who was seen; what nobody has seen for 90 days is forgotten, but not by what
+-- address a member is told to leave. `seen` is only written when it is a week old, so that a run in which nothing changed
+-- writes next to nothing.
+INSERT INTO known (sync, key, rejected, seen)
+SELECT :sync, key, fingerprint, :today FROM temp.scan WHERE mark = 4 AND reason IS NOT NULL
+ON CONFLICT DO UPDATE SET rejected = excluded.rejected;
+UPDATE known SET seen = :today WHERE sync = :sync AND seen < :today - 7
+AND EXISTS (SELECT 1 FROM temp.scan s WHERE s.key = known.key);
+UPDATE name SET seen = :today WHERE sync = :sync AND seen < :today - 7
+AND EXISTS (SELECT 1 FROM temp.scan s WHERE s.key = name.person);
+DELETE FROM failer WHERE sync = :sync AND seen < :today - 90;
+DELETE FROM name WHERE sync = :sync AND seen < :today - 90
+AND person NOT IN (SELECT person FROM member WHERE sync = :sync);
+DELETE FROM known WHERE sync = :sync AND seen < :today - 90;
+DELETE FROM pending AS p WHERE sync = :sync AND state = 5
+AND NOT EXISTS (SELECT 1 FROM known k WHERE k.sync = :sync AND k.key IN (p.key, p.person));
+
 -- # line up
 -- What is set aside has its place first; then the backlog in the order of delivery: of who is not in the result, of the
 -- result in the query's order, exits, and last of all repeat failures. A user's profile comes before the events.
@@ -96,24 +114,6 @@ SELECT :sync, 0, s.person, s.key, s.moment, s.inside, CASE WHEN NOT :by_id THEN 
 FROM temp.turn t CROSS JOIN temp.scan s INDEXED BY scan_person ON s.person = t.person AND s.mark IN (2, 6)
 ORDER BY t.first, s.moment, s.line;
 UPDATE temp.turn SET taken = 1 WHERE person IN (SELECT person FROM temp.waits);
-
--- # remember
--- New rejections are put on record, and who was seen; what nobody has seen for 90 days is forgotten, but not by what
--- address a member is told to leave. `seen` is only written when it is a week old, so that a run in which nothing changed
--- writes next to nothing.
-INSERT INTO known (sync, key, rejected, seen)
-SELECT :sync, key, fingerprint, :today FROM temp.scan WHERE mark = 4 AND reason IS NOT NULL
-ON CONFLICT DO UPDATE SET rejected = excluded.rejected;
-UPDATE known SET seen = :today WHERE sync = :sync AND seen < :today - 7
-AND EXISTS (SELECT 1 FROM temp.scan s WHERE s.key = known.key);
-UPDATE name SET seen = :today WHERE sync = :sync AND seen < :today - 7
-AND EXISTS (SELECT 1 FROM temp.scan s WHERE s.key = name.person);
-DELETE FROM failer WHERE sync = :sync AND seen < :today - 90;
-DELETE FROM name WHERE sync = :sync AND seen < :today - 90
-AND person NOT IN (SELECT person FROM member WHERE sync = :sync);
-DELETE FROM known WHERE sync = :sync AND seen < :today - 90;
-DELETE FROM pending AS p WHERE sync = :sync AND state = 5
-AND NOT EXISTS (SELECT 1 FROM known k WHERE k.sync = :sync AND k.key IN (p.key, p.person));
 
 -- # after delivery
 -- The next run knows by their raw values the rows whose bodies were made, and found to be at Iterable as they are.

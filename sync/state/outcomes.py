@@ -56,8 +56,7 @@ class Outcomes(RunScope):
         if outcome.move:
             self._note_move(user, outcome.move)
         if profile is not None:
-            lost = bool(outcome.move and outcome.move.outcome is Outcome.FAILED and outcome.move.sent)
-            yield from self._answer(user.place, profile._replace(sent=profile.sent or lost))
+            yield from self._answer(user.place, profile)
             if profile.outcome is Outcome.REJECTED:
                 self._reject(user, profile)
         derived = outcome.derived and profile is not None and profile.outcome is Outcome.REJECTED

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from sync.rows.reading import Reading
 from sync.run.exit_codes import ExitCode
 from sync.state.file import StateError
 from sync.state.outbox import Outbox
-from tests.harness import T0, TRACK, World, people, person
+from tests.harness import T0, TRACK, World, counts, people, person
 
 
 def test_an_older_row_with_an_older_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,6 +23,21 @@ def test_an_older_row_with_an_older_address(tmp_path: Path, monkeypatch: pytest.
     world.rows = [person(7, email="old@example.com", event_time=T0 + timedelta(seconds=3), page="late"), newest]
     world.run()
     assert world.sent == [(TRACK, "new@example.com")]
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [{}, {"USER_ID_COLUMN": "id"}, {"USER_ID_COLUMN": "id", "IDENTIFY_BY": "email"}],
+    ids=["addresses", "ids", "addresses with ids"],
+)
+def test_unchanged_rows_cost_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> None:
+    """However users are named, no payload is built of a row in which nothing changed."""
+    world = World(tmp_path, monkeypatch, ITERABLE_BULK="true", **environ)
+    world.rows = people(600)
+    assert world.run().exit_code == ExitCode.DONE
+    monkeypatch.setattr(Reading, "payloads", lambda *_: pytest.fail("a payload was built"))
+    summary = world.run()
+    assert (summary.exit_code, summary.requests, counts(summary)) == (0, 0, ((0, 600, 0, 0), (0, 600, 0, 0)))
 
 
 @pytest.mark.parametrize("column", ["email", "first_name", "page"])

@@ -17,6 +17,7 @@ from tests.run.moving import (
     CAT,
     DAN,
     MOVE,
+    a_stranger,
     as_text,
     lost,
     moves,
@@ -270,3 +271,20 @@ def test_our_id_is_known_letter_for_letter(world: World) -> None:
     summary = world.run()
 
     assert (summary.exit_code, summary.moved, names(world)) == (0, 1, {CAT: "?:5"})
+
+
+def test_a_rejected_change_is_over(world: World) -> None:
+    """Its first answer was lost, and the address is somebody else's: a row that is as it was changes nobody's."""
+    world.environ["MAX_RETRIES"] = "1"
+    world.rows = rows_of(ANN)
+    world.run()
+    world.rows = rows_of(CAT)
+    world.iterable.faults = lambda request: UNAVAILABLE if request.path == MOVE else None
+    world.run()
+    world.iterable.faults = None
+    a_stranger(world, CAT)
+    assert world.run().exit_code == ExitCode.INCOMPLETE
+
+    world.rows = rows_of(ANN)
+    assert (world.run().exit_code, moves(world)) == (ExitCode.DONE, [])
+    assert names(world) == {ANN: "1", CAT: "77"}

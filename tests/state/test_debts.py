@@ -275,6 +275,23 @@ def test_who_is_a_known_failer(runs: Runs, profile: str, events: list[str], fail
     assert runs.state.db.execute("SELECT COUNT(*) FROM failer").fetchone() == (failed,)
 
 
+def test_a_failure_and_a_delivery_of_one_run(runs: Runs) -> None:
+    """The first failure of all, and then the user's further event is delivered: no repeat failure."""
+    runs.begin(many_events(2))
+    (user,) = runs.outbox.claim(1, 1)
+    runs.outbox.record([UserOutcome(user, DELIVERED, (FAILED,))])
+    (rest,) = runs.outbox.claim_rest([user], 9)
+    runs.outbox.record([UserOutcome(rest, None, (DELIVERED,))])
+    assert runs.state.db.execute("SELECT person FROM failer").fetchall() == []
+
+
+def test_a_bad_name_lasts_for_90_days_after_the_last_failure(runs: Runs) -> None:
+    """Who fails in every run is a repeat failure for as long as that lasts."""
+    for days, failed_before in ((0, False), (80, True), (80, True), (91, False)):
+        runs.today += days
+        assert [user.failed_before for user in runs.run(people(1), lambda _: FAILED)] == [failed_before]
+
+
 def test_one_delivery_ends_the_bad_name(runs: Runs) -> None:
     """A known failer who gets something is as good as anybody in the next run; a rejection changes nothing."""
     runs.run(people(2), lambda _: FAILED)
@@ -292,6 +309,14 @@ def test_who_waits_may_be_drawn(runs: Runs) -> None:
     assert names(runs.outbox.claim_drawn([4, 0], 2, failed_before=False)) == ["user6", "user2"]
     assert runs.outbox.count_unclaimed(failed_before=False) == 3
     assert names(runs.outbox.claim(9, 9)) == ["user3", "user4", "user5"]
+
+
+def test_who_failed_before_is_drawn_among_such_users(runs: Runs) -> None:
+    """Whoever else waits."""
+    runs.run(people(2), lambda _: FAILED)
+    runs.begin(people(4))
+    assert names(runs.outbox.claim_drawn([1], 2, failed_before=True)) == ["user2"]
+    assert names(runs.outbox.claim_drawn([1], 2, failed_before=False)) == ["user4"]
 
 
 def test_the_state_counts_runs_that_the_rule_stopped(runs: Runs) -> None:

@@ -12,6 +12,7 @@ from sync.state.outbox import Outbox
 from sync.state.owed import Outcome, PayloadResult, Policy, UserOutcome
 from tests.harness import address, people, person, to_load
 from tests.state.runs import (
+    BOTH_NAMES,
     DELIVERED,
     MAPPING,
     SEGMENT,
@@ -77,13 +78,31 @@ def test_the_hole_is_closed_for_an_entry(runs: Runs) -> None:
     assert runs.run([person(2)]) == []
 
 
-def test_what_was_not_sent_is_not_in_doubt(runs: Runs) -> None:
-    """Claimed, then stopped before any request: the state knows what Iterable holds, and A costs no request."""
+@pytest.mark.parametrize(
+    "not_sent",
+    [PayloadResult(Outcome.FAILED, "stopped", sent=False), PayloadResult(Outcome.FAILED, "401", turned_away=True)],
+    ids=["stopped before", "the key was refused"],
+)
+def test_what_was_not_sent_is_not_in_doubt(runs: Runs, not_sent: PayloadResult) -> None:
+    """Claimed, and nothing reached the project: the state knows what Iterable holds, and A costs no request."""
     runs.run([person(1, first_name="A", device="A")])
-    not_sent = PayloadResult(Outcome.FAILED, "stopped", sent=False)
     assert len(runs.run([person(1, first_name="B", device="B")], lambda _: not_sent)) == 1
 
     assert runs.run([person(1, first_name="A", device="A")]) == []
+
+
+def test_an_address_that_was_changed_and_goes_back(runs: Runs) -> None:
+    """The run is stopped between the address change and the profile, and the row is as it was: it is changed back."""
+    runs.begin([person(1)], BOTH_NAMES)
+    runs.deliver()
+    runs.begin([person(1, email="new@example.com")], BOTH_NAMES)
+    (user,) = runs.outbox.claim(9, 9)
+    runs.outbox.record([UserOutcome(user._replace(profile=None, events=()), None, (), move=DELIVERED)])
+    runs.outbox.record([answered(user, PayloadResult(Outcome.FAILED, "stopped", sent=False))])
+
+    runs.begin([person(1)], BOTH_NAMES)
+    (back,) = runs.outbox.claim(9, 9)
+    assert (back.identity, back.move and back.move.sources) == (address(1), ("new@example.com",))
 
 
 def test_an_entry_that_was_not_sent_is_no_entry(runs: Runs) -> None:

@@ -235,6 +235,14 @@ def test_an_event_of_who_was_rejected_before_comes_back(runs: Runs) -> None:
     assert sorted(pages(user)) == ["further", "pricing"]
 
 
+def test_a_conflict_over_a_name_is_new_once(runs: Runs) -> None:
+    """It is tried in every run, and told again when the row says something else."""
+    conflict = REJECTED._replace(over_a_name=True)
+    for name, is_new in (("Ann", True), ("Ann", False), ("Bob", True), ("Bob", False)):
+        assert len(runs.run([person(1, first_name=name)], lambda _: conflict)) == 1
+        assert bool(list(runs.outbox.refused_lines())) is is_new
+
+
 def test_what_was_set_aside_is_there_once(runs: Runs) -> None:
     """However many runs see the rejected row and its events."""
     for _ in range(3):

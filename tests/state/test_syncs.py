@@ -55,6 +55,13 @@ def test_fields_are_on_record_with_the_first_delivery(runs: Runs) -> None:
     assert delivered_fields(runs) == {"": ["first_name", "plan"], "page_view": ["page"]}
 
 
+def test_an_exit_delivers_no_field(runs: Runs) -> None:
+    """It holds the segment field alone, and fixes the type of no other."""
+    runs.run(people(2))
+    assert [user.leaves for user in runs.run(people(1), fields={"": ["first_name"]})] == [True]
+    assert delivered_fields(runs) == {}
+
+
 def delivered_fields(runs: Runs) -> dict[str, list[str]]:
     """Those on record."""
     (settings,) = runs.state.db.execute("SELECT settings FROM sync WHERE id = ?", (runs.sync,)).fetchone()

@@ -156,6 +156,14 @@ def test_a_row_without_a_fingerprint_is_always_made(runs: Runs) -> None:
         assert len(runs.deliver()) == sent
 
 
+def test_a_user_without_the_other_name_is_counted_in_every_run(runs: Runs) -> None:
+    """Also where nothing changed."""
+    for _ in range(3):
+        assert runs.begin([person(1, email=None), person(2)], BY_ID).second_name_missing == 1
+        runs.deliver()
+        runs.outbox.remember()
+
+
 def test_a_column_that_is_not_mapped_is_not(runs: Runs) -> None:
     """It may be the time of the query."""
     runs.run(people(3))
