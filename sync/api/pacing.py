@@ -122,8 +122,7 @@ class Pace:
             if started > self._paused:
                 self._paused, retry_after = now, max(retry_after, PAUSE)
                 self._passed = sum(started - 1 < at < started for at in self._started)
-                falls_to = min(self.rate, max(self._passed, self.rate * LEAST)) * BELOW
-                self.rate = max(falls_to, self.ceiling * FLOOR)
+                self.rate = max(self._passed * BELOW, self.rate * LEAST * BELOW, self.ceiling * FLOOR)
             self._next = max(self._next, now + retry_after)
             self._free = max(self._free, now + retry_after + self._slack)
 

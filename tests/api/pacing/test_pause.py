@@ -54,7 +54,7 @@ def test_rate_falls_once_for_the_requests_in_flight(pace: Pace, clock: Clock, re
     assert pace.rate == pytest.approx(pace.ceiling * LEAST * BELOW)
 
 
-@pytest.mark.parametrize(("passed", "rate"), [(300, 300 * BELOW), (10, 475 * LEAST * BELOW)])
+@pytest.mark.parametrize(("passed", "rate"), [(300, 300 * BELOW), (10, 90.25)])
 def test_rate_falls_below_what_passed_in_the_last_second(pace: Pace, clock: Clock, passed: int, rate: float) -> None:
     """It says what there is for us; but a second that has only begun is not taken at its word."""
     start_many(pace, clock, 700)
@@ -154,6 +154,15 @@ def test_bursts_shrink_with_the_rate(pace: Pace, clock: Clock) -> None:
     clock.now += 60
 
     assert sum(start <= clock.now for start in drain(pace, 100)) <= 25
+
+
+def test_those_who_overslept_together_start_at_the_lowered_rate(pace: Pace, clock: Clock) -> None:
+    """After a stall, too, hardly more starts at once than a twentieth of a second's lowered quota."""
+    pace.throttled(next_start(pace, clock))
+    drain(pace, 100)
+    clock.now += 60
+
+    assert sum(pace.start() is not None for _ in range(100)) <= 1 + pace.rate / 20
 
 
 def test_pause_concerns_its_endpoint_only(clock: Clock) -> None:
