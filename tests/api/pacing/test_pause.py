@@ -157,7 +157,7 @@ def test_bursts_shrink_with_the_rate(pace: Pace, clock: Clock) -> None:
 
 
 def test_those_who_overslept_together_start_at_the_lowered_rate(pace: Pace, clock: Clock) -> None:
-    """After a stall, too, at most a twentieth of a second's lowered quota starts at once, and the one whose turn it is."""
+    """After a stall, too, hardly more starts at once than a twentieth of a second's lowered quota."""
     pace.throttled(next_start(pace, clock))
     drain(pace, 100)
     clock.now += 60
