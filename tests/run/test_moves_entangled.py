@@ -229,3 +229,20 @@ def test_a_chain_that_died_steals_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     world.run()
     assert names(world) == {"one@example.com": "1", "two@example.com": "2"}
     assert quiet(world)
+
+
+def test_who_was_a_member_by_the_address_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ann is known by the address, and user 1, who was deleted at Iterable, takes it: nobody leaves the segment."""
+    world = moving_world(tmp_path, monkeypatch)
+    ids = {name: world.environ.pop(name) for name in ("USER_ID_COLUMN", "IDENTIFY_BY")}
+    world.rows = rows_of(ANN)
+    world.run()
+    world.environ |= ids
+    world.rows = rows_of(CAT)
+    world.run(limit=9)
+    world.iterable.project.delete_user(CAT)
+    world.rows = rows_of(ANN)
+    world.run(limit=9)
+
+    assert (names(world), world.run().left_segment) == ({ANN: "1"}, 0)
+    assert world.profiles[ANN]["recent_page_view"] is True
