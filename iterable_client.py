@@ -16,33 +16,13 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import requests
-from urllib3.exceptions import HTTPError
-
-from sync.api.answers import (
-    RETRYABLE_STATUSES,
-    SPENT,
-    ApiResponse,
-    ApiResult,
-    Verdict,
-    http_date,
-    read_answer,
-    retry_after,
-)
+from sync.api.answers import RETRYABLE_STATUSES, SPENT, ApiResponse, ApiResult, Verdict, read_answer, retry_after
 from sync.api.endpoints import BULK, EVENTS_TRACK, USERS_BULK_UPDATE, USERS_UPDATE, is_readable_on_the_way
 from sync.api.messages import Message, encode, identity_in, known, named, who
-from sync.api.network import (
-    MAX_RETRY_AFTER,
-    PROXY_AUTHENTICATION,
-    interrupted,
-    label,
-    no_answer,
-    proxy_refuses,
-    wait_too_long,
-)
-from sync.api.pacing import Pacer, Ticket
+from sync.api.network import NETWORK_ERRORS, PROXY_AUTHENTICATION, no_answer, proxy_refuses
+from sync.api.pacing import Pacer
 from sync.api.text import excerpt
-from sync.api.tokens import TokenMint, may_be_stale
+from sync.api.tokens import TokenMint
 from sync.api.transport import Answer, Transport
 from sync.rows.export import export_results_to_csv
 from sync.rows.masking import Masking, masking_of
@@ -51,13 +31,21 @@ __all__ = ["ApiResult", "IterableClient", "Message", "Verdict", "export_results_
 
 logger = logging.getLogger("iterable_client")
 
+Fields = Mapping[str, Any]
+
 MAX_BACKOFF, JITTER = 600.0, 0.1
 """Seconds, which keeps a large exponent from overflowing, and a part of the wait."""
 
+MAX_RETRY_AFTER = 120.0
+"""Seconds: the longest `Retry-After` that is waited for; longer stops the run."""
+
 NO_CREDENTIAL = "a credential is needed: api_key, or use_jwt with jwt_secret"
 
-UNKNOWN_USER = b"could not be found"
+UNKNOWN_USER = "could not be found"
 """What a token is answered whose user was made a moment ago (Iterable's mobile SDKs): writes are seen after seconds."""
+
+INTERRUPTED = ApiResponse(Verdict.INTERRUPTED, "the run was stopped")
+"""A call that was given up because the run stops."""
 
 
 class IterableClient:
@@ -95,8 +83,7 @@ class IterableClient:
         self.api_key, self.base_url, self.timeout = api_key, base_url.rstrip("/"), timeout
         self.jwt_secret, self.use_jwt = jwt_secret, use_jwt
         self.jwt_lifetime, self.jwt_issuer = jwt_lifetime, jwt_issuer
-        self.max_retries = max_retries
-        self.initial_backoff, self.backoff_factor = initial_backoff, backoff_factor
+        self.max_retries, self.initial_backoff, self.backoff_factor = max_retries, initial_backoff, backoff_factor
         self._pacer, self._clock = pacer, clock
         self._sleep = threading.Event().wait if sleep is None else sleep
         self._rng = random.Random() if rng is None else rng  # noqa: S311 - jitter, not cryptography
@@ -132,7 +119,7 @@ class IterableClient:
         return self.jwt_secret
 
     def update_user(
-        self, email: str | None, data_fields: Mapping[str, Any], *, user_id: str | None = None, **options: Any
+        self, email: str | None, data_fields: Fields, *, user_id: str | None = None, **options: Any
     ) -> ApiResult:
         """Create the user or update the profile's fields (POST /api/users/update); null clears a field.
 
@@ -144,13 +131,7 @@ class IterableClient:
         return self._make_request_with_retry("POST", self._url(USERS_UPDATE), payload, USERS_UPDATE)
 
     def track_event(
-        self,
-        email: str | None,
-        event_name: str,
-        data_fields: Mapping[str, Any],
-        *,
-        user_id: str | None = None,
-        **options: Any,
+        self, email: str | None, event_name: str, data_fields: Fields, *, user_id: str | None = None, **options: Any
     ) -> ApiResult:
         """Track one event (POST /api/events/track) of the user named by `email`, or by `user_id` and None.
 
@@ -158,8 +139,8 @@ class IterableClient:
         time of arrival), `campaignId`, `templateId`, `createNewFields` (Swagger, TrackRequest); TypeError for any
         other. An event with an `id` that exists is updated, not added: give one, and a call may be repeated.
         """
-        who_and_what = {**named(email, user_id), "eventName": event_name}
-        payload = {**who_and_what, **known(EVENTS_TRACK, options), "dataFields": data_fields}
+        event = {"eventName": event_name, **known(EVENTS_TRACK, options), "dataFields": data_fields}
+        payload = {**named(email, user_id), **event}
         return self._make_request_with_retry("POST", self._url(EVENTS_TRACK), payload, EVENTS_TRACK)
 
     def send(self, endpoint: str, message: Message) -> ApiResult:
@@ -169,8 +150,7 @@ class IterableClient:
     def send_bulk(self, endpoint: str, bodies: Sequence[str]) -> ApiResult:
         """Send many users or events in one request; `bodies` are the single requests' JSON texts."""
         key = "users" if endpoint == USERS_BULK_UPDATE else "events"
-        body = f'{{"{key}":[{",".join(bodies)}]}}'.encode()
-        return self.send(endpoint, Message(None, body))
+        return self.send(endpoint, Message(None, f'{{"{key}":[{",".join(bodies)}]}}'.encode()))
 
     def get(
         self, endpoint: str, identity: Mapping[str, str] | None = None, *, path: str = "", **query: str
@@ -179,35 +159,35 @@ class IterableClient:
 
         `path` is appended to it, encoded: the name of a user, for the endpoints that have it there.
         """
-        url = (
-            self._url(endpoint)
-            + (f"/{quote(path, safe='')}" if path else "")
-            + (f"?{urlencode(query)}" if query else "")
-        )
+        where = f"{endpoint}/{quote(path, safe='')}" if path else endpoint
+        url = f"{self._url(where)}?{urlencode(query)}" if query else self._url(where)
         return self._make_request_with_retry("GET", url, Message(identity, None), endpoint)
 
     def _url(self, endpoint: str) -> str:
         return f"{self.base_url}/api/{endpoint}"
 
     def _make_request_with_retry(
-        self, method: str, endpoint_url: str, payload: Mapping[str, Any] | Message, endpoint_name: str
+        self, method: str, endpoint_url: str, payload: Fields | Message, endpoint_name: str
     ) -> ApiResult:
         """Make the request until it is answered for good, attempts are spent, or the wait is interrupted.
 
         `payload` is the body as a dict, or already encoded. Never raises for anything the network or the server
         does. A token refused as InvalidJwtPayload is made anew once; that request is no attempt of `max_retries`.
         """
+        message = payload if isinstance(payload, Message) else Message(identity_in(payload), None)
         try:
-            message = payload if isinstance(payload, Message) else encode(payload)
-        except (TypeError, ValueError, RecursionError) as error:
+            if not isinstance(payload, Message):
+                message = message._replace(body=encode(payload))
+        except (TypeError, ValueError) as error:
             answer = ApiResponse(Verdict.REJECTED, excerpt(f"the payload is not JSON: {self.masked(str(error))}"))
-            return self._end(answer, 0, [], Message(identity_in(payload), None), endpoint_name)
+            return self._end(answer, 0, [], message, endpoint_name)
         made, renewed = 0, False
         retried: list[str] = []
         while True:
             answer, asked = self._attempt(method, endpoint_url, message, endpoint_name)
             made += answer.verdict is not Verdict.INTERRUPTED
-            if self.use_jwt and may_be_stale(answer) and not renewed:
+            old_token = answer.code == "InvalidJwtPayload" and answer.verdict is Verdict.JWT_REFUSED
+            if self.use_jwt and old_token and not renewed:
                 renewed = True
                 self._tokens.forget()
                 logger.warning("JWT refused by %s, made anew once: %s%s", endpoint_name, answer.reason, who(message))
@@ -215,68 +195,45 @@ class IterableClient:
             if not self._may_pass(answer) or len(retried) + 1 >= self.max_retries:
                 return self._end(answer, made, retried, message, endpoint_name)
             wait = max(asked, self._calculate_backoff(len(retried)))
-            self._announce_retry(answer, message, endpoint_name, wait, len(retried) + 1)
+            retried.append(str(answer.status or answer.reason.partition(":")[0]))  # or "timeout", or "connection"
+            self._announce_retry(retried, endpoint_name, wait, f"{who(message)} reason={answer.reason!r}")
             if self._sleep(wait):
-                return self._end(interrupted(), made, retried, message, endpoint_name)
-            retried.append(label(answer))
+                return self._end(INTERRUPTED, made, retried[:-1], message, endpoint_name)
 
     def _may_pass(self, answer: ApiResponse) -> bool:
         """Whether the next attempt may fare better: no answer at all, or one whose status and code both allow it."""
-        if answer.verdict is Verdict.NOT_YET:
-            return True
-        return answer.verdict in SPENT and (answer.status is None or self._is_retryable(answer.status))
-
-    def _end(
-        self, answer: ApiResponse, made: int, retried: Sequence[str], message: Message, endpoint_name: str
-    ) -> ApiResult:
-        error = "Max retries exceeded" if answer.verdict in SPENT else None
-        result = ApiResult(answer, made, error, tuple(retried))
-        self._log_end(result, message, endpoint_name)
-        return result
+        new_user = answer.verdict is Verdict.NOT_YET
+        return answer.verdict in SPENT and (new_user or answer.status is None or self._is_retryable(answer.status))
 
     def _attempt(self, method: str, url: str, message: Message, endpoint_name: str) -> tuple[ApiResponse, float]:
         """One request: its answer, and the seconds that the server asks to wait before the next."""
-        ticket: Ticket | None = None
-        if self._pacer and self._pacer.knows(endpoint_name):
-            ticket = self._pacer.acquire(endpoint_name)
-            if ticket is None:
-                return interrupted(), 0.0
+        pace = self._pacer.get(endpoint_name) if self._pacer else None
+        started = pace.acquire() if pace else 0.0
+        if started is None:
+            return INTERRUPTED, 0.0
         headers = self._authentication(message.identity)
         try:
             reply = self._transport.send(method, url, headers, message.body, self.timeout)
-        except (requests.RequestException, HTTPError, OSError, UnicodeError) as error:
+        except NETWORK_ERRORS as error:
             return no_answer(error, self._transport.surroundings, self.masked), 0.0
         answer = self._handle_response(reply, endpoint_name).answer
-        wanted = reply.headers.get("Retry-After")
-        asked = retry_after(wanted, http_date(reply.headers.get("Date"))) if wanted else 0.0
-        if self._pacer and ticket:
-            self._tell_pacer(self._pacer, endpoint_name, ticket, answer, asked)
+        asked = retry_after(reply.headers.get("Retry-After"), reply.headers.get("Date"))
+        if pace and answer.verdict is Verdict.THROTTLED:
+            pace.throttled(started, min(asked, MAX_RETRY_AFTER))
         if answer.verdict in SPENT and asked > MAX_RETRY_AFTER:
-            answer = wait_too_long(answer, asked)
+            told = f"Iterable asks to wait {asked:.0f} s, more than {MAX_RETRY_AFTER:.0f} s: {answer.reason}"
+            answer = replace(answer, verdict=Verdict.WAIT_TOO_LONG, reason=told)
         return answer, asked
-
-    @staticmethod
-    def _tell_pacer(pacer: Pacer, endpoint: str, ticket: Ticket, answer: ApiResponse, asked: float) -> None:
-        if answer.verdict is Verdict.THROTTLED:
-            pacer.throttled(endpoint, ticket, min(asked, MAX_RETRY_AFTER))
-        elif answer.verdict is Verdict.ACCEPTED:
-            pacer.accepted(endpoint, ticket)
 
     def _authentication(self, identity: Mapping[str, str] | None) -> dict[str, str]:
         """`Api-Key`, and with JWT `Authorization: Bearer` beside it (Iterable's JWT documentation), or alone."""
         headers = {"Api-Key": self.api_key} if self.api_key else {}
         if self.use_jwt and (identity or not headers):
-            headers["Authorization"] = f"Bearer {self._token_of(identity or {})}"
+            now, make = int(self._clock()), self._generate_jwt_token
+            headers["Authorization"] = f"Bearer {self._tokens.token(identity or {}, self._secret(), now, make)}"
         if not headers:
             raise ValueError(NO_CREDENTIAL)
         return headers
-
-    def _token_of(self, identity: Mapping[str, str]) -> str:
-        """The token of the user whose call this thread makes."""
-        made = self._tokens.young(identity, self._secret(), int(self._clock()))
-        return made or self._tokens.keep(
-            identity, self._secret(), self._generate_jwt_token(identity), int(self._clock())
-        )
 
     def _generate_jwt_token(self, identity: Mapping[str, str] | None = None) -> str:
         """A fresh HS256 token for `identity` (`{"email": ...}` or `{"userId": ...}`); without one, the claims alone."""
@@ -297,20 +254,20 @@ class IterableClient:
             return replace(answer, verdict=Verdict.ACCEPTED, reason="Success")
         if answer.verdict is Verdict.ACCEPTED and endpoint_name not in BULK:  # in bulk the run compares the names in it
             return replace(answer, data={**self.masked.of_json(answer.data), "code": answer.code})
-        if answer.verdict is Verdict.JWT_REFUSED and endpoint_name == EVENTS_TRACK and UNKNOWN_USER in body.lower():
+        if answer.verdict is Verdict.JWT_REFUSED and endpoint_name == EVENTS_TRACK and UNKNOWN_USER in answer.said:
             return replace(answer, verdict=Verdict.NOT_YET)
         if answer.verdict is Verdict.JWT_REFUSED and not self.use_jwt:
-            told = f"{answer.reason} (the key is JWT-enabled: set USE_JWT_AUTH and ITERABLE_JWT_SECRET)"
-            return replace(answer, reason=told)
-        if self.jwt_issuer and self.use_jwt and "invalid payload" in answer.said:
-            told = "JWT_ISSUER is a suspect: Iterable does not document the iss claim; try it empty"
-            return replace(answer, reason=f"{answer.reason} ({told})")
-        return answer
+            hint = " (the key is JWT-enabled: set USE_JWT_AUTH and ITERABLE_JWT_SECRET)"
+        elif self.jwt_issuer and self.use_jwt and "invalid payload" in answer.said:
+            hint = " (JWT_ISSUER is a suspect: Iterable does not document the iss claim; try it empty)"
+        else:
+            return answer
+        return replace(answer, reason=answer.reason + hint)
 
     @property
     def masked(self) -> Masking:
         """Takes the secrets of this client out of what others wrote, however short they are."""
-        return masking_of((self.api_key, self.jwt_secret, *self._transport.passwords, *self._secrets))
+        return masking_of((self.api_key, self.jwt_secret, *self._transport.surroundings.passwords, *self._secrets))
 
     def _is_retryable(self, status_code: int) -> bool:
         """Whether another attempt may succeed where this status was answered."""
@@ -324,27 +281,24 @@ class IterableClient:
             ladder = MAX_BACKOFF
         return min(ladder, MAX_BACKOFF) * self._rng.uniform(1 - JITTER, 1 + JITTER)
 
-    def _announce_retry(self, answer: ApiResponse, message: Message, endpoint: str, wait: float, attempt: int) -> None:
-        logger.warning(
-            "Retryable error %s from %s. Retrying in %.2fs (attempt %d/%d)%s reason=%r",
-            label(answer),
-            endpoint,
-            wait,
-            attempt,
-            self.max_retries,
-            who(message),
-            answer.reason,
-        )
+    def _announce_retry(self, retried: Sequence[str], endpoint: str, wait: float, evidence: str) -> None:
+        told = "Retryable error %s from %s. Retrying in %.2fs (attempt %d/%d)%s"
+        logger.warning(told, retried[-1], endpoint, wait, len(retried), self.max_retries, evidence)
 
-    def _log_end(self, result: ApiResult, message: Message, endpoint: str) -> None:
+    def _end(
+        self, answer: ApiResponse, made: int, retried: Sequence[str], message: Message, endpoint: str
+    ) -> ApiResult:
         """Log how the call ended, in one line."""
+        spent = answer.verdict in SPENT
+        result = ApiResult(answer, made, "Max retries exceeded" if spent else None, tuple(retried))
         user, evidence = who(message), f"status={result.status} code={result.code} attempt={result.attempts}"
         if result.verdict is Verdict.ACCEPTED:
             logger.info("%s call successful: Success%s %s", endpoint, user, evidence)
         elif result.verdict is Verdict.INTERRUPTED:
             logger.info("%s call given up: the run is stopping%s", endpoint, user)
-        elif result.verdict in SPENT:
+        elif spent:
             logger.error("Max retries exceeded for %s%s %s reason=%r", endpoint, user, evidence, result.reason)
         else:
             log = logger.warning if endpoint in BULK else logger.error  # a refused batch is halved, not lost
             log("%s call failed (%s): %s%s %s", endpoint, result.verdict.value, result.reason, user, evidence)
+        return result

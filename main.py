@@ -16,23 +16,22 @@ if str(HOME) not in sys.path:  # python -I and PYTHONSAFEPATH=1 leave the script
 if sys.version_info < (3, 11):  # noqa: UP036 - the system's own Python may be older
     sys.exit("main.py needs Python 3.11 or newer: start it as .venv/bin/python main.py (README: A real run)")
 
-from sync.run.library_warnings import keep_warnings, kept_warnings
+from sync.run.log import hear_warnings
 
-keep_warnings()  # those of libraries that do not fit each other come while they are loaded
+hear_warnings()  # those of libraries that do not fit each other come while they are loaded
 
 try:
     from iterable_client import export_results_to_csv
     from sync.console.check import check
     from sync.console.dry_run import dry_run
-    from sync.console.history import show_history
     from sync.console.options import Options, parse_options
-    from sync.console.progress import watched_by
-    from sync.console.report import print_problems, print_summary, print_unexpected
-    from sync.console.screen import forgiving_streams
+    from sync.console.report import print_problems, print_summary, print_unexpected, show_history
+    from sync.console.screen import Terminal
+    from sync.console.streams import forgiving_streams
     from sync.console.verify import verify_and_tell
     from sync.demo.demonstration import demonstration
+    from sync.run.connections import make_client
     from sync.run.exit_codes import ExitCode
-    from sync.run.job import Job, csv_path, make_client
     from sync.run.settings import SettingsError, load_settings, load_state_file, read_settings
     from sync.run.steps import Run
     from sync.run.summary import Summary
@@ -47,22 +46,22 @@ except ModuleNotFoundError as missing:
     )
 
 
-def run(job: Job) -> Summary:
+def run(this: Run) -> Summary:
     """One run, step by step. Whatever goes wrong ends it with an exit code and a reason, which are in the summary."""
-    run = Run(job)
-    with run.accounted_for(), run.logged(), run.alone():
-        with closing(job.connect()) as database:  # by db.py
-            rows = run.query(database)  # they pass through the state on their way into the CSV
-            run.summary.csv = export_results_to_csv(rows, str(csv_path(job)))
-        run.plan()
-        with closing(make_client(job.settings, run.stop)) as client:
-            run.deliver(client)  # for each user client.update_user(...), then client.track_event(...)
-    return run.summary
+    with this.accounted_for(), this.logged(), this.alone():
+        with closing(this.connect()) as database:  # by db.py
+            rows = this.query(database)  # they pass through the state on their way into the CSV
+            this.summary.csv = export_results_to_csv(rows, str(this.csv_path()))
+        this.plan()
+        with closing(make_client(this.settings, this.stop)) as client:
+            this.deliver(client)  # for each user client.update_user(...), then client.track_event(...)
+    return this.summary
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says and return the exit code."""
-    with forgiving_streams(), kept_warnings():
+    hear_warnings()
+    with forgiving_streams():
         options = parse_options(argv)
         try:
             return act(options)
@@ -83,20 +82,20 @@ def act(options: Options) -> int:
         return show_history(load_state_file(options.env_file, environ), options.history)
     if options.check:
         settings, problems = read_settings(options.env_file, environ)
-        return check(Job(settings, since=options.since), problems)
-    switches = options.switches() | watched_by(options)
-    ready: AbstractContextManager[Job]
+        return check(Run(settings, options), problems)
+    screen = Terminal(options)
+    ready: AbstractContextManager[Run]
     if options.demo:
-        ready = demonstration(bulk=options.bulk, **switches)
+        ready = demonstration(options, screen, bulk=options.bulk)
     else:
-        ready = nullcontext(Job(load_settings(options.env_file, environ, options.csv), **switches))
-    with ready as job:
+        ready = nullcontext(Run(load_settings(options.env_file, environ, options.csv), options, screen))
+    with ready as this:
         if options.dry_run:
-            return dry_run(job)
+            return dry_run(this)
         if options.verify:
-            return verify_and_tell(job, options.verify, and_repair=options.repair)
-        summary = run(job)
-        print_summary(summary, job, as_json=options.json)
+            return verify_and_tell(this, options.verify, and_repair=options.repair)
+        summary = run(this)
+        print_summary(summary, this.settings.log_file, watched=screen.lines is not None, as_json=options.json)
         return summary.exit_code
 
 

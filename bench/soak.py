@@ -220,7 +220,7 @@ class Lane:
         with log.open("rb") as file:
             file.seek(log_from if log.stat().st_size >= log_from else 0)
             text = file.read()
-        return 2 if b" - Owed: " in text else int(b" - Connected to " in text)
+        return 2 if b" - Pending: " in text else int(b" - Connected to " in text)
 
     def _ended(self, process: subprocess.Popen[str]) -> None:
         try:

@@ -16,9 +16,9 @@ from typing import NamedTuple
 from bench.speed import Bench, stand_in
 from main import run
 from sync.rows.columns import Row
-from sync.run.job import Job
 from sync.run.setting_values import HOME
 from sync.run.settings import load_settings
+from sync.run.steps import Run
 from sync.run.summary import Summary
 from tests import faults as catalogue
 from tests.harness import T0, Rows, address, environment, people, person, whom
@@ -128,7 +128,7 @@ def tried(case: Case) -> str:
 def _run(folder: Path, iterable: StandIn, case: Case) -> Summary:
     more = {"ITERABLE_API_BASE_URL": iterable.url, "INITIAL_BACKOFF": "0.001"}
     environ = {**environment(folder), **more, **case.settings}
-    return run(Job(load_settings(Path(os.devnull), environ), source=partial(Rows, case.rows)))
+    return run(Run(load_settings(Path(os.devnull), environ), source=partial(Rows, case.rows)))
 
 
 def memory(bench: Bench, users: int, events: int, *flags: str) -> str:

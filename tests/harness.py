@@ -27,12 +27,14 @@ from iterable_client import IterableClient
 from sync.delivery.stop import Stop
 from sync.rows.columns import Column, Kind, Row, Values
 from sync.rows.mapping import Mapping as FieldMapping
-from sync.rows.reading import Reading
+from sync.rows.payloads import Reading
 from sync.rows.source import ResultSet, SourceError
-from sync.run import job as job_module
-from sync.run.job import Job, make_client
+from sync.run import connections
+from sync.run.connections import make_client
 from sync.run.settings import Settings, load_settings
+from sync.run.steps import Run
 from sync.run.summary import Summary
+from sync.run.switches import Switches
 from sync.state.destinations import SyncName
 from sync.state.file import State
 from sync.state.syncs import SyncRecord
@@ -166,7 +168,7 @@ class World:
         self.environ = {**environment(folder), "ITERABLE_API_BASE_URL": "https://api.iterable.com", **environ}
         self._make_client = make_client
         monkeypatch.setattr(main, "make_client", self.client)
-        monkeypatch.setattr(job_module, "connect", lambda _params: self.source())
+        monkeypatch.setattr(connections, "connect", lambda _params: self.source())
 
     @property
     def settings(self) -> Settings:
@@ -194,7 +196,7 @@ class World:
     def run(self, **switches: Any) -> Summary:
         """One run; `sent` is about this one."""
         self.iterable.requests.clear()
-        return main.run(Job(self.settings, source=self.source, source_name="memory://rows", **switches))
+        return main.run(Run(self.settings, Switches(**switches), source=self.source, source_name="memory://rows"))
 
     def main(self, *flags: str) -> int:
         """One run by the command line."""

@@ -21,7 +21,7 @@ from typing import Any
 import main
 from db import MySQLParams
 from sync.rows.columns import Row
-from sync.run import job as job_module
+from sync.run import connections
 from tests.harness import PROJECT, Rows, write_env
 
 
@@ -96,5 +96,5 @@ def _rows_of(path: str) -> Iterable[Row]:
 
 if __name__ == "__main__":
     read = list(_rows_of(sys.argv[1]))
-    vars(job_module)["connect"] = lambda _params: Rows(read)
+    vars(connections)["connect"] = lambda _params: Rows(read)
     raise SystemExit(main.main(sys.argv[2:]))

@@ -18,15 +18,14 @@ import pytest
 
 from iterable_client import export_results_to_csv
 from main import main
-from sync.api.surroundings import CERTIFICATE_VARIABLES
+from sync.api.network import CERTIFICATE_VARIABLES
 from sync.console.options import VERSION, _parser
+from sync.database.statement import parse
 from sync.demo import demonstration as demo
 from sync.rows.columns import Column, Kind
 from sync.rows.mapping import mapping_problems
 from sync.rows.payloads import Event, Payload, PayloadBuilder
-from sync.rows.statement import parse
 from sync.run.exit_codes import ExitCode
-from sync.run.job import Job
 from sync.run.settings import defaults, load_settings
 from tests.documents import HOME, PAGES, document, literals, program_says, spans, table
 
@@ -234,7 +233,7 @@ def test_example_of_another_schema(tmp_path: Path) -> None:
     settings_file = tmp_path / "orders.env"
     settings_file.write_text(ini)
     given = dict.fromkeys(("DB_USER", "DB_NAME", "ITERABLE_API_KEY"), "x") | {"QUERY_FILE": str(tmp_path / "query.sql")}
-    mapping = Job(load_settings(settings_file, given)).mapping()
+    mapping = load_settings(settings_file, given).mapping()
     statement = parse(sql)
     assert statement.parameters
     with closing(sqlite3.connect(":memory:")) as database:

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 import db
-from sync.rows import wire_types
+from sync.database import wire_types
 from sync.rows.columns import Kind, Row
-from sync.run import job as job_module
+from sync.run import connections
 from sync.run.exit_codes import ExitCode
 from tests import mariadb as servers
 from tests.db.asking import SINCE, SINCE_LOCAL, refusal, run
@@ -169,7 +169,7 @@ class TestColumnThatIsNotKnown:
         query.write_text(f"SELECT seen.*, x'ff00' AS novel FROM ({inner}) AS seen", "utf-8")
         environ = {**params_environ(mariadb.sample()), "QUERY_FILE": str(query), "USER_FIELDS": fields}
         world = World(tmp_path, monkeypatch, **environ)
-        monkeypatch.setattr(job_module, "connect", db.connect)
+        monkeypatch.setattr(connections, "connect", db.connect)
 
         assert world.main() == code
         assert told in world.log()
@@ -274,7 +274,7 @@ class TestCachingSha2Password:
         if fresh.execute("SELECT @@tls_version")[0][0]:
             assert "refused the user app" in refusal(replace(fresh.params("mysql"), password="not-the-password"))
         else:
-            assert "pip install 'PyMySQL[rsa]'" in refusal(fresh.params("mysql"))
+            assert "lacks a package ('cryptography' package is required" in refusal(fresh.params("mysql"))
 
     def test_signs_in(self, fresh: Server) -> None:
         """The first login and the second work, with a password that is not ASCII."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sync.run.log import OUR_LOGGERS
+from sync.run.settings import defaults
 
 HOME = Path(__file__).resolve().parent.parent
 PROGRAM = sorted([*HOME.glob("*.py"), *HOME.glob("sync/**/*.py")])
@@ -118,20 +119,43 @@ def test_files_are_short_enough_to_read() -> None:
 @pytest.mark.parametrize(
     ("module", "knowing"),
     [
-        ("pymysql", {"db.py", "sync/rows/wire_types.py"}),
-        ("requests", {"iterable_client.py", "sync/api/deadline.py", "sync/api/network.py", "sync/api/transport.py"}),
-        ("urllib3", {"iterable_client.py", "sync/api/deadline.py", "sync/api/network.py", "sync/api/transport.py"}),
+        ("pymysql", {"db.py", "sync/database/wire_types.py"}),
+        ("requests", {"sync/api/deadline.py", "sync/api/network.py", "sync/api/transport.py"}),
+        ("urllib3", {"sync/api/network.py", "sync/api/transport.py"}),
         ("jwt", {"sync/api/tokens.py"}),
         ("dotenv", {"sync/run/env_file.py"}),
-        ("prometheus_client", {"sync/run/metrics.py"}),
-        ("tqdm", {"sync/console/progress.py"}),
+        ("prometheus_client", {"sync/run/metrics.py", "sync/run/metrics_file.py"}),
+        ("tqdm", {"sync/console/screen.py"}),
         ("sqlite3", {"sync/state/file.py", "sync/state/schema.py", "sync/demo/sample_database.py"}),
-        ("fcntl", {"sync/rows/export.py", "sync/run/lock.py", "sync/run/log.py"}),
+        ("fcntl", {"sync/run/lock.py", "sync/run/log.py"}),
     ],
 )
 def test_only_one_file_knows(module: str, knowing: set[str]) -> None:
     """A library is imported by the file that hides it, and by no other."""
     assert {str(path.relative_to(HOME)) for path in PROGRAM if module in imported(path)} == knowing
+
+
+def test_names_occur_once() -> None:
+    """No two files of the program share a name, and no function has that of a setting."""
+    files = Counter(path.name for path in PROGRAM if path.name != "__init__.py")
+    assert [name for name, count in files.items() if count > 1] == []
+    settings = {name.lower() for name in defaults()}
+    assert [function.name for path in PROGRAM for function in functions(path) if function.name in settings] == []
+
+
+def test_private_parts_of_the_driver() -> None:
+    """What the database driver marks as private is touched by one class of db.py, and nowhere else."""
+    files = [HOME / "db.py", *HOME.glob("sync/database/*.py")]
+    (cursor,) = (node for node in tree(HOME / "db.py").body if getattr(node, "name", "") == "_Cursor")
+    allowed = {id(node) for node in ast.walk(cursor)}
+    touched = [
+        f"{path.name}:{node.lineno} {ast.unparse(node)}"
+        for path in files
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute) and re.match("_[a-z]", node.attr) and id(node) not in allowed
+        if not (isinstance(node.value, ast.Name) and node.value.id == "self")
+    ]
+    assert not touched
 
 
 def test_environment_is_read_in_one_place() -> None:
@@ -141,7 +165,7 @@ def test_environment_is_read_in_one_place() -> None:
     """
     reading = re.compile(r"\benviron\b *[.\[(]|\bos\.environ\b|\bgetenv\b")
     found = {str(path.relative_to(HOME)) for path in PROGRAM if reading.search(path.read_text())}
-    assert found == {"sync/run/settings.py", "main.py", "sync/api/surroundings.py"}
+    assert found == {"sync/run/settings.py", "main.py", "sync/api/network.py"}
 
 
 def test_only_the_console_prints() -> None:

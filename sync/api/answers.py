@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,25 +22,14 @@ from sync.rows.depth import is_deeper
 
 RETRYABLE_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 
-ROW_CODES = frozenset(
-    {
-        "BadJsonBody",
-        "BadParams",
-        "Conflict",
-        "EmailAlreadyExists",
-        "ExternalKeyConflict",
-        "ForgottenUserError",
-        "InvalidEmailAddressError",
-        "InvalidUserIdError",
-        "UnknownEmailError",
-        "UnknownUserIdError",
-        "UserIdAlreadyExists",
-    }
-)
-"""Codes that speak of the row: sent again unchanged, it would be refused again."""
-
 NAME_CODES = frozenset({"Conflict", "EmailAlreadyExists", "ExternalKeyConflict", "UserIdAlreadyExists"})
-"""Those of them over a name that another user has: when that one gives it up, the row is taken."""
+"""Codes over a name that another user has: when that one gives it up, the row is taken."""
+
+NO_NAME_CODES = frozenset({"InvalidEmailAddressError", "InvalidUserIdError", "UnknownEmailError", "UnknownUserIdError"})
+"""Codes over a name that is none, or nobody's."""
+
+ROW_CODES = NAME_CODES | NO_NAME_CODES | {"BadJsonBody", "BadParams", "ForgottenUserError"}
+"""Codes that speak of the row: sent again unchanged, it would be refused again."""
 
 PROJECT_CODES = frozenset({"RequestFieldsTypesMismatched", "UniqueFieldsLimitExceeded"})
 """Codes that refuse the row for a reason that lies in the project: a field's type, the field limit."""
@@ -47,21 +37,16 @@ PROJECT_CODES = frozenset({"RequestFieldsTypesMismatched", "UniqueFieldsLimitExc
 JWT_CODES = frozenset({"BadAuthorizationHeader", "InvalidJwtPayload", "JwtUserIdentifiersMismatched"})
 """Codes about the token (Iterable's mobile SDKs); documented with status 400 and recorded with 401."""
 
-CREDENTIAL_CODES = frozenset({"BadApiKey"})
-"""Codes about the key, whatever the status."""
+BAD_KEY = "BadApiKey"
+"""The code about the key, whatever the status."""
 
-KNOWN_CODES = (
-    ROW_CODES
-    | PROJECT_CODES
-    | JWT_CODES
-    | CREDENTIAL_CODES
-    | {"Success", "GenericError", "DatabaseError", "RateLimitExceeded", "BatchTooLarge", "Forbidden", "NotFound"}
-    | {"error.users.noUserWithEmailExists", "error.users.noUserWithIdExists"}
-)
+_OTHER = {"Success", "GenericError", "DatabaseError", "RateLimitExceeded", "BatchTooLarge", "Forbidden", "NotFound"}
+_NOBODY = {"error.users.noUserWithEmailExists", "error.users.noUserWithIdExists"}
+KNOWN_CODES = ROW_CODES | PROJECT_CODES | JWT_CODES | {BAD_KEY} | _OTHER | _NOBODY
 """Codes that are compared, or that every client may meet: words of the API, in which no secret is looked for."""
 
 DISALLOWED_EVENT = "is disallowed from tracking"
-_SECONDS = re.compile(r"(?P<whole>[0-9]+)(?:\.(?P<part>[0-9]+))?")
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 DEEPEST = 100
 """How many levels an answer may have; Iterable's have five."""
 
@@ -135,24 +120,17 @@ class ApiResult(tuple[bool, dict[str, Any]]):
     said: str
 
     def __new__(
-        cls,
-        answer: ApiResponse,
-        attempts: int,
-        error: str | None = None,
-        retried: tuple[str, ...] = (),
+        cls, answer: ApiResponse, attempts: int, error: str | None = None, retried: tuple[str, ...] = ()
     ) -> ApiResult:
         """Wrap `answer`; `error` replaces its reason as the short word for what happened."""
-        success = answer.verdict is Verdict.ACCEPTED
-        if success:
-            data = dict(answer.data or {})
-        else:
+        data = dict(answer.data or {})
+        if not (success := answer.verdict is Verdict.ACCEPTED):
             data = {"error": error or answer.reason, "status": answer.status, "code": answer.code}
-            if error:
-                data["reason"] = answer.reason
+            data |= {"reason": answer.reason} if error else {}
         self = super().__new__(cls, (success, data))
-        self.answer, self.verdict, self.reason = answer, answer.verdict, answer.reason
-        self.status, self.code, self.attempts, self.retried = answer.status, answer.code, attempts, retried
-        self.understood, self.said = answer.data is not None, answer.said
+        self.verdict, self.reason, self.status, self.code = answer.verdict, answer.reason, answer.status, answer.code
+        self.answer, self.said, self.understood = answer, answer.said, answer.data is not None
+        self.attempts, self.retried = attempts, retried
         return self
 
     def __repr__(self) -> str:
@@ -166,9 +144,7 @@ def read_answer(status: int, body: bytes, *, bulk: bool = False, masked: Callabl
     """
     data = _json_object(body)
     code = data.get("code") if data else None
-    if isinstance(code, str) and code not in KNOWN_CODES:
-        code = masked(code)
-    code = excerpt(code) if isinstance(code, str) else None
+    code = excerpt(code if code in KNOWN_CODES else masked(code)) if isinstance(code, str) else None
     said = str(data.get("msg") or "") if data and "msg" in data else body.decode("utf-8", "replace")
     message = excerpt(masked(said)) if said else ""
     if status == 200:
@@ -181,13 +157,12 @@ def read_answer(status: int, body: bytes, *, bulk: bool = False, masked: Callabl
 
 def _meaning_of_200(code: str | None, message: str, data: dict[str, Any] | None, *, bulk: bool) -> tuple[Verdict, str]:
     """A 200 counts only when it says Success, or in bulk gives its counts."""
-    if data is not None and DISALLOWED_EVENT in str(data.get("msg")):
-        return Verdict.REJECTED_BY_PROJECT, f"200 refused: {message}"
     if data is None:
         return Verdict.UNREADABLE, f"200 without a JSON object: {message}"
-    if bulk and isinstance(data.get("successCount"), int) and isinstance(data.get("failCount"), int):
-        return Verdict.ACCEPTED, "Success"
-    if not bulk and code == "Success":
+    if DISALLOWED_EVENT in str(data.get("msg")):
+        return Verdict.REJECTED_BY_PROJECT, f"200 refused: {message}"
+    counted = isinstance(data.get("successCount"), int) and isinstance(data.get("failCount"), int)
+    if counted if bulk else code == "Success":
         return Verdict.ACCEPTED, "Success"
     if code in PROJECT_CODES or code in ROW_CODES:
         return _verdict_of_failure(200, code), f"200 {code}: {message}"
@@ -195,47 +170,38 @@ def _meaning_of_200(code: str | None, message: str, data: dict[str, Any] | None,
 
 
 def _verdict_of_failure(status: int, code: str | None) -> Verdict:
-    """The code is looked at before the status: a type conflict is permanent even with status 500."""
-    if status == 429:
-        return Verdict.THROTTLED
-    if code in PROJECT_CODES:
-        return Verdict.REJECTED_BY_PROJECT
-    if status in RETRYABLE_STATUSES:
-        return Verdict.RETRYABLE
-    if code in JWT_CODES:
-        return Verdict.JWT_REFUSED
-    if code in CREDENTIAL_CODES:
-        return Verdict.CREDENTIALS_REFUSED
-    if status in {401, 403}:
-        return Verdict.FORBIDDEN
-    if code in ROW_CODES:
-        return Verdict.REJECTED
-    return _verdict_of_status(status, code)
+    """The first that applies: the code comes before the status, as a type conflict is permanent even with status 500.
+
+    404, 405 and redirects say nothing of the row, and nobody knows what remains.
+    """
+    meanings = (
+        (status == 429, Verdict.THROTTLED),
+        (code in PROJECT_CODES, Verdict.REJECTED_BY_PROJECT),
+        (status in RETRYABLE_STATUSES, Verdict.RETRYABLE),
+        (code in JWT_CODES, Verdict.JWT_REFUSED),
+        (code == BAD_KEY, Verdict.CREDENTIALS_REFUSED),
+        (status in {401, 403}, Verdict.FORBIDDEN),
+        (code in ROW_CODES, Verdict.REJECTED),
+        (status in {404, 405} or 300 <= status < 400, Verdict.WRONG_URL),
+        (status == 413 or code == "BatchTooLarge", Verdict.TOO_LARGE),
+    )
+    return next((verdict for applies, verdict in meanings if applies), Verdict.UNREADABLE)
 
 
-def _verdict_of_status(status: int, code: str | None) -> Verdict:
-    """A 4xx or 3xx whose code says nothing of the row."""
-    if status in {404, 405} or 300 <= status < 400:
-        return Verdict.WRONG_URL
-    if status == 413 or code == "BatchTooLarge":
-        return Verdict.TOO_LARGE
-    return Verdict.UNREADABLE
-
-
-def retry_after(value: str | None, now: datetime | None = None) -> float:
+def retry_after(value: str | None, date: str | None = None) -> float:
     """Seconds that a `Retry-After` header asks to wait: a number, rounded up, or an HTTP date; 0 for none or junk.
 
-    `now` is the server's time, from which its dates count: this machine's clock may be wrong.
+    `date` is the server's own, from which its dates count: this machine's clock may be wrong.
     """
-    text = (value or "").strip()
-    number = _SECONDS.fullmatch(text)
-    if number:
-        return float(number["whole"][:9]) + bool((number["part"] or "").strip("0"))
-    moment = http_date(text)
-    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds()) if moment else 0.0
+    if not value:
+        return 0.0
+    if _SECONDS.fullmatch(value.strip()):
+        return float(math.ceil(min(float(value), 1e9)))  # more is the same
+    moment = _http_date(value)
+    return max(0.0, (moment - (_http_date(date) or datetime.now(UTC))).total_seconds()) if moment else 0.0
 
 
-def http_date(value: str | None) -> datetime | None:
+def _http_date(value: str | None) -> datetime | None:
     """The moment that a header names; None for none or junk."""
     try:
         moment = parsedate_to_datetime(value or "")

@@ -13,6 +13,8 @@ from sync.rows.depth import is_deeper
 DEEPEST = 500
 """How many levels a payload may have: more than any document that a row can hold, and no Python gives up before."""
 
+LOGGED = {"email": "email", "userId": "user_id"}
+"""The fields that name a user, and what the log calls them."""
 
 OPTIONS = {
     USERS_UPDATE: frozenset({"preferUserId", "mergeNestedObjects", "createNewFields"}),
@@ -50,23 +52,19 @@ def named(email: str | None, user_id: str | None) -> dict[str, str]:
     return {"email": email.strip().lower()}
 
 
-def encode(payload: Mapping[str, Any]) -> Message:
-    """The body of `payload` and the identity in it; raises ValueError or TypeError for what is not JSON."""
-    try:
-        text = _written(payload)
-        deep = text.count("{") + text.count("[") > DEEPEST and is_deeper(payload, DEEPEST)
-    except RecursionError:
-        deep = True
-    if deep:
+def encode(payload: Mapping[str, Any]) -> bytes:
+    """The body of `payload`; raises ValueError or TypeError for what is not JSON.
+
+    It is written as when payloads are built: what was parsed of them is written again letter for letter.
+    """
+    if is_deeper(payload, DEEPEST):
         raise ValueError(f"it is nested deeper than {DEEPEST} levels")
-    return Message(identity_in(payload), text.encode())
+    return json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode()
 
 
-def identity_in(payload: object) -> Mapping[str, str] | None:
+def identity_in(payload: Mapping[str, Any]) -> Mapping[str, str] | None:
     """Whom a body speaks of; None when it names nobody."""
-    if not isinstance(payload, Mapping):
-        return None
-    return {key: str(payload[key]) for key in ("email", "userId") if key in payload} or None
+    return {key: str(payload[key]) for key in LOGGED if key in payload} or None
 
 
 def _plain(value: object) -> object:
@@ -75,19 +73,6 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no JSON form; give text or a number")
 
 
-_written = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain, check_circular=False
-).encode
-"""As payloads are written when they are built: what was parsed of them is written again letter for letter.
-
-What holds itself is found by its depth, as what is too deep is.
-"""
-
-
 def who(message: Message) -> str:
     """The field that names the user, for the end of a log sentence."""
-    identity = message.identity
-    if not identity:
-        return ""
-    key, name = ("email", "email") if "email" in identity else ("userId", "user_id")
-    return f" {name}={excerpt(identity.get(key))}"
+    return "".join(f" {LOGGED[key]}={excerpt(name)}" for key, name in (message.identity or {}).items())

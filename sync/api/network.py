@@ -1,32 +1,77 @@
-"""What an error of the network means: nothing was answered, and another attempt may or may not help."""
+"""What it means that there is no answer: what may pass, and what is this machine's own fault and stays.
+
+Its own are the proxy and the certificates that its environment names. `requests` obeys these variables by itself; they
+are looked up here so that what does not work is blamed by the name of its variable, in the spelling that is set.
+"""
 
 from __future__ import annotations
 
+import base64
+import os
 import re
-from collections.abc import Callable
-from dataclasses import replace
+import ssl
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import requests
-from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema, SSLError
-from urllib3.exceptions import LocationValueError, NewConnectionError
-from urllib3.exceptions import TimeoutError as UrllibTimeoutError
+from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
+from requests.utils import select_proxy
+from urllib3 import exceptions as urllib3_errors
 
 from sync.api.answers import ApiResponse, Verdict
-from sync.api.surroundings import Surroundings, key_log_problem
+from sync.api.endpoints import is_this_machine
 from sync.api.text import excerpt
 
-MAX_RETRY_AFTER = 120.0
-"""Seconds: the longest `Retry-After` that is waited for; longer stops the run."""
-
+CERTIFICATE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 PROXY_AUTHENTICATION = 407
+
 _SECONDS = re.compile(r" \((read|connect) timeout=[^)]*\)")
 """What urllib3 says of the time-out: what was left of it in the end, which tells nobody anything."""
 
 _PLAIN_PROXY = "proxy appears to only use HTTP and not HTTPS"
 """What urllib3 says when the answer to its TLS handshake is none."""
 
-UNUSABLE = (InvalidURL, InvalidSchema, MissingSchema, LocationValueError, UnicodeError)
+NETWORK_ERRORS = (requests.RequestException, urllib3_errors.HTTPError, OSError, UnicodeError)
+"""What `requests` and urllib3 raise when there is no answer."""
+
+UNUSABLE = (InvalidURL, InvalidSchema, MissingSchema, urllib3_errors.LocationValueError, UnicodeError)
 """A URL that is none, of Iterable or of a proxy; a proxy's password may be in the error's text."""
+
+
+class Surroundings(NamedTuple):
+    """What stands between here and Iterable, in the words of `requests` and in ours: a proxy, and whom to believe."""
+
+    options: Mapping[str, Any] = {}
+    certificates: str | None = None
+    certificates_variable: str = ""
+    proxy: str | None = None
+    whose_proxy: str = ""
+    passwords: tuple[str, ...] = ()
+
+
+def look_around(session: requests.Session, url: str) -> Surroundings:
+    """Find out what `requests` takes from the environment for this `url`, and from which of its variables."""
+    parts = urlsplit(url)
+    options: dict[str, Any] = dict(session.merge_environment_settings(url, {}, False, None, None))
+    if is_this_machine(parts.hostname):
+        options["proxies"] = {}  # what is meant for this machine stays on it
+    proxy, verify = select_proxy(url, options["proxies"]), options["verify"]
+    counting = (f"{parts.scheme}_proxy", "all_proxy", *map(str.lower, CERTIFICATE_VARIABLES))
+    spelled = sorted(os.environ, key=lambda name: (name.lower(), name))  # lower case last, which is what counts
+    variables = {os.environ[name]: name for name in spelled if name.lower() in counting}
+    believed = verify if isinstance(verify, str) and parts.scheme == "https" else None
+    naming = variables.get(proxy or "")
+    whose = f"that {naming} names" if naming else "of this machine's network settings"
+    return Surroundings(options, believed, variables.get(verify, "the session"), proxy, whose, _passwords_in(proxy))
+
+
+def _passwords_in(proxy: str | None) -> tuple[str, ...]:
+    """The password in a proxy's URL in all forms in which it travels."""
+    login = (proxy or "").rpartition("@")[0].rpartition("://")[2]
+    password = login.partition(":")[2]
+    return (password, unquote(password), base64.b64encode(unquote(login).encode()).decode()) if password else ()
 
 
 def no_answer(error: Exception, around: Surroundings, masked: Callable[[str], str] = str) -> ApiResponse:
@@ -34,49 +79,57 @@ def no_answer(error: Exception, around: Surroundings, masked: Callable[[str], st
 
     `masked` takes the secrets out of what the libraries say.
     """
-    problem = _local_problem(error, around, masked)
-    if problem:
-        return ApiResponse(Verdict.LOCAL_SETUP, problem)
     if f"Tunnel connection failed: {PROXY_AUTHENTICATION}" in str(error):
         return proxy_refuses(around)
-    timed_out = isinstance(error, requests.Timeout) or _is_timeout(_innermost(error))
-    return ApiResponse(
-        Verdict.RETRYABLE, f"{'timeout' if timed_out else 'connection'}: {_cause(error, masked)}{around.way}"
-    )
-
-
-def _is_timeout(root: BaseException) -> bool:
-    """A connection that was refused is none, though urllib3 counts it among them."""
-    return isinstance(root, (UrllibTimeoutError, TimeoutError)) and not isinstance(root, NewConnectionError)
-
-
-def _local_problem(error: Exception, around: Surroundings, masked: Callable[[str], str]) -> str | None:
-    """Why no request from this machine can succeed before somebody changes its setup, if that is so."""
-    if isinstance(error, InvalidSchema) and (around.proxy or "").lower().startswith("socks"):
-        return f"{around.proxy_name} is a SOCKS proxy, which needs the package PySocks"
-    if isinstance(error, UNUSABLE) or isinstance(_innermost(error), UNUSABLE):
-        what = around.proxy_name if around.proxy else "the base URL"
-        return f"{what} cannot be used, its URL is wrong: {type(error).__name__}"
-    if _PLAIN_PROXY in str(error):
-        return f"{around.proxy_name} speaks no TLS itself: its URL has to begin with http://"
-    problem = around.certificates_problem() or (key_log_problem() if _is_about_a_file(_innermost(error)) else None)
-    if problem:
-        return f"{problem}, so nothing was sent"
-    if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
-        believed = f" ({around.certificates_variable} says whom to believe)" if around.certificates_variable else ""
-        return f"the certificate was not accepted, so nothing was sent: {_cause(error, masked)}{believed}{around.way}"
-    return None
-
-
-def _is_about_a_file(root: BaseException) -> bool:
-    """What the system says of a file, and not of a connection."""
-    return isinstance(root, OSError) and not isinstance(root, (ConnectionError, TimeoutError))
+    root = _innermost(error)
+    said = _SECONDS.sub("", str(root.args[-1])) if root.args else ""
+    cause = excerpt(f"{type(root).__name__} {masked(said)}".strip())[:200]
+    cause += f" (through the proxy {around.whose_proxy})" if around.proxy else ""
+    if problem := _own_fault(error, root, around, cause):
+        return ApiResponse(Verdict.LOCAL_SETUP, problem)
+    timed_out = isinstance(error, requests.Timeout) or isinstance(root, (urllib3_errors.TimeoutError, TimeoutError))
+    refused = isinstance(root, urllib3_errors.NewConnectionError)  # which urllib3 counts among the time-outs
+    return ApiResponse(Verdict.RETRYABLE, f"{'timeout' if timed_out and not refused else 'connection'}: {cause}")
 
 
 def proxy_refuses(around: Surroundings) -> ApiResponse:
     """A proxy that wants credentials, or others; what it says is not repeated."""
-    told = f"{around.proxy_name} wants a user and a password, or other ones ({PROXY_AUTHENTICATION})"
+    told = f"the proxy {around.whose_proxy} wants a user and a password, or other ones ({PROXY_AUTHENTICATION})"
     return ApiResponse(Verdict.LOCAL_SETUP, told, PROXY_AUTHENTICATION)
+
+
+def _own_fault(error: Exception, root: BaseException, around: Surroundings, cause: str) -> str | None:
+    """Why no request from this machine can succeed before somebody changes its setup, if that is so."""
+    said, proxy = str(error), f"the proxy {around.whose_proxy}" if around.proxy else "the base URL"
+    needs_socks = isinstance(error, InvalidSchema) and (around.proxy or "").lower().startswith("socks")
+    wrong_url = isinstance(error, UNUSABLE) or isinstance(root, UNUSABLE)
+    refused = f"the certificate was not accepted, so nothing was sent: {cause}"
+    believed = f" ({around.certificates_variable} says whom to believe)" if around.certificates else ""
+    file = _unusable_file(root, around)
+    faults = (
+        (needs_socks, f"{proxy} is a SOCKS proxy, which needs the package PySocks"),
+        (wrong_url, f"{proxy} cannot be used, its URL is wrong: {type(error).__name__}"),
+        (_PLAIN_PROXY in said, f"{proxy} speaks no TLS itself: its URL has to begin with http://"),
+        (file, f"{file}, so nothing was sent"),
+        ("CERTIFICATE_VERIFY_FAILED" in said, f"{refused}{believed}"),
+    )
+    return next((told for applies, told in faults if applies), None)
+
+
+def _unusable_file(root: BaseException, around: Surroundings) -> str | None:
+    """The file that a variable names and that cannot be read, or written: the keys of TLS, for others to read along."""
+    if isinstance(root, OSError) and root.filename and root.filename == os.environ.get("SSLKEYLOGFILE"):
+        return f"SSLKEYLOGFILE names {root.filename}, which cannot be written: {root.strerror}"
+    if not (path := around.certificates):
+        return None
+    told, context = f"{around.certificates_variable} names {path}, which", ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(*((None, path) if Path(path).is_dir() else (path,)))
+    except FileNotFoundError:
+        return f"{told} does not exist"
+    except OSError as problem:
+        return f"{told} is no file of certificates that can be read: {problem.strerror}"
+    return None
 
 
 def _innermost(error: BaseException) -> BaseException:
@@ -84,26 +137,3 @@ def _innermost(error: BaseException) -> BaseException:
     reason = getattr(error, "original_error", None) or getattr(error, "reason", None)
     inner = next((part for part in error.args if isinstance(part, BaseException)), reason)
     return _innermost(inner) if isinstance(inner, BaseException) else error
-
-
-def _cause(error: BaseException, masked: Callable[[str], str]) -> str:
-    """The innermost sentence of a chain of network errors, without object addresses and secrets."""
-    root = _innermost(error)
-    text = _SECONDS.sub("", str(root.args[-1])) if root.args else ""
-    return excerpt(f"{type(root).__name__} {masked(text)}".strip())[:200]
-
-
-def label(answer: ApiResponse) -> str:
-    """What a retried attempt met: a status, "timeout" or "connection"."""
-    return str(answer.status) if answer.status else answer.reason.partition(":")[0]
-
-
-def interrupted() -> ApiResponse:
-    """A call that was given up because the run stops."""
-    return ApiResponse(Verdict.INTERRUPTED, "the run was stopped")
-
-
-def wait_too_long(answer: ApiResponse, wait: float) -> ApiResponse:
-    """An answer that asks for a longer pause than a run makes."""
-    told = f"Iterable asks to wait {wait:.0f} s, more than {MAX_RETRY_AFTER:.0f} s: {answer.reason}"
-    return replace(answer, verdict=Verdict.WAIT_TOO_LONG, reason=told)

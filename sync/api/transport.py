@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
 
 import requests
 from requests.exceptions import InvalidProxyURL
-from requests.utils import select_proxy
+from requests.structures import CaseInsensitiveDict
 from urllib3.util import parse_url
 
-from sync.api.deadline import Deadline, DeadlineAdapter
-from sync.api.endpoints import is_this_machine
-from sync.api.surroundings import Surroundings, look_around, passwords_in
+from sync.api.deadline import DeadlineAdapter
+from sync.api.network import Surroundings, look_around
 
 LONGEST_ANSWER = 32_000_000
 """Bytes, unpacked. Iterable's longest answers name a project's fields, or why the users of a batch were refused."""
 
 PART = 1_000_000
-
-
-class Answer(Protocol):
-    """What is read of an answer: `requests.Response` has it, too."""
-
-    @property
-    def status_code(self) -> int:
-        """The HTTP status."""
-
-    @property
-    def content(self) -> bytes | Any:
-        """The whole body, unpacked."""
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The headers, found in any case."""
-
-    @property
-    def request(self) -> requests.PreparedRequest:
-        """What was asked."""
 
 
 class Reply(NamedTuple):
@@ -48,6 +27,9 @@ class Reply(NamedTuple):
     content: bytes
     headers: Mapping[str, str]
     request: requests.PreparedRequest
+
+
+Answer = Reply | requests.Response
 
 
 class TooLongError(requests.RequestException):
@@ -65,6 +47,14 @@ def _body_of(response: requests.Response) -> bytes:
     return body
 
 
+@functools.lru_cache(maxsize=64)
+def _encoded(url: str) -> str | None:
+    """The URL as it goes out; raises what `requests` raises for one that is none."""
+    request = requests.PreparedRequest()
+    request.prepare_url(url, None)
+    return request.url
+
+
 class Transport:
     """Pooled connections to one host. Safe to share between threads; `workers` sizes the pool.
 
@@ -75,54 +65,25 @@ class Transport:
 
     def __init__(self, workers: int) -> None:
         self.session = requests.Session()
+        for scheme in ("https://", "http://"):
+            self.session.mount(scheme, DeadlineAdapter(pool_connections=1, pool_maxsize=workers))
+        json = "application/json"
+        self._headers: dict[str, Any] = {**self.session.headers, "Content-Type": json, "Accept": json}
         self.surroundings = Surroundings()
-        self.passwords: tuple[str, ...] = ()
-        adapter = DeadlineAdapter(pool_connections=1, pool_maxsize=workers)
-        self.session.mount("https://", adapter)
-        self.session.mount("http://", adapter)
-        self._prepared: dict[tuple[str, str], requests.PreparedRequest] = {}
-        self._environment: dict[str, Any] | None = None
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float) -> Reply:
         """Make one request, which takes at most `timeout` seconds from connect to the last byte.
 
-        Raises what `requests` and urllib3 raise when there is no answer.
+        Raises one of NETWORK_ERRORS when there is no answer.
         """
-        request = self._template(method, url).copy()
-        request.headers.update(headers)
-        if body is not None:
-            request.body = body
-            request.headers["Content-Length"] = str(len(body))
-        adapter = self.session.get_adapter(url)
-        environment = self._environment or self._look_around(url)
-        deadline: Any = Deadline(timeout)  # urllib3's kind of time-out, which the stubs of `requests` do not know
-        response = adapter.send(request, timeout=deadline, **environment)
-        return Reply(response.status_code, _body_of(response), response.headers, request)
-
-    def _look_around(self, url: str) -> dict[str, Any]:
-        """Ask the environment for proxies and certificates, and remember which of its variables named them."""
-        parts = urlsplit(url)
-        environment: dict[str, Any] = dict(self.session.merge_environment_settings(url, {}, False, None, None))
-        if is_this_machine(parts.hostname):
-            environment["proxies"] = {}  # what is meant for this machine stays on it
-        proxy = select_proxy(url, environment["proxies"])
-        self.passwords = passwords_in(proxy)
-        self.surroundings = look_around(parts.scheme, proxy, environment["verify"])
+        request = requests.PreparedRequest()
+        request.method, request.url, request.body = method, _encoded(url), body
+        length = {} if body is None else {"Content-Length": str(len(body))}
+        request.headers = CaseInsensitiveDict({**self._headers, **headers, **length})
+        if not self.surroundings.options:
+            self.surroundings = look_around(self.session, url)
+        proxy, options = self.surroundings.proxy, self.surroundings.options
         if proxy and not parse_url(proxy).host:
             raise InvalidProxyURL  # `requests` itself fails with a TypeError where a user is given and no host
-        self._environment = environment
-        return environment
-
-    def _template(self, method: str, url: str) -> requests.PreparedRequest:
-        """The request without body and credentials; made once for each endpoint."""
-        template = self._prepared.get((method, url))
-        if template is None:
-            headers = {
-                **self.session.headers,
-                "Content-Type": "application/json",
-                "Accept": "application/json",
-            }
-            template = requests.Request(method, url, headers=headers).prepare()
-            if method == "POST":
-                self._prepared[method, url] = template
-        return template
+        response = self.session.get_adapter(url).send(request, timeout=timeout, **options)
+        return Reply(response.status_code, _body_of(response), response.headers, request)

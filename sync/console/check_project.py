@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sync.api.answers import ApiResult, Verdict
+from iterable_client import ApiResult, IterableClient, Verdict
 from sync.api.endpoints import USERS_BY_EMAIL
-from sync.console.finding import Finding, Sample
 from sync.delivery.stop import Stop
 from sync.rows.identity import address_of, identity_fields
 from sync.rows.masking import Masking
-from sync.run.job import Job, make_client
+from sync.run.connections import make_client
+from sync.run.settings import Settings
+
+Found = Iterator[tuple[str, str, str]]
+"""A line each: the verdict, which is "ok", "WRONG" or "note" (worth knowing, or not to be known without writing), what
+it is about, and the sentence."""
 
 REFUSALS = {Verdict.CREDENTIALS_REFUSED, Verdict.FORBIDDEN, Verdict.JWT_REFUSED}
 REGIONS = {
@@ -26,109 +30,101 @@ REGIONS = {
 DATE_LAYOUTS = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S %z", "%Y-%m-%dT%H:%M:%S.%f%z")
 
 
-def project_findings(job: Job, sample: Sample) -> Iterator[Finding]:
-    """What can be known of the project without writing to it."""
-    with closing(make_client(job.settings, Stop())) as client:
-        if job.settings.use_jwt_auth:
-            yield from _jwt(client, sample)
-            if job.settings.event_name:
-                yield _unknown_event(job.settings.event_name)
+def project_findings(settings: Settings, identity: str | None, fields: Mapping[str, Any]) -> Found:
+    """What can be known of the project without writing to it: `identity` is a user's, `fields` a run would send."""
+    with closing(make_client(settings, Stop())) as client:
+        if settings.use_jwt_auth:
+            verdict, sentence = _jwt(client, identity)
+            yield verdict, "credentials", sentence
+            if verdict != "WRONG":
+                yield from _not_with_jwt(settings.event_name)
             return
         answer = client.get("channels")
-        yield _credentials(job, answer)
+        verdict, sentence = _credentials(settings, answer)
+        yield verdict, "credentials", sentence
         if answer.verdict is Verdict.ACCEPTED:
-            yield from _field_types(client.get("users/getFields"), sample, job.settings.masking)
+            yield from _field_types(client.get("users/getFields"), fields, settings.masking)
             yield _reading_back(client.get(USERS_BY_EMAIL, email="nobody@example.com"))
 
 
-def _credentials(job: Job, answer: ApiResult) -> Finding:
-    base = job.settings.iterable_api_base_url
+def _credentials(settings: Settings, answer: ApiResult) -> tuple[str, str]:
+    base = settings.iterable_api_base_url
     if answer.verdict is Verdict.ACCEPTED:
-        return Finding("ok", "credentials", f"{base} accepts the key (a read-only key too: only a write can tell)")
-    if answer.verdict in REFUSALS:
-        other = REGIONS.get(base)
-        if other and _accepts(job, other):
-            return Finding(
-                "WRONG", "credentials", f"the key belongs to the other region: ITERABLE_API_BASE_URL={other}"
-            )
-        return Finding("WRONG", "credentials", f"{answer.reason}; check ITERABLE_API_KEY, its project and its type")
-    return Finding("WRONG", "credentials", f"{base}: {answer.reason}; check ITERABLE_API_BASE_URL and the network")
+        return "ok", f"{base} accepts the key (a read-only key too: only a write can tell)"
+    if answer.verdict not in REFUSALS:
+        return "WRONG", f"{base}: {answer.reason}; check ITERABLE_API_BASE_URL and the network"
+    if (other := REGIONS.get(base)) and _accepts(settings, other):
+        return "WRONG", f"the key belongs to the other region: ITERABLE_API_BASE_URL={other}"
+    return "WRONG", f"{answer.reason}; check ITERABLE_API_KEY, its project and its type"
 
 
-def _reading_back(answer: ApiResult) -> Finding:
+def _reading_back(answer: ApiResult) -> tuple[str, str, str]:
     """Whether `--verify` may read users: tried with an address of nobody's."""
     if answer.verdict is Verdict.ACCEPTED:
-        return Finding("ok", "reading back", "this key may read users: --verify can compare them with the database")
-    return Finding("note", "reading back", f"this key may not read users, so --verify cannot be used: {answer.reason}")
+        return "ok", "reading back", "this key may read users: --verify can compare them with the database"
+    return "note", "reading back", f"this key may not read users, so --verify cannot be used: {answer.reason}"
 
 
-def _accepts(job: Job, base_url: str) -> bool:
-    settings = replace(job.settings, iterable_api_base_url=base_url)
-    with closing(make_client(settings, Stop())) as client:
+def _accepts(settings: Settings, base_url: str) -> bool:
+    with closing(make_client(replace(settings, iterable_api_base_url=base_url), Stop())) as client:
         return client.get("channels").verdict is Verdict.ACCEPTED
 
 
-def _jwt(client: Any, sample: Sample) -> Iterator[Finding]:
+def _jwt(client: IterableClient, identity: str | None) -> tuple[str, str]:
     """A JWT-enabled key may read nothing but a user's messages (API Keys documentation, Mobile and Web keys)."""
-    if sample.identity is None:
-        yield Finding("note", "credentials", "no row gives a user to make a token for; the token was not tried")
-        return
+    if identity is None:
+        return "note", "no row gives a user to make a token for; the token was not tried"
     if client.get("channels").verdict is Verdict.ACCEPTED:
-        sentence = "ITERABLE_API_KEY is a server-side key, which takes no JWT: set USE_JWT_AUTH=false"
-        yield Finding("WRONG", "credentials", sentence)
-        return
-    identity = identity_fields(sample.identity)
-    who = address_of(sample.identity)
-    answer = client.get("inApp/getMessages", identity, **identity, count="1", platform="iOS", SDKVersion="None")
+        return "WRONG", "ITERABLE_API_KEY is a server-side key, which takes no JWT: set USE_JWT_AUTH=false"
+    fields, who = identity_fields(identity), address_of(identity)
+    answer = client.get("inApp/getMessages", fields, **fields, count="1", platform="iOS", SDKVersion="None")
     if answer.verdict is Verdict.ACCEPTED:
-        yield Finding("ok", "credentials", f"key and JWT are accepted (tried with {who}, nothing was written)")
-    elif answer.verdict is Verdict.JWT_REFUSED and "could not be found" in answer.said:
-        yield Finding(
-            "note", "credentials", f"the JWT was read, and {who} is not in the project yet; a run creates users"
-        )
-    elif answer.verdict is Verdict.JWT_REFUSED:
+        return "ok", f"key and JWT are accepted (tried with {who}, nothing was written)"
+    if answer.verdict is Verdict.JWT_REFUSED and "could not be found" in answer.said:
+        return "note", f"the JWT was read, and {who} is not in the project yet; a run creates users"
+    if answer.verdict is Verdict.JWT_REFUSED:
         remedy = "check ITERABLE_JWT_SECRET, JWT_ISSUER and this machine's clock"
-        yield Finding("WRONG", "credentials", f"the JWT was refused: {answer.reason}; {remedy}")
-    elif "insufficient privileges" in answer.said:
-        sentence = "a JWT was made; a JavaScript key may not try it without writing, and a disabled key looks the same"
-        yield Finding("note", "credentials", sentence)
-    else:
-        yield Finding("WRONG", "credentials", f"{answer.reason}; check ITERABLE_API_KEY and ITERABLE_API_BASE_URL")
-    yield Finding("note", "field types", "a JWT-enabled key may not read them; a run shows conflicts at its first user")
-    yield Finding("note", "reading back", "a JWT-enabled key may not read users, so --verify cannot be used")
+        return "WRONG", f"the JWT was refused: {answer.reason}; {remedy}"
+    if "insufficient privileges" in answer.said:
+        made = "a JWT was made; a JavaScript key may not try it without writing, and a disabled key looks the same"
+        return "note", made
+    return "WRONG", f"{answer.reason}; check ITERABLE_API_KEY and ITERABLE_API_BASE_URL"
 
 
-def _unknown_event(name: str) -> Finding:
-    """What a client-side key may not do by default, and no answer tells of (API Keys documentation, Event Creation)."""
-    sentence = (
-        f"unless {name} is among the project's custom events, Iterable takes the calls and stores no event: a "
-        "client-side key creates it only while its setting Event Creation allows that; see that it is there"
-    )
-    return Finding("note", "events", sentence)
+def _not_with_jwt(event_name: str) -> Found:
+    """What a client-side key does not tell. Events: API Keys documentation, Event Creation."""
+    yield "note", "field types", "a JWT-enabled key may not read them; a run shows conflicts at its first user"
+    yield "note", "reading back", "a JWT-enabled key may not read users, so --verify cannot be used"
+    if event_name:
+        sentence = (
+            f"unless {event_name} is among the project's custom events, Iterable takes the calls and stores no event: "
+            "a client-side key creates it only while its setting Event Creation allows that; see that it is there"
+        )
+        yield "note", "events", sentence
 
 
 # -- field types ---------------------------------------------------------------------------------------------
 
 
-def _field_types(answer: ApiResult, sample: Sample, masking: Masking) -> Iterator[Finding]:
+def _field_types(answer: ApiResult, fields: Mapping[str, Any], masking: Masking) -> Found:
     """Compare what would be sent with the types that the project fixed for its fields."""
     types = answer[1].get("fields") if answer.verdict is Verdict.ACCEPTED else None
     if not isinstance(types, dict):
-        yield Finding("note", "field types", f"the project's fields could not be read: {answer.reason}")
+        yield "note", "field types", f"the project's fields could not be read: {answer.reason}"
         return
     objects = {name[:dot]: "object" for name in types for dot, letter in enumerate(name) if letter == "."}
     known = objects | types  # a project lists what is in an object, and not always the object itself
     conflicts = [
-        f"{name} is {_with_article(masking(str(known[name])))} in this project, the query gives {given}"
-        for name, value in sample.fields.items()
-        if name in known and (given := _conflict(str(known[name]), value))
+        f"{name} is {_with_article(masking(str(known[name])))} in this project, the query gives {other}"
+        for name, value in fields.items()
+        if name in known and (other := _conflict(str(known[name]), value))
     ]
-    yield from (Finding("WRONG", "field types", f"{one}; map it to another field name or type") for one in conflicts)
+    yield from (("WRONG", "field types", f"{one}; map it to another field name or type") for one in conflicts)
     if not conflicts:
-        fields = [name for name, value in sample.fields.items() if not (isinstance(value, dict) and value)]
-        new = [name for name in fields if name not in known]
+        given = [name for name, value in fields.items() if not (isinstance(value, dict) and value)]
+        new = [name for name in given if name not in known]
         unknown = f"; new: {', '.join(new)}" if new else ""
-        yield Finding("ok", "field types", f"{len(fields) - len(new)} fields fit the project's types{unknown}")
+        yield "ok", "field types", f"{len(given) - len(new)} fields fit the project's types{unknown}"
 
 
 def _with_article(word: str) -> str:
@@ -159,9 +155,7 @@ def _conflict(wanted: str, value: Any) -> str:
 
 def _is_date(text: str) -> bool:
     for layout in DATE_LAYOUTS:
-        try:
+        with suppress(ValueError):
             datetime.strptime(text, layout)
-        except ValueError:
-            continue
-        return True
+            return True
     return False

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+
+from sync.run.switches import Switches
 
 VERSION = "1.0.0"
 
@@ -38,8 +39,8 @@ USELESS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """What the command line says: one field for each option."""
+class Options(Switches):
+    """What the command line says: one field for each option, with those that are a run's switches."""
 
     demo: bool
     check: bool
@@ -47,32 +48,9 @@ class Options:
     history: int | None
     verify: int | None
     repair: bool
-    since: datetime | timedelta | None
-    limit: int | None
-    full: bool
-    retry_rejected: bool
     bulk: bool
-    allow_mass_exit: bool
-    new_event_ids: bool
-    same_project: bool
-    new_project: bool
-    csv: Path | None
     json: bool
     env_file: Path | None
-
-    def switches(self) -> dict[str, Any]:
-        """What a job takes over as it is."""
-        return {
-            "since": self.since,
-            "limit": self.limit,
-            "full": self.full,
-            "retry_rejected": self.retry_rejected,
-            "allow_mass_exit": self.allow_mass_exit,
-            "new_event_ids": self.new_event_ids,
-            "same_project": self.same_project,
-            "new_project": self.new_project,
-            "csv": self.csv,
-        }
 
 
 def parse_options(argv: Sequence[str] | None) -> Options:
@@ -127,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="read N users back from Iterable (default 100; all) and compare them with the database; send nothing",
     )
-    add("--repair", action="store_true", help="with --verify: what differs is owed again, and the next run sends it")
+    add("--repair", action="store_true", help="with --verify: what differs is pending again, and the next run sends it")
     add("--json", action="store_true", help="print the summary as one JSON object on standard output")
     add("--env-file", type=Path, metavar="FILE", help="settings from FILE instead of .env beside main.py")
     add("--version", action="version", version=f"%(prog)s {VERSION}")

@@ -5,26 +5,34 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from sync.run.clock import on_this_clock
 from sync.run.exit_codes import ExitCode
-from sync.run.job import Job
-from sync.run.log import printable
+from sync.run.log import on_this_clock, printable
 from sync.run.summary import OUTCOMES, Summary, pairs
-from sync.state.file import RunRecord
+from sync.state.file import RunRecord, StateError, read_history
 from sync.state.owed import Counts
 
 
-def print_summary(summary: Summary, job: Job, *, as_json: bool) -> None:
-    """Tell a person at a terminal everything, cron only what went wrong, a program one JSON object."""
-    log_file = str(job.settings.log_file)
+def print_summary(summary: Summary, log_file: Path, *, watched: bool, as_json: bool) -> None:
+    """Tell a person who watches everything, cron only what went wrong, a program one JSON object."""
     if as_json:
         print(json.dumps(summary.as_json()))
-    if job.screen and not as_json:
-        print(for_a_person(summary, log_file))
-    elif summary.exit_code and not job.screen:
-        print(for_cron(summary, log_file), file=sys.stderr)
+    if watched and not as_json:
+        print(for_a_person(summary, str(log_file)))
+    elif summary.exit_code and not watched:
+        print(for_cron(summary, str(log_file)), file=sys.stderr)
+
+
+def show_history(state_file: Path, count: int) -> int:
+    """Print the last `count` runs, newest first."""
+    try:
+        print(history_table(read_history(state_file, count)))
+    except StateError as error:
+        print(error, file=sys.stderr)
+        return ExitCode.STOPPED
+    return ExitCode.DONE
 
 
 def print_problems(problems: Sequence[str]) -> None:
@@ -50,7 +58,7 @@ def for_a_person(summary: Summary, log_file: str) -> str:
         ("addresses moved", f"{summary.moved:,}" if summary.moved else ""),
         ("without 2nd name", f"{summary.second_name_missing:,} users" if summary.second_name_missing else ""),
         ("requests", f"{summary.requests:,} in {summary.seconds:.1f} s"),
-        ("retries", _retries(summary.retries)),
+        ("retries", ", ".join(f"{status}: {count}" for status, count in sorted(summary.retries.items())) or "none"),
         ("retry rule", pairs(summary.retry_configuration, ", ")),
         ("signed in by", "JWT for each user" if summary.auth == "jwt" else "API key"),
         ("CSV", summary.csv or "none was written"),
@@ -69,7 +77,7 @@ def headline(summary: Summary) -> str:
     if summary.exit_code:
         return f"FINISHED WITH OPEN ENDS (exit code {summary.exit_code})"
     sent = summary.users.delivered + summary.events.delivered + summary.left_segment + summary.moved
-    return "DONE: everything owed was delivered" if sent else "DONE: nothing was owed"
+    return "DONE: everything pending was delivered" if sent else "DONE: nothing was pending"
 
 
 def next_step(summary: Summary) -> str:
@@ -77,7 +85,7 @@ def next_step(summary: Summary) -> str:
     if summary.exit_code == ExitCode.LOCKED:
         return "nothing, if that run is a long one; the next run sends what is new"
     if summary.stopped_because:
-        return "mend the cause above, then run again; what was not sent is still owed"
+        return "fix the cause above, then run again; what was not sent is still pending"
     if summary.held_back:
         return "look at the source table; if the exits are right, run with --allow-mass-exit"
     if summary.newly_rejected():
@@ -142,7 +150,3 @@ def _cause(summary: Mapping[str, Any]) -> str:
 
 def _short(counts: Counts) -> str:
     return " ".join(f"{word}={getattr(counts, word)}" for word in OUTCOMES)
-
-
-def _retries(retries: Mapping[str, int]) -> str:
-    return ", ".join(f"{status}: {count}" for status, count in sorted(retries.items())) or "none"

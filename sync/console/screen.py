@@ -1,87 +1,78 @@
-"""Standard output and error as they are given to a program started by others: closed, full, or gone half way.
-
-What is printed tells of the work and is not the work: that nobody can read it changes neither a run nor its exit code.
-Output that is the work, such as a dry run's requests, is written to `strict(stream)`.
-"""
+"""What a person at a terminal sees while a run goes on: log lines, and under them how far it is."""
 
 from __future__ import annotations
 
-import os
+import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from io import TextIOWrapper
-from typing import Any, TextIO, cast
+from typing import Any, Final
 
-_LAST_STANDARD_NUMBER = 2
+from sync.console.options import Options
+from sync.run.errors import exit_of
+from sync.run.log import LAST_LINE, LineFormatter, tell_warnings
+from sync.run.settings import Settings
+from sync.run.steps import Screen
+
+BARS: Final[dict[str, dict[str, Any]]] = {
+    "rows": {"unit": " rows", "desc": "read", "mininterval": 0.2},
+    "comparison": {"desc": "comparing with what Iterable has ...", "bar_format": "{desc}"},
+    "users": {"unit": " users", "mininterval": 0.2},
+}
+
+
+class Terminal(Screen):
+    """What an operator sees of a run: at a terminal all of it, of a demo at least the log's lines."""
+
+    def __init__(self, options: Options) -> None:
+        self._is_terminal = sys.stderr.isatty()
+        self.lines = ScreenHandler() if self._is_terminal or (options.demo and not options.json) else None
+
+    @contextmanager
+    def counting(self, what: str, total: int | None = None) -> Iterator[Callable[[int], object]]:
+        """Show a bar on standard error, or a count where there is no total, or words for what is one step."""
+        if not self._is_terminal or total == 0:
+            yield lambda _count: None
+            return
+        from tqdm import tqdm
+
+        with tqdm(total=total, **BARS[what], dynamic_ncols=True, leave=False, file=sys.stderr) as bar:
+            yield bar.update
+
+
+class ScreenHandler(logging.Handler):
+    """Shows what matters to a person: each step of the run, and of single calls only what went wrong."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Leave out the thousand lines of calls that succeeded, and the line that the summary says better."""
+        quiet = "call successful" in str(record.msg) or record.msg == LAST_LINE
+        return record.levelno >= logging.INFO and not quiet and bool(super().filter(record))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line above the progress bar, if there is one; a terminal that went away stops no run."""
+        line = self.format(record)
+        with suppress(OSError):
+            from tqdm import tqdm
+
+            tqdm.write(line, file=sys.stderr)
 
 
 @contextmanager
-def forgiving_streams() -> Iterator[None]:
-    """Let everything be printed, whatever the two streams are; at the end what is still held back is given out."""
-    before = sys.stdout, sys.stderr
-    _open_what_is_closed()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # the terminal's language may lack letters of ours
-    sys.stdout, sys.stderr = streams = _forgiving(sys.stdout), _forgiving(sys.stderr)
+def warnings_on_screen(settings: Settings, logger: str = "") -> Iterator[logging.Handler]:
+    """Print what a mode without a log is warned of, by ourselves or by libraries, without secrets."""
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(LineFormatter("", settings.secrets().values(), "%(levelname)s: %(message)s"))
+    logging.getLogger(logger).addHandler(handler)
+    tell_warnings()
     try:
-        yield
+        yield handler
     finally:
-        for stream in streams:
-            stream.flush()
-        sys.stdout, sys.stderr = before
+        logging.getLogger(logger).removeHandler(handler)
 
 
-def strict(stream: TextIO) -> TextIO:
-    """The stream itself, which raises what goes wrong."""
-    return stream.stream if isinstance(stream, _Forgiving) else stream
-
-
-def _forgiving(stream: TextIO) -> TextIO:
-    return cast("TextIO", _Forgiving(stream))
-
-
-def _abandon(stream: TextIO) -> None:
-    """Let nothing more be written to a stream that failed, by the interpreter at its end neither."""
-    with suppress(OSError, ValueError):  # one without a file descriptor has nothing to give out later
-        descriptor = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(descriptor, stream.fileno())
-        os.close(descriptor)
-
-
-class _Forgiving:
-    """A text stream that loses what it cannot write."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.stream, name)
-
-    def write(self, text: str) -> int:
-        try:
-            return self.stream.write(text)
-        except OSError:
-            _abandon(self.stream)
-            return len(text)
-
-    def flush(self) -> None:
-        try:
-            self.stream.flush()
-        except OSError:
-            _abandon(self.stream)
-
-
-def _open_what_is_closed() -> None:
-    """Put something behind the numbers 0 to 2, else the next file that is opened gets one of them, and what is printed.
-
-    Python has None for a stream that was closed before it started.
-    """
-    if None not in (sys.stdin, sys.stdout, sys.stderr):
-        return
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _LAST_STANDARD_NUMBER:
-        os.set_inheritable(descriptor, True)
-    os.close(descriptor)
-    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
-    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+def print_error(error: Exception, settings: Settings) -> int:
+    """Tell of what ended a mode without a log, and return its exit code."""
+    code, sentence = exit_of(error, settings.masking)
+    print(sentence, file=sys.stderr)
+    return code

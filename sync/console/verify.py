@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 
-from sync.console.progress import warnings_on_screen
-from sync.run.errors import exit_of
+from sync.console.screen import print_error, warnings_on_screen
+from sync.run.differences import Verified, refuse_key_with_jwt, repair, verify
 from sync.run.exit_codes import ExitCode
-from sync.run.job import Job
 from sync.run.log import LineFormatter
-from sync.run.reading import NotReadableError
-from sync.run.settings import SettingsError
-from sync.run.verify import Verified, repair, verify
+from sync.run.steps import Run
 
 MOST_LINES = 20
 
 
-def verify_and_tell(job: Job, count: int, *, and_repair: bool) -> int:
-    """Compare, print what differs, and with `and_repair` let it be owed again; the exit code."""
+def verify_and_tell(run: Run, count: int, *, and_repair: bool) -> int:
+    """Compare, print what differs, and with `and_repair` let it be pending again; the exit code."""
+    refuse_key_with_jwt(run.settings)
     try:
-        with warnings_on_screen(job.settings):
-            verified = verify(job, count)
+        with warnings_on_screen(run.settings):
+            verified = verify(run, count)
             if and_repair and verified.differing:
-                repair(job, verified)
-    except SettingsError:
-        raise
-    except NotReadableError as error:
-        print(error, file=sys.stderr)
-        return ExitCode.STOPPED
+                repair(run, verified)
     except Exception as error:
-        code, sentence = exit_of(error, job.settings.masking)
-        print(sentence, file=sys.stderr)
-        return code
-    for line in told(verified, LineFormatter("", job.settings.secrets().values())):
+        return print_error(error, run.settings)
+    for line in told(verified, LineFormatter("", run.settings.secrets().values())):
         print(line)
     return ExitCode.INCOMPLETE if verified.differing else ExitCode.DONE
 
@@ -49,10 +39,10 @@ def told(verified: Verified, formatter: LineFormatter) -> Iterator[str]:
         yield f"... and {len(lines) - MOST_LINES:,} more"
     if verified.csv:
         yield f"all differences: {verified.csv}"
-    if verified.owed:
-        yield f"not compared: {verified.owed:,} users who are still owed something; the next run sends it"
+    if verified.pending:
+        yield f"not compared: {verified.pending:,} users with something pending; the next run sends it"
     if verified.repaired:
-        yield f"owed again: {verified.repaired:,} users; the next run sends what differs"
+        yield f"pending again: {verified.repaired:,} users; the next run sends what differs"
     elif verified.differing:
         yield "to send what differs again: --verify --repair, and then a run"
     if not verified.compared:

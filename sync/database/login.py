@@ -6,8 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NoReturn
 
-from sync.rows.server_address import MySQLParams
-from sync.rows.server_errors import KNOWN, clear_text_sentence
+from sync.database.server_address import MySQLParams
 from sync.rows.source import SourceError
 
 _IN_CLEAR_TEXT: Final = ("mysql_clear_password", "dialog")
@@ -23,10 +22,19 @@ def refusals(params: MySQLParams) -> dict[str, Callable[[Any], object]]:
     The server names the way, whoever it is. The password goes in clear text only over a Unix socket, or to a server
     whose certificate is verified.
     """
-    refused = {_TOO_OLD: KNOWN[2059].format(at=params.address, said=_TOO_OLD, user=params.user)}
+    refused = {
+        _TOO_OLD: f"{params.address} wants {_TOO_OLD}, which is not safe: give the user {params.user} another way."
+    }
     if not (params.socket or params.ssl_ca):
-        refused |= {name: clear_text_sentence(name, params.address) for name in _IN_CLEAR_TEXT}
-    return {name: partial(_Refusal, sentence) for name, sentence in refused.items()}
+        refused |= {way: _clear_text_sentence(way, params.address) for way in _IN_CLEAR_TEXT}
+    return {way: partial(_Refusal, sentence) for way, sentence in refused.items()}
+
+
+def _clear_text_sentence(way: str, at: str) -> str:
+    return (
+        f"{at} asks for the password in clear text ({way}), and it was not sent: set DB_SSL_CA, so that the server is "
+        "verified, or DB_SOCKET on the server's own machine; if it never asked before, find out who answers there."
+    )
 
 
 class _Refusal:

@@ -6,8 +6,8 @@ import math
 import time
 from typing import Final
 
-from sync.rows.server_address import MySQLParams
-from sync.rows.server_errors import slow_sentence
+from sync.database.server_address import MySQLParams
+from sync.database.server_errors import slow_sentence
 from sync.rows.source import SourceError
 
 ALWAYS: Final = (

@@ -59,7 +59,7 @@ def _settle(turn: Turn, result: PayloadResult) -> None:
 def _request(turn: Turn, client: IterableClient, old: str, move: Move) -> tuple[ApiResult, Move]:
     """Ask for the change; it is in doubt when an attempt of this call, whose answer was lost, may have made it."""
     turn.ask()
-    call = client.send(USERS_UPDATE_EMAIL, Message({"email": old}, move_body(old, turn.user.identity).encode()))
+    call = client.send(USERS_UPDATE_EMAIL, Message({"email": old}, _move_body(old, turn.user.identity).encode()))
     if set(call.retried) - {"429"}:
         move = move._replace(in_doubt=True)
         turn.left[0] = turn.left[0]._replace(users=(turn.user._replace(move=move),))
@@ -104,7 +104,7 @@ def _is_ours(turn: Turn, client: IterableClient, address: str, move: Move) -> bo
     return isinstance(user, dict) and user.get("userId") == name_of(move.person)
 
 
-def move_body(old: str, new: str) -> str:
+def _move_body(old: str, new: str) -> str:
     """The body of the request that changes a user's address."""
     return json.dumps({"currentEmail": old, "newEmail": new}, ensure_ascii=False, separators=(",", ":"))
 

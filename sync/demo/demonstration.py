@@ -6,29 +6,30 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from sync.demo.sample_database import sample_database
-from sync.run.job import Job
-from sync.run.lock import LockedError, RunLock
+from sync.run.lock import LockedError, run_lock
 from sync.run.setting_values import HOME
 from sync.run.settings import load_settings
+from sync.run.steps import Run, Screen
+from sync.run.switches import Switches
 
 OUTPUT = HOME / "demo_output"
 
 
 def _forget_the_last_demo() -> None:
     """Remove the state; not the lock, which stays for ever, and nothing at all while another demo runs under it."""
-    with suppress(LockedError), RunLock(OUTPUT / "demo_state.sqlite3.lock"):
+    with suppress(LockedError), run_lock(OUTPUT / "demo_state.sqlite3.lock"):
         for old in OUTPUT.glob("demo_state.sqlite3*"):
             if old.suffix != ".lock":
                 old.unlink(missing_ok=True)
 
 
 @contextmanager
-def demonstration(*, bulk: bool, **switches: Any) -> Iterator[Job]:
-    """The job of a demo run, with the stand-in up; the demo starts afresh each time, so that it shows everything."""
+def demonstration(switches: Switches, screen: Screen, *, bulk: bool) -> Iterator[Run]:
+    """A demo run, with the stand-in up; the demo starts afresh each time, so that it shows everything."""
     from sync.demo.server import API_KEY, demo_server  # only a demo pays for loading a server
 
     OUTPUT.mkdir(mode=0o700, exist_ok=True)
@@ -53,12 +54,8 @@ def demonstration(*, bulk: bool, **switches: Any) -> Iterator[Job]:
                 "STATE_FILE": str(OUTPUT / "demo_state.sqlite3"),
                 "LOG_FILE": str(OUTPUT / "demo.log"),
             },
-            switches["csv"],
+            switches.csv,
         )
-        yield Job(
-            settings,
-            source=lambda: sample_database(HOME / "schema.sql", HOME / "seed.sql"),
-            source_name="the sample database (schema.sql, seed.sql)",
-            **switches,
-        )
+        source = partial(sample_database, HOME / "schema.sql", HOME / "seed.sql")
+        yield Run(settings, switches, screen, source, "the sample database (schema.sql, seed.sql)")
     print("For a real run: cp .env.example .env, fill it in, then python3 main.py --check", file=sys.stderr)

@@ -10,9 +10,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from sync.database.statement import bound_values, parse
 from sync.rows.columns import Column, Kind
 from sync.rows.source import ResultSet, Source, SourceError
-from sync.rows.statement import bound_values, parse
 
 
 def sample_database(schema: Path, seed: Path) -> Source:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Sequence
-from datetime import date, datetime, timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from decimal import Decimal
-from itertools import chain
 from typing import Any, Final
 
 from sync.rows.values import time_text
@@ -16,7 +14,6 @@ from sync.rows.values import time_text
 # keyboards; it ignores space before them, and some take a leading tab or line break as a way in.
 _IGNORED, _OPERATORS = r"\s\0\u200b-\u200f\u2060\ufeff", r"=+\-@\uff1d\uff0b\uff0d\uff20"
 _FORMULA: Final = re.compile(rf"[\t\r\n]|[{_IGNORED}]*[{_OPERATORS}]")
-_SUSPECT: Final = re.compile(f"[{_IGNORED}{_OPERATORS}]")  # every formula begins with one of these
 _SIGNED_NUMBER: Final = re.compile(r"[+-](?:\d+(?:[.,]\d+)*|\.\d+)(?:[eE][+-]?\d+)?%?", re.ASCII)
 _PHONE_NUMBER: Final = re.compile(r"\+\d[\d ().-]*", re.ASCII)
 
@@ -34,40 +31,20 @@ def defused(text: str) -> str:
     return f"'{text}"
 
 
-def _json_text(value: object) -> str:
-    return defused(json.dumps(value, ensure_ascii=False, default=str))
-
-
-def _other(value: object) -> str:
-    return defused(str(value))
+def _same(value: object) -> object:
+    return value
 
 
 _WRITERS: Final[dict[type, Callable[[Any], object]]] = {
+    str: defused,
+    **dict.fromkeys((int, float, bool, Decimal, type(None)), _same),  # written right by the csv module
     bytes: lambda value: f"0x{value.hex()}",
-    bytearray: lambda value: f"0x{value.hex()}",
     datetime: str,  # 2026-01-13 14:31:22, with a fraction only where there is one
     timedelta: time_text,
-    dict: _json_text,
-    list: _json_text,
 }
-_PLAIN: Final = frozenset({int, float, bool, Decimal, type(None)})  # written right by the csv module
-_PLAIN_OR_TEXT: Final = _PLAIN | {str, datetime, date}
-
-
-def are_harmless(rows: Sequence[Sequence[Any]]) -> bool:
-    """Whether no value of these rows needs `cell`: mostly a look at the first characters of all texts is enough."""
-    values = list(chain.from_iterable(rows))
-    if not _PLAIN_OR_TEXT.issuperset(map(type, values)):
-        return False
-    firsts = "".join([value[:1] for value in values if type(value) is str])
-    return not _SUSPECT.search(firsts)
 
 
 def cell(value: Any) -> object:
     """Return what the csv module is to write for a value."""
-    kind = type(value)
-    if kind is str:
-        return defused(value)
-    if kind in _PLAIN:
-        return value
-    return _WRITERS.get(kind, _other)(value)
+    write = _WRITERS.get(type(value))
+    return write(value) if write else defused(str(value))

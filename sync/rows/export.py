@@ -7,7 +7,6 @@ It holds personal data: mode 0600. Rows pass through; none is kept.
 from __future__ import annotations
 
 import csv
-import fcntl
 import filecmp
 import logging
 import os
@@ -23,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from sync.rows.cells import are_harmless, cell, defused
+from sync.rows.cells import cell, defused
 from sync.rows.columns import Column, listed
 from sync.rows.source import ResultSet
 
@@ -46,6 +45,7 @@ SAMPLE_COLUMNS: Final = (
 
 EXPORT_STEM: Final = "query_results"
 _PART_SUFFIX: Final = ".part"
+_A_DAY: Final = 86400
 _STAMP: Final = r"_\d{8}_\d{6}(_\d+)?\.csv"
 
 Inode = tuple[int, int]
@@ -135,14 +135,13 @@ def timestamped_name(now: datetime, folder: str | os.PathLike[str] = ".", stem: 
     >>> timestamped_name(datetime(2026, 1, 13, 14, 31, 22), "/nowhere")
     'query_results_20260113_143122.csv'
     """
-    names = _numbered(Path(folder, f"{stem}_{now:%Y%m%d_%H%M%S}.csv"))
-    return next(path.name for path in names if not os.path.lexists(path))
+    return _free(Path(folder, f"{stem}_{now:%Y%m%d_%H%M%S}.csv")).name
 
 
-def _numbered(path: Path) -> Iterator[Path]:
-    """The name, and the names after it: with a 2, a 3, ..."""
-    yield path
-    yield from (path.with_name(f"{path.stem}_{number}{path.suffix}") for number in count(2))
+def _free(path: Path) -> Path:
+    """The path, or the first after it that is free: with a 2, a 3, ..."""
+    numbered = (path.with_name(f"{path.stem}_{number}{path.suffix}") for number in count(2))
+    return next(path for path in chain([path], numbered) if not os.path.lexists(path))
 
 
 def prune(folder: str | os.PathLike[str], keep: int, stem: str = EXPORT_STEM) -> list[Path]:
@@ -158,12 +157,10 @@ def prune(folder: str | os.PathLike[str], keep: int, stem: str = EXPORT_STEM) ->
     parts = [path for path in _regular_files(folder, f".*{_PART_SUFFIX}") if name.match(path.name[1:])]
     removed: list[Path] = []
     failure: OSError | None = None
-    for path, remove in [
-        *((path, _remove) for path in _surplus(exports, keep)),
-        *((path, _removed_if_abandoned) for path in parts),
-    ]:
+    for path in (*_surplus(exports, keep), *_abandoned(parts, exports)):
         try:
-            removed += [path] if remove(path) else []
+            path.unlink(missing_ok=True)
+            removed.append(path)
         except OSError as error:
             failure = error
     if failure:
@@ -179,9 +176,10 @@ def _surplus(exports: Sequence[Path], keep: int) -> list[Path]:
     return [*twins, *[path for path in exports if path not in twins][:-keep]]
 
 
-def _remove(path: Path) -> bool:
-    path.unlink(missing_ok=True)
-    return True
+def _abandoned(parts: Sequence[Path], exports: Sequence[Path]) -> list[Path]:
+    """Those to which nobody wrote for the whole day before the newest export was complete."""
+    complete = max((path.stat().st_mtime for path in exports), default=0)
+    return [path for path in parts if path.stat().st_mtime < complete - _A_DAY]
 
 
 def _regular_files(folder: str | os.PathLike[str], pattern: str) -> Iterator[Path]:
@@ -190,21 +188,6 @@ def _regular_files(folder: str | os.PathLike[str], pattern: str) -> Iterator[Pat
 
 def _age(path: Path) -> tuple[int, str]:
     return path.stat().st_mtime_ns, path.name
-
-
-def _removed_if_abandoned(path: Path) -> bool:
-    """Whoever writes a file holds a lock on it, which dies with the process."""
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:  # it has its place by now
-        return False
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        path.unlink(missing_ok=True)  # while it is locked: somebody who has just made it waits, and makes another
-    return True
 
 
 class CsvExport:
@@ -225,15 +208,12 @@ class CsvExport:
         with self._told():
             if self.path.exists() and not self.path.is_file():
                 raise FileExistsError(EEXIST, "it exists and is not a file")
-            self._part, handle = self._new_part()
+            handle, part = tempfile.mkstemp(prefix=f".{self.path.name}.", suffix=_PART_SUFFIX, dir=self.path.parent)
+            self._part = Path(part)
             # Text from the database may hold half a surrogate pair, which UTF-8 has no bytes for.
             self._file = open(handle, "w", encoding="utf-8", errors="backslashreplace", newline="")  # noqa: PTH123
-            try:
-                self._writer = csv.writer(self._file)
-                self._writer.writerow([defused(name) for name in self._columns])
-            except BaseException:
-                self._discard()
-                raise
+            self._writer = csv.writer(self._file)
+            self._writer.writerow([defused(name) for name in self._columns])
         return self
 
     @contextmanager
@@ -247,68 +227,32 @@ class CsvExport:
                 f"the CSV {self.path} cannot be written ({reason}); free space, or name another folder (CSV_DIR, --csv)"
             ) from error
 
-    def _new_part(self) -> tuple[Path, int]:
-        """A file of mode 0600 beside the place, locked, so that nobody takes it for abandoned."""
-        while True:
-            handle, part = tempfile.mkstemp(prefix=f".{self.path.name}.", suffix=_PART_SUFFIX, dir=self.path.parent)
-            with suppress(OSError):  # where a file system has no locks, nobody removes what has none
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            if os.fstat(handle).st_nlink:  # else it was removed before it was locked
-                return Path(part), handle
-            os.close(handle)
-
     def write_all(self, rows: Sequence[Sequence[Any]]) -> None:
         """Write some rows, whose values are in the order of the header."""
         with self._told():
-            self._writer.writerows(rows if are_harmless(rows) else (list(map(cell, values)) for values in rows))
+            self._writer.writerows(list(map(cell, values)) for values in rows)
         self.count += len(rows)
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if exc_type is not None:
-            self._discard()
-            return
         try:
-            with self._told():
-                self._file.flush()
-                os.fsync(self._file.fileno())
-                self._take_place()
+            if exc_type is None:
+                with self._told():
+                    self._complete()
+        finally:
+            with suppress(OSError):  # a full disk: what is still buffered cannot be written, and need not be
                 self._file.close()
-        except BaseException:
-            self._discard()
-            raise
-        _sync_folder(self.path.parent)
+            self._part.unlink(missing_ok=True)  # it has its place by now, or none
+
+    def _complete(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        if re.search(f"{_STAMP}$", self.path.name):
+            self.path = _free(self.path)
+        self._part.replace(self.path)
         if self._announce:
             logger.info("Exported %d records to CSV: %s", self.count, self.path)
-
-    def _take_place(self) -> None:
-        if not re.search(f"{_STAMP}$", self.path.name):
-            self._part.replace(self.path)
-            return
-        for path in _numbered(self.path):
-            with suppress(FileExistsError):
-                _move_to_free_name(self._part, path)
-                self.path = path
-                return
-
-    def _discard(self) -> None:
-        with suppress(OSError):  # a full disk: what is still buffered cannot be written, and need not be
-            self._file.close()
-        self._part.unlink(missing_ok=True)
-
-
-def _move_to_free_name(part: Path, path: Path) -> None:
-    """Give a complete file a name that no other file has; raises FileExistsError."""
-    try:
-        path.hardlink_to(part)  # unlike renaming, it never replaces
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without such links: an empty file holds the place for a moment
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        part.replace(path)
-    else:
-        part.unlink()
 
 
 def inode_of(path: Path) -> Inode:
@@ -318,13 +262,3 @@ def inode_of(path: Path) -> Inode:
 
 def _inode(status: os.stat_result) -> Inode:
     return status.st_dev, status.st_ino
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name survive a power cut, too, where the file system can promise that."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):
-            os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -10,7 +10,7 @@ import re
 from typing import Any, Final
 
 from sync.rows.columns import Kind
-from sync.rows.values import UnfitError, integer_text
+from sync.rows.values import UnfitError
 
 USER_ID_PREFIX: Final = "id:"  # no address starts like this, nor like the next: a colon is not allowed there
 _UNUSABLE_PREFIX: Final = "?:"
@@ -106,7 +106,7 @@ def user_id_identity(value: Any) -> str:
     """Return the identity of a user id: text, or a whole number written as text."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise UnfitError("a user id is text or a whole number; name another column in USER_ID_COLUMN")
-    text = value if isinstance(value, str) else integer_text(value)
+    text = str(value)
     if len(text) > _MAX_USER_ID:
         raise UnfitError(f"a user id has at most {_MAX_USER_ID} characters; correct it in the database")
     if not (text.isascii() and text.isprintable()) or text.endswith(" "):

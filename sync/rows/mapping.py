@@ -138,26 +138,22 @@ class Mapping:
         return self.identify_by == "user_id" or (not self.identify_by and bool(self.user_id_column))
 
     @property
-    def identity_column(self) -> str:
-        """The column that names the user."""
-        return (self.user_id_column if self.by_user_id else self.email_column) or ""
+    def name_columns(self) -> tuple[tuple[str, str], tuple[str, str]]:
+        """The settings of a user's two names, each with its column: the identity, and the other; empty: none."""
+        address, user_id = ("EMAIL_COLUMN", self.email_column or ""), ("USER_ID_COLUMN", self.user_id_column or "")
+        if not self.by_user_id:
+            return address, user_id
+        return user_id, address if self.send_address else ("EMAIL_COLUMN", "")
 
     @property
-    def identity_setting(self) -> str:
-        """The setting that named it."""
-        return "USER_ID_COLUMN" if self.by_user_id else "EMAIL_COLUMN"
+    def identity_column(self) -> str:
+        """The column that names the user."""
+        return self.name_columns[0][1]
 
     @property
     def other_name_column(self) -> str:
         """The column with the other name, which goes along in the profile; empty: none."""
-        if self.by_user_id:
-            return (self.send_address and self.email_column) or ""
-        return self.user_id_column or ""
-
-    @property
-    def other_name_setting(self) -> str:
-        """The setting that named it."""
-        return "EMAIL_COLUMN" if self.by_user_id else "USER_ID_COLUMN"
+        return self.name_columns[1][1]
 
     @property
     def follows_addresses(self) -> bool:
@@ -189,7 +185,8 @@ def unset_problems(mapping: Mapping) -> Iterator[str]:
     if not (mapping.email_column or mapping.user_id_column):
         yield "EMAIL_COLUMN and USER_ID_COLUMN are both empty; one of them must name the user"
     elif not mapping.identity_column:
-        yield f"IDENTIFY_BY is {mapping.identify_by}, and {mapping.identity_setting} is empty; it must name the user"
+        setting = mapping.name_columns[0][0]
+        yield f"IDENTIFY_BY is {mapping.identify_by}, and {setting} is empty; it must name the user"
     if not mapping.user_fields and not mapping.event_name:
         yield "USER_FIELDS and EVENT_NAME are both empty; there would be nothing to send"
     if mapping.event_name:
@@ -201,17 +198,18 @@ def unset_problems(mapping: Mapping) -> Iterator[str]:
 def mapping_problems(mapping: Mapping, columns: Sequence[Column]) -> list[str]:
     """Everything that would make the mapping fail on these columns, one sentence each; not what it leaves empty."""
     kinds = dict(columns)
-    given = f"the query gives: {listed(name for name, _kind in columns) or 'nothing'}"
+    given = f"(the query gives: {listed(name for name, _kind in columns) or 'nothing'})"
     counts = Counter(name for name, _kind in columns)
-    problems = [
-        f"the query gives {count} columns named {name}: rename all but one with AS ({given})"
-        for name, count in counts.items()
-        if count > 1
+    return [
+        *(
+            f"the query gives {count} columns named {name}: rename all but one with AS {given}"
+            for name, count in counts.items()
+            if count > 1
+        ),
+        *dict.fromkeys(f"{missing} {given}" for missing in _missing(mapping, kinds)),
+        *_profile_problems(mapping),
+        *(f"{problem} {given}" for problem in _kind_problems(mapping, kinds)),
     ]
-    problems += dict.fromkeys(f"{missing} ({given})" for missing in _missing(mapping, kinds))
-    problems += _profile_problems(mapping)
-    problems += _kind_problems(mapping, kinds, given)
-    return problems
 
 
 def _missing(mapping: Mapping, kinds: dict[str, Kind]) -> Iterator[str]:
@@ -231,16 +229,18 @@ def _missing(mapping: Mapping, kinds: dict[str, Kind]) -> Iterator[str]:
 
 
 def _named_columns(mapping: Mapping) -> Iterator[tuple[str, str]]:
-    yield mapping.identity_setting, mapping.identity_column
-    yield mapping.other_name_setting, mapping.other_name_column
-    for field in mapping.user_fields:
-        yield "USER_FIELDS", field.column
+    """Each column with the setting that names it."""
+    yield from mapping.name_columns
+    yield from ((setting, field.column) for setting, field in _mapped_fields(mapping))
     if mapping.event_name:
-        for field in mapping.event_fields:
-            yield "EVENT_FIELDS", field.column
-        for name in mapping.event_key:
-            yield "EVENT_KEY", name
+        yield from (("EVENT_KEY", name) for name in mapping.event_key)
         yield "EVENT_TIME_COLUMN", mapping.event_time_column
+
+
+def _mapped_fields(mapping: Mapping) -> Iterator[tuple[str, Field]]:
+    yield from (("USER_FIELDS", field) for field in mapping.user_fields)
+    if mapping.event_name:
+        yield from (("EVENT_FIELDS", field) for field in mapping.event_fields)
 
 
 def _profile_problems(mapping: Mapping) -> Iterator[str]:
@@ -258,48 +258,33 @@ def _profile_problems(mapping: Mapping) -> Iterator[str]:
         yield f"SEGMENT_FIELD is {segment}, which USER_FIELDS writes to as well: rename one of them"
 
 
-def _kind_problems(mapping: Mapping, kinds: dict[str, Kind], given: str) -> Iterator[str]:
-    for setting, fields in (
-        ("USER_FIELDS", mapping.user_fields),
-        ("EVENT_FIELDS", mapping.event_fields if mapping.event_name else ()),
-    ):
-        for field in fields:
-            kind = kinds.get(field.column, Kind.UNKNOWN)
-            if kind is Kind.BINARY and field.type is None:
-                yield (
-                    f"{setting} names {field.column}, which is binary: "
-                    f"write {field.column}:{field.name}:string if it holds text, or leave it out ({given})"
-                )
-            if field.name.endswith("_geo_location") and "json" not in (field.type, kind.value):
-                yield (
-                    f"{setting} writes {field.column} to {field.name}, which must be an object: "
-                    f"map two columns, to {field.name}.lat and {field.name}.lon, or one as json ({given})"
-                )
-    for setting, column in (
-        (mapping.identity_setting, mapping.identity_column),
-        (mapping.other_name_setting, mapping.other_name_column),
-    ):
+def _kind_problems(mapping: Mapping, kinds: dict[str, Kind]) -> Iterator[str]:
+    """The columns whose kind does not suit what they are named for; one that is missing suits everything."""
+    for setting, field in _mapped_fields(mapping):
+        kind = kinds.get(field.column, Kind.UNKNOWN)
+        if kind is Kind.BINARY and field.type is None:
+            remedy = f"write {field.column}:{field.name}:string if it holds text, or leave it out"
+            yield f"{setting} names {field.column}, which is binary: {remedy}"
+        if field.name.endswith("_geo_location") and "json" not in (field.type, kind.value):
+            remedy = f"map two columns, to {field.name}.lat and {field.name}.lon, or one as json"
+            yield f"{setting} writes {field.column} to {field.name}, which must be an object: {remedy}"
+    for setting, column in mapping.name_columns:
         kind = kinds.get(column, Kind.UNKNOWN)
         if kind not in (USER_ID_KINDS if setting == "USER_ID_COLUMN" else ADDRESS_KINDS):
-            yield (
-                f"{setting} names {column}, which is {kind.value}: "
-                f"name a column of text, or {_as_text(column, kind)} ({given})"
-            )
-    kind = kinds.get(mapping.event_time_column, Kind.UNKNOWN)
+            remedy = f"name a column of text, or {_as_text(column, kind)}"
+            yield f"{setting} names {column}, which is {kind.value}: {remedy}"
+    column = mapping.event_time_column
+    kind = kinds.get(column, Kind.UNKNOWN)
     if mapping.event_name and kind not in TIME_KINDS:
-        name = mapping.event_time_column
-        yield (
-            f"EVENT_TIME_COLUMN names {name}, which is {kind.value}, not a time: "
-            f"name another column, or {_as_time(name, kind)} ({given})"
-        )
+        remedy = f"name another column, or {_as_time(column, kind)}"
+        yield f"EVENT_TIME_COLUMN names {column}, which is {kind.value}, not a time: {remedy}"
 
 
 def _as_text(column: str, kind: Kind) -> str:
     """How a query makes text of it."""
     if kind is Kind.BINARY:
-        return (
-            f"CONVERT({column} USING utf8mb4) AS {column} if it holds text, LOWER(HEX({column})) AS {column} if a UUID"
-        )
+        text, uuid = f"CONVERT({column} USING utf8mb4) AS {column}", f"LOWER(HEX({column})) AS {column}"
+        return f"{text} if it holds text, {uuid} if a UUID"
     return f"CAST({column} AS CHAR) AS {column} in the query"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from sync.rows.columns import Column, Values
-from sync.rows.identity import address_identity, unusable_identity, user_id_identity
+from sync.rows.identity import address_identity, is_user_id, unusable_identity, user_id_identity
 from sync.rows.ids import digest_of, pinned
 from sync.rows.mapping import Mapping, named_columns
 from sync.rows.rejection import Rejection, rejection, shown
@@ -46,8 +46,6 @@ class Naming:
         by_id = mapping.by_user_id
         self._identify: Callable[[Any], str] = user_id_identity if by_id else address_identity
         self._identify_other: Callable[[Any], str] = address_identity if by_id else user_id_identity
-        self._id_is_other = not by_id
-        self.other_field = "email" if by_id else "userId"
 
     def names(self, values: Values) -> Names:
         """Whom this row is about."""
@@ -55,7 +53,7 @@ class Naming:
         if self._other_at is None:
             return Names(identity, identity, refused)
         other, lacks = self._other(values[self._other_at])
-        person = other if other and self._id_is_other and not refused else identity
+        person = other if is_user_id(other) and not refused else identity
         return Names(identity, person, refused, other, lacks)
 
     def _identity(self, values: Values) -> tuple[str, Rejection | None]:
@@ -86,4 +84,4 @@ class Naming:
 
 
 def _is_empty(value: Any) -> bool:
-    return value is None or value == "" or (isinstance(value, str) and value.isspace())
+    return value is None or (isinstance(value, str) and not value.strip())

@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Sequence
-from datetime import tzinfo
-from functools import partial
+from collections import Counter
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 from sync.rows.columns import Column, Kind, Values
-from sync.rows.fingerprint import Fingerprint
+from sync.rows.data_fields import DataFields, zone_of
+from sync.rows.fingerprint import Fingerprint, raw_printers
 from sync.rows.identity import address_identity, identity_fields, is_user_id, name_of
 from sync.rows.ids import digest_of, pinned
-from sync.rows.mapping import NO_FIELDS, PROFILE, Field, Fields, Mapping
+from sync.rows.mapping import NO_FIELDS, PROFILE, Fields, Mapping
 from sync.rows.names import Names, Naming
 from sync.rows.rejection import Misfit, Rejection, rejection
-from sync.rows.template import Member, Template, quoted
-from sync.rows.values import TIME_KINDS, UNKNOWN_MOMENT, UnfitError, converter, encode, event_instant, microseconds
+from sync.rows.values import TIME_KINDS, UNKNOWN_MOMENT, UnfitError, encode, event_instant, microseconds
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
@@ -71,9 +70,6 @@ class RowPayloads(NamedTuple):
     event_id_of: Callable[[str], str] | None = None
 
 
-# -- rows ----------------------------------------------------------------------------------------------------
-
-
 class PayloadBuilder:
     """Builds the payloads of every row of one query; the work that all rows share is done once, here.
 
@@ -90,102 +86,93 @@ class PayloadBuilder:
         address_ids: bool = False,
         typed: Fields = NO_FIELDS,
     ) -> None:
-        self._kinds = dict(columns)
-        self._places = {column.name: place for place, column in enumerate(columns)}
-        self._zone = None if str(mapping.timezone) == "UTC" else mapping.timezone
-        self._naming = Naming(mapping, columns)
-        self._name_field = '"userId"' if mapping.by_user_id else '"email"'
-        self._null = None if mapping.null_means == "keep" else "null"  # null clears the field at Iterable
-        self._user_fields = self._template(mapping.user_fields, typed.get(PROFILE, ())) if mapping.user_fields else None
+        kinds = dict(columns)
+        places = {column.name: place for place, column in enumerate(columns)}
+        zone = None if str(mapping.timezone) == "UTC" else mapping.timezone
+        self._mapping, self._naming = mapping, Naming(mapping, columns)
+        sends_nulls = mapping.null_means != "keep"
+        of_users, of_events = typed.get(PROFILE, ()), typed.get(mapping.event_name, ())
+        self._user_fields = DataFields(mapping.user_fields, columns, zone, of_users, sends_nulls=sends_nulls)
         # By default Iterable replaces an object as a whole; fields that we do not know would go. It merges one
         # level only: of a.b.c, what stands beside c in b is still replaced.
         merges = any(len(field.path) > 1 for field in mapping.user_fields)
         options = {"preferUserId": mapping.by_user_id, "mergeNestedObjects": merges}
-        self._options = "".join(f'"{name}":true,' for name, wanted in options.items() if wanted)
-        self._segment = f"{quoted(mapping.segment_field)}:true" if mapping.segment_field else ""
-        of_events = typed.get(mapping.event_name, ())
-        self._event_fields = self._template(mapping.event_fields, of_events) if mapping.event_name else None
-        self._event_name = quoted(mapping.event_name)
-        self._event_key = tuple(self._places[name] for name in mapping.event_key) if mapping.event_name else ()
-        self._address_at = self._places.get(mapping.email_column or "") if address_ids else None
+        self._options = {name: True for name, wanted in options.items() if wanted}
+        event_fields = mapping.event_fields if mapping.event_name else ()
+        self._event_fields = DataFields(event_fields, columns, zone, of_events, sends_nulls=sends_nulls)
+        self._event_key = [places[name] for name in mapping.event_key] if mapping.event_name else []
+        self._address_at = places.get(mapping.email_column or "") if address_ids else None
         self._id_prefix = pinned(mapping.event_name)
-        time_column = mapping.event_time_column
-        self._time_column = time_column if self._kinds.get(time_column) in TIME_KINDS else None
-        self._time_zone = self._zone_of(time_column)
+        time_kind = kinds.get(mapping.event_time_column, Kind.TEXT)
+        self._time_at = places[mapping.event_time_column] if time_kind in TIME_KINDS else None
+        self._time_zone = zone_of(time_kind, zone)
+        self._print_profile, self._print_event = raw_printers(mapping, columns)
 
-    def _zone_of(self, column: str) -> tzinfo | None:
-        in_utc = self._kinds.get(column) in (Kind.TIMESTAMP, Kind.DATE)  # the one given so, the other never shifted
-        return None if in_utc else self._zone
-
-    def _template(self, fields: Sequence[Field], typed: Collection[str]) -> Template:
-        return Template([self._member(field, is_typed=field.name in typed) for field in fields], self._null)
-
-    def _member(self, field: Field, *, is_typed: bool) -> Member:
-        kind = self._kinds[field.column]
-        convert = converter(kind, field.type, self._zone_of(field.column))
-        is_text = kind is Kind.TEXT and field.type in (None, "string")
-        is_json = (field.type or kind.value) == "json"
-        place = self._places[field.column]
-        return Member(field.path, field.column, place, convert, is_text, is_json, field.type is None, is_typed)
-
-    def build(self, values: Values, fingerprint: Fingerprint | None = None) -> RowPayloads:
-        """Return what this row says of its user and of its event; what its `fingerprint` tells is not asked again."""
+    def fingerprint(self, values: Values) -> Fingerprint | None:
+        """What this row says by its raw values; None for a row that names nobody in a usable way."""
         names = self._naming.names(values)
-        moment, timeless = fingerprint.moment if fingerprint else UNKNOWN_MOMENT, None
-        if moment == UNKNOWN_MOMENT:
-            moment, timeless = self._moment(values)
-        user = f"{{{self._name_field}:{quoted(name_of(names.identity))},"
+        if names.refused:
+            return None
+        moment, _timeless = self._moment(values)
+        profile = self._print_profile(values) if self._mapping.user_fields else None
+        if not self._mapping.event_name:
+            return Fingerprint(names.identity, names.person, moment, profile, b"", None)
+        event_id = self._event_id(values, names.person)
+        return Fingerprint(names.identity, names.person, moment, profile, event_id, self._print_event(values))
+
+    def build(self, values: Values) -> RowPayloads:
+        """Return what this row says of its user and of its event."""
+        names = self._naming.names(values)
+        moment, timeless = self._moment(values)
         profile = event = None
-        if self._user_fields:
-            profile = names.refused or self._profile(self._user_fields, user, names, values)
-        if self._event_fields:
-            known = fingerprint is not None and fingerprint.person == names.person
-            event_id = fingerprint.event_id.hex() if fingerprint and known else self._event_id(values, names.person)
-            data = names.refused or timeless or self._event_fields.members(values)
-            event = self._event(user, event_id, moment // 1_000_000, data)
+        if self._mapping.user_fields:
+            profile = names.refused or self._profile(names, values)
+        if self._mapping.event_name:
+            data = names.refused or timeless or self._event_fields.of(values)
+            event = self._event(names.identity, self._event_id(values, names.person).hex(), moment // 1_000_000, data)
         row_payloads = RowPayloads(names.identity, moment, profile, event, names.person, names.other, names.lacks)
         if self._address_at is None:
             return row_payloads
         return row_payloads._replace(
-            address=self._address(values[self._address_at]), event_id_of=partial(self._event_id, values)
+            address=self._address(values[self._address_at]),
+            event_id_of=lambda person: self._event_id(values, person).hex(),
         )
 
     def _moment(self, values: Values) -> tuple[int, Rejection | None]:
-        column = self._time_column
-        if column is None:
+        if self._time_at is None:
             return UNKNOWN_MOMENT, None
-        value = values[self._places[column]]
+        value = values[self._time_at]
         try:
             instant = None if value is None else event_instant(value, self._time_zone)
         except UnfitError as exc:
-            return UNKNOWN_MOMENT, rejection(column, value, exc)
+            return UNKNOWN_MOMENT, rejection(self._mapping.event_time_column, value, exc)
         if instant is None:
             fault = "no event time; fill the column in, or leave such rows out of the query"
-            return UNKNOWN_MOMENT, rejection(column, value, fault)
+            return UNKNOWN_MOMENT, rejection(self._mapping.event_time_column, value, fault)
         return microseconds(instant), None
 
-    def _profile(self, fields: Template, user: str, names: Names, values: Values) -> Payload | Rejection:
-        data = fields.members(values)
+    def _profile(self, names: Names, values: Values) -> Payload | Rejection:
+        data = self._user_fields.of(values)
         if isinstance(data, Rejection):
             return data
-        other = f'"{self._naming.other_field}":{quoted(name_of(names.other))}' if names.other else ""
-        data = ",".join(filter(None, (other, data, self._segment)))
-        return _payload(f'{user}{self._options}"dataFields":{{{data}}}}}')
+        other = identity_fields(names.other) if names.other else {}
+        segment = {self._mapping.segment_field: True} if self._mapping.segment_field else {}
+        return _payload(
+            {**identity_fields(names.identity), **self._options, "dataFields": {**other, **data, **segment}}
+        )
 
-    def _event(self, user: str, event_id: str, created_at: int, data: str | Rejection) -> Event | RejectedEvent:
+    def _event(
+        self, identity: str, event_id: str, created_at: int, data: dict[str, Any] | Rejection
+    ) -> Event | RejectedEvent:
         if isinstance(data, Rejection):
             return RejectedEvent(event_id, *data)
-        body, digest = _payload(
-            f'{user}"eventName":{self._event_name},"id":"{event_id}","createdAt":{created_at},"dataFields":{{{data}}}}}'
-        )
-        return Event(event_id, created_at, body, digest)
+        about = {"eventName": self._mapping.event_name, "id": event_id, "createdAt": created_at}
+        return Event(event_id, created_at, *_payload({**identity_fields(identity), **about, "dataFields": data}))
 
-    def _event_id(self, values: Values, person: str) -> str:
-        """What happened, and to whom: 32 hexadecimal digits that no later run and no other field changes."""
-        text = self._id_prefix + pinned(person)
-        for place in self._event_key:
-            text += pinned(values[place])
-        return digest_of(text).hex()
+    def _event_id(self, values: Values, person: str) -> bytes:
+        """What happened, and to whom: 16 bytes that no later run and no other field changes."""
+        key = "".join([pinned(values[place]) for place in self._event_key])
+        return digest_of(f"{self._id_prefix}{pinned(person)}{key}")
 
     @staticmethod
     def _address(value: Any) -> str:
@@ -193,6 +180,42 @@ class PayloadBuilder:
             return address_identity(value)
         except UnfitError:
             return ""
+
+
+class Reading(PayloadBuilder):
+    """Reads each row twice at most: `fingerprint` first, then `payloads` if the fingerprint is not known.
+
+    Of the fields that have no type at Iterable yet, `refusal` tells what does not fit the type that they would get.
+    """
+
+    def __init__(
+        self, mapping: Mapping, columns: Sequence[Column], *, address_ids: bool = False, typed: Fields = NO_FIELDS
+    ) -> None:
+        super().__init__(mapping, columns, address_ids=address_ids, typed=typed)
+        self._misfits: dict[tuple[str, str], str] = {}
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def payloads(self, values: Values) -> RowPayloads:
+        """All that a row says."""
+        row = self.build(values)
+        for setting, payload in (("USER_FIELDS", row.profile), ("EVENT_FIELDS", row.event)):
+            if isinstance(payload, Rejection | RejectedEvent):
+                for field, told in payload.misfits:
+                    self._misfits.setdefault((setting, field), told)
+                    self._counts[setting, field] += 1
+        return row
+
+    def refusal(self) -> str:
+        """Why nothing of these rows may be sent as they are mapped; empty when it may."""
+        if not self._misfits:
+            return ""
+        each = "; ".join(
+            f"{key[0]}: {told} (rows with such a value: {self._counts[key]:,})" for key, told in self._misfits.items()
+        )
+        return (
+            "values do not fit the types that their fields would get, and Iterable never changes the type of a field, "
+            f"so nothing is sent: {each}"
+        )
 
 
 def exit_request(identity: str, segment_field: str) -> str:
@@ -231,12 +254,12 @@ def event_digest(identity: str, rest: str) -> bytes:
 def _head(identity: str) -> str:
     """What a body begins with: the name of its user."""
     field = "userId" if is_user_id(identity) else "email"
-    return f'{{"{field}":{quoted(name_of(identity))},'
+    return f'{{"{field}":{encode(name_of(identity))},'
 
 
 def _ending(segment_field: str, *, inside: bool) -> str:
     """What a profile's body ends with."""
-    return f"{quoted(segment_field)}:{'true' if inside else 'false'}}}}}" if segment_field else "}}"
+    return f"{encode(segment_field)}:{'true' if inside else 'false'}}}}}" if segment_field else "}}"
 
 
 def under_id(event: Event | RejectedEvent, known_id: str) -> Event | RejectedEvent:
@@ -255,17 +278,12 @@ def names_in(body: str) -> str:
     return " and ".join(f"{word} {given[name]}" for name, word in words.items() if given.get(name) is not None)
 
 
-# -- parts ---------------------------------------------------------------------------------------------------
-
-
-def _payload(text: str) -> Payload:
+def _payload(body: dict[str, Any]) -> Payload:
     """The payload of a body. Half a surrogate pair has no UTF-8 form: it becomes U+FFFD, the replacement character."""
-    try:
-        raw = text.encode()
-    except UnicodeEncodeError:
+    text = encode(body)
+    if not text.isascii():
         text = _SURROGATE.sub("\ufffd", text)
-        raw = text.encode()
-    return Payload(text, blake2b(raw, digest_size=16).digest())
+    return Payload(text, _digest(text))
 
 
 def _digest(body: str) -> bytes:

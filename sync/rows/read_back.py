@@ -102,26 +102,20 @@ def _field_differences(sent: Mapping[str, Any], found: Mapping[str, Any], prefix
     """Fields with dots for those in objects, of which only what was sent is looked at."""
     for name, value in sent.items():
         there = found.get(name)
-        if isinstance(value, dict) and isinstance(there, dict):
-            yield from _field_differences(value, there, f"{prefix}{name}.")
-        elif isinstance(value, dict) and there is None:
-            yield from _field_differences(value, {}, f"{prefix}{name}.")
+        if isinstance(value, dict) and (there is None or isinstance(there, dict)):
+            yield from _field_differences(value, there or {}, f"{prefix}{name}.")
         elif not _same(value, there):
             yield Difference(f"{prefix}{name}", _text(value), ABSENT if there is None else _text(there))
 
 
 def _same(sent: Any, found: Any) -> bool:
-    if isinstance(sent, bool) or isinstance(found, bool):
-        return sent is found
-    if isinstance(sent, int | float) and isinstance(found, int | float):
-        return sent == found
-    if isinstance(sent, str) and isinstance(found, str):
-        return sent == found or ((moment := _moment(sent)) is not None and moment == _moment(found))
     if isinstance(sent, list) and isinstance(found, list):
         return len(sent) == len(found) and all(map(_same, sent, found))
     if isinstance(sent, dict) and isinstance(found, dict):
         return not any(_field_differences(sent, found, ""))
-    return sent is None and found is None
+    if isinstance(sent, str) and isinstance(found, str) and (moment := _moment(sent)):
+        return moment == _moment(found)
+    return isinstance(sent, bool) is isinstance(found, bool) and bool(sent == found)
 
 
 def _moment(text: str) -> datetime | None:

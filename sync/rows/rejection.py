@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-from sync.rows.ids import digest_of, pinned, safe_repr
+from sync.rows.ids import digest_of, pinned
 from sync.rows.values import time_text
 
 _MAX_SHOWN: Final = 60
@@ -44,7 +44,7 @@ _AS_A_QUERY_SHOWS_IT: Final[dict[type, Callable[[Any], str]]] = {
 def shown(value: Any) -> str:
     """Return a value on one line and cut short, as a reason in a log needs it; text is in quotes."""
     start = value[:_MAX_SHOWN] if isinstance(value, str | bytes) else value
-    text = _AS_A_QUERY_SHOWS_IT.get(type(value), safe_repr)(start)
+    text = _AS_A_QUERY_SHOWS_IT.get(type(value), repr)(start)
     whole = len(value) <= _MAX_SHOWN if isinstance(value, str | bytes) else True
     return text if whole and len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."
 

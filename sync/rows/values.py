@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from typing import Any, Final, NoReturn
 
@@ -28,7 +28,6 @@ TIME_KINDS: Final = DATE_KINDS | {Kind.INTEGER, Kind.UNKNOWN}
 
 _MAX_EXACT: Final = 2**53 - 1  # beyond it a reader of JSON that uses doubles sees another number
 _MAX_LONG: Final = 2**63 - 1
-_ALWAYS_EXACT: Final = 15  # digits of a whole number that any reader of JSON holds
 _MOST_DIGITS: Final = 16  # of a number in a reason
 _MAX_JSON_DEPTH: Final = 100  # MySQL's own bound; a fixed one, so that the answer does not hang on our stack
 _EPOCH: Final = datetime(1970, 1, 1)
@@ -39,8 +38,6 @@ PLACEHOLDER_YEARS: Final = (datetime.min.year, datetime.max.year)
 _DATES_IN_DIGITS: Final = range(19_000_101, 21_010_101)  # as Unix seconds, all of them are in August 1970
 _YEAR_2100: Final = 4_102_444_800
 _NO_SECONDS: Final = "no Unix seconds; in the query divide milliseconds by 1000, or use STR_TO_DATE for dates in digits"
-_EARLIEST: Final = datetime.min
-_LATEST: Final = datetime.max.replace(microsecond=0)
 
 encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 """The one way in which this program writes JSON for Iterable: digests depend on it."""
@@ -77,16 +74,15 @@ def time_text(value: timedelta) -> str:
 def _boolean(value: Any) -> bool:
     if isinstance(value, int) and value in (0, 1):
         return bool(value)
-    if isinstance(value, bytes) and value in (b"\0", b"\1"):  # BIT(1)
-        return value == b"\1"
     raise MisfitError("neither 0 nor 1;", "number" if isinstance(value, int) else "string")
+
+
+_WORDS: Final = {"0": False, "false": False, "1": True, "true": True}
 
 
 def _boolean_by_setting(value: Any) -> bool:
     word = value.strip().lower() if isinstance(value, str) else ""
-    if word in ("0", "false"):
-        return False
-    return word in ("1", "true") or _boolean(value)
+    return _WORDS[word] if word in _WORDS else _boolean(value)
 
 
 def _integer(value: Any) -> int:
@@ -127,18 +123,11 @@ def _number_by_setting(value: Any) -> float:
     return _number(value)
 
 
-def integer_text(value: int) -> str:
-    """Write a whole number in digits."""
-    if value.bit_length() > 1000:  # nothing that a database holds; Python itself refuses to write the largest
-        raise UnfitError("too large a number")
-    return str(int(value))
-
-
 def _decimal_text(value: Decimal) -> str:
     return format(value, "f") if abs(value.adjusted()) < 100 else str(value)
 
 
-def _decoded(value: bytes | bytearray) -> str:
+def _decoded(value: bytes) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError:
@@ -146,23 +135,25 @@ def _decoded(value: bytes | bytearray) -> str:
 
 
 _AS_TEXT: Final[tuple[tuple[Any, Callable[[Any], str]], ...]] = (
-    (bytes | bytearray, _decoded),
-    (int, integer_text),
+    (str, str),
+    (bytes, _decoded),
+    (int, str),
     (float, lambda value: repr(_number(value))),
     (Decimal, lambda value: _decimal_text(value) if value.is_finite() else repr(_number(value))),
-    (date | time, str),  # a datetime too: the clock as the database gave it
+    (date, str),  # a datetime too: the clock as the database gave it
     (timedelta, time_text),
-    (dict | list, lambda value: encode(_json(value))),
 )
 
 
 def _string(value: Any) -> str:
-    if isinstance(value, str):
-        return value
     for types, write in _AS_TEXT:
         if isinstance(value, types):
             return write(value)
-    raise UnfitError(f"a {type(value).__name__} has no text form; leave the column out")
+    return _nothing_of_json(value)
+
+
+def _nothing_of_json(value: Any) -> NoReturn:
+    raise UnfitError(f"a {type(value).__name__} has no JSON form; leave the column out")
 
 
 def _binary(_value: Any) -> NoReturn:
@@ -170,7 +161,7 @@ def _binary(_value: Any) -> NoReturn:
 
 
 def _json_integer(text: str) -> int:
-    if len(text) > _ALWAYS_EXACT and abs(_json_float(text)) > _MAX_LONG:
+    if abs(_json_float(text)) > _MAX_LONG:
         raise _inexact(text)
     return int(text)
 
@@ -198,9 +189,7 @@ _decode = json.JSONDecoder(parse_int=_json_integer, parse_float=_json_float, par
 def _json(value: Any) -> Any:
     """Parse a JSON document; of a key that comes twice the last one counts, as in MySQL."""
     try:
-        if isinstance(value, bytes | bytearray):
-            value = _decoded(value)
-        document = _decode(value if isinstance(value, str) else encode(value))
+        document = _decode(_decoded(value) if isinstance(value, bytes) else value)
         deep = is_deeper(document, _MAX_JSON_DEPTH)
     except (ValueError, TypeError):
         raise UnfitError("not valid JSON; correct it, or", "string") from None
@@ -246,7 +235,7 @@ def event_instant(value: Any, zone: tzinfo | None) -> datetime | None:
         )
     if isinstance(value, int) and (value in _DATES_IN_DIGITS or value >= _YEAR_2100):
         raise UnfitError(_NO_SECONDS)
-    return utc_instant(value, zone)
+    return clock if zone is None else utc_instant(value, zone)
 
 
 def _in_utc(value: datetime, zone: tzinfo | None) -> datetime:
@@ -257,7 +246,7 @@ def _in_utc(value: datetime, zone: tzinfo | None) -> datetime:
     try:
         return value.astimezone(UTC).replace(tzinfo=None)
     except OverflowError:  # "never" and "ever" stay that: 9999-12-31 23:59:59 west of UTC is a year that nobody has
-        return _LATEST if value.year > 1 else _EARLIEST
+        return datetime.max.replace(microsecond=0) if value.year > 1 else datetime.min
 
 
 def _instant_of_text(value: str, zone: tzinfo | None) -> datetime | None:
@@ -311,6 +300,18 @@ _BY_KIND: Final[dict[Kind, Converter]] = {
     Kind.BINARY: _binary,
 }
 
+_KIND_OF_TYPE: Final[dict[type, Kind]] = {
+    str: Kind.TEXT,
+    bool: Kind.BOOLEAN,
+    int: Kind.INTEGER,
+    float: Kind.NUMBER,
+    Decimal: Kind.NUMBER,
+    date: Kind.DATE,
+    datetime: Kind.DATETIME,
+    timedelta: Kind.TIME,
+    bytes: Kind.BINARY,
+}
+
 
 def converter(kind: Kind, field_type: str | None, zone: tzinfo | None) -> Converter:
     """Return the function for a column of this kind; the setting's type wins, zone None is UTC."""
@@ -330,21 +331,5 @@ def _dates_in(zone: tzinfo | None) -> Converter:
 
 
 def _by_python_type(zone: tzinfo | None) -> Converter:
-    table: tuple[tuple[Any, Converter], ...] = (
-        (str, _string),
-        (bool, _boolean),
-        (int, _integer),
-        (float | Decimal, _number),
-        (date, _dates_in(zone)),
-        (timedelta | time, _string),
-        (dict | list, _json),
-        (bytes | bytearray, _binary),
-    )
-
-    def convert(value: Any) -> Any:
-        for types, convert_type in table:
-            if isinstance(value, types):
-                return convert_type(value)
-        raise UnfitError(f"a {type(value).__name__} has no JSON form; leave the column out")
-
-    return convert
+    converters = {python_type: converter(kind, None, zone) for python_type, kind in _KIND_OF_TYPE.items()}
+    return lambda value: converters.get(type(value), _nothing_of_json)(value)

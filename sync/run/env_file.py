@@ -68,15 +68,14 @@ def read_text(path: Path) -> str:
 
 
 def read_env_file(path: Path) -> EnvFile:
-    """Read the file once, so that it may be a pipe; raises UnreadableError. There is no `$` expansion.
-
-    python-dotenv reads one line at a time: a quote that is not closed swallows no other line.
-    """
+    """Read the file once, so that it may be a pipe; raises UnreadableError. There is no `$` expansion."""
     values: dict[str, str] = {}
     lines: dict[str, int] = {}
     problems: list[str] = []
-    for number, line, binding in _bindings(read_text(path)):
-        if fault := _fault(binding, line):
+    for binding in parse_stream(StringIO(read_text(path))):
+        written = binding.original.string
+        number = binding.original.line + written[: len(written) - len(written.lstrip())].count("\n")
+        if fault := _fault(binding, written.strip()):
             problems.append(f"line {number} of {path} {fault}")
         elif (name := binding.key) and (value := binding.value) is not None:
             if values.get(name, value) != value:
@@ -86,37 +85,17 @@ def read_env_file(path: Path) -> EnvFile:
     return EnvFile(values, problems)
 
 
-def _bindings(text: str) -> Iterator[tuple[int, str, Binding]]:
-    """Each line that says something, with its number; not the rest of a quoted value that goes on over lines."""
-    quote = ""
-    for number, line in enumerate(text.split("\n"), 1):
-        for binding in parse_stream(StringIO(line)):
-            if quote and binding.value is None and not _open_quote(binding, line):
-                quote = "" if line.rstrip().endswith(quote) else quote
-            else:
-                quote = _open_quote(binding, line)
-                yield number, line, binding
-
-
-def _open_quote(binding: Binding, line: str) -> str:
-    """The quote that a value begins with, if the value does not end with it."""
-    return quote if binding.error and (quote := _value_in(line)[:1]) in ("'", '"') else ""
-
-
-def _value_in(line: str) -> str:
-    return line.partition("=")[2].strip()
-
-
-def _fault(binding: Binding, line: str) -> str:
-    """Why this line cannot be meant as it stands; nothing of it is repeated, for it may hold a secret."""
-    if _open_quote(binding, line):
+def _fault(binding: Binding, written: str) -> str:
+    """Why this cannot be meant as it stands; nothing of it is repeated, for it may hold a secret."""
+    value = written.partition("=")[2].strip()
+    if (binding.error or binding.key) and (("\n" in written) or (binding.error and value[:1] in {"'", '"'})):
         return (
             "opens a quote that does not end the value on the same line; inside quotes write \\' or \\\" for a quote "
             "and \\\\ for a backslash"
         )
     if binding.error or (binding.key is not None and binding.value is None):
         return "is not NAME=value"
-    if binding.key is not None and _value_in(line).startswith("#"):
+    if binding.key is not None and value.startswith("#"):
         return (
             "has a # straight after the =: put a value that begins with # in quotes, and a comment on a line of its own"
         )

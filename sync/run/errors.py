@@ -8,9 +8,9 @@ from sync.delivery.workers import NoThreadError
 from sync.rows.export import ExportError
 from sync.rows.masking import Masking
 from sync.rows.source import SourceError, StatementError
+from sync.run.connections import ColumnsError, UsageError
 from sync.run.env_file import UnreadableError
 from sync.run.exit_codes import ExitCode
-from sync.run.job import ColumnsError, UsageError
 from sync.run.lock import LockedError
 from sync.run.signals import Interrupted
 from sync.state.destinations import RefusedError

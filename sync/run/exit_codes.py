@@ -18,7 +18,7 @@ class ExitCode(enum.IntEnum):
         member.sentence = sentence
         return member
 
-    DONE = 0, "done: everything owed was delivered (nothing to do is also done)"
+    DONE = 0, "done: everything pending was delivered (nothing to do is also done)"
     STOPPED = (
         1,
         (
@@ -32,6 +32,6 @@ class ExitCode(enum.IntEnum):
         ("finished, but some users or events were newly rejected or failed, or a mass exit was held back"),
     )
     LOCKED = 4, "another run of this sync holds its lock; runs of different syncs go side by side"
-    HUNG_UP = 129, "interrupted by SIGHUP (the terminal is gone): what was in flight was recorded, the rest is owed"
-    INTERRUPTED = 130, "interrupted by SIGINT (Ctrl-C): what was in flight was recorded, the rest is owed"
-    TERMINATED = 143, "interrupted by SIGTERM: what was in flight was recorded, the rest is owed"
+    HUNG_UP = 129, "interrupted by SIGHUP (the terminal is gone): what was in flight was recorded, the rest is pending"
+    INTERRUPTED = 130, "interrupted by SIGINT (Ctrl-C): what was in flight was recorded, the rest is pending"
+    TERMINATED = 143, "interrupted by SIGTERM: what was in flight was recorded, the rest is pending"

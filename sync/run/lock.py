@@ -4,72 +4,66 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
+
+from sync.run.env_file import DEFAULT_SYNC
+from sync.run.settings import Settings
+from sync.state.file import State
 
 
 class LockedError(Exception):
     """Another run holds the lock; the message names its process and its start."""
 
 
-def lock_path(state_file: Path, sync: str = "") -> Path:
-    """The lock of a sync's runs over this state; without a name the one of the default sync, known to version 1.0.0.
+def lock_path(state_file: Path, sync: str = DEFAULT_SYNC) -> Path:
+    """The lock of a sync's runs over this state; that of the default sync is the one that version 1.0.0 knows.
 
     It lies beside the file itself: whoever comes by a symbolic link to it meets the same lock.
     """
     state_file = state_file.resolve()
-    return state_file.with_name(f"{state_file.name}.{sync}.lock" if sync else f"{state_file.name}.lock")
+    return state_file.with_name(f"{state_file.name}{'' if sync == DEFAULT_SYNC else f'.{sync}'}.lock")
 
 
-def is_held(path: Path) -> bool:
-    """Whether the process that last took this lock is alive; without touching the lock, which would stop a run."""
-    try:
-        process = int(path.read_text("utf-8", "replace").split()[1].rstrip(","))
-        os.kill(process, 0)
-    except PermissionError:
-        return True
-    except (OSError, ValueError, IndexError):
-        return False
-    return True
-
-
-class RunLock:
-    """An advisory lock on `path`, held from entering to leaving the `with` block.
+@contextmanager
+def run_lock(path: Path) -> Iterator[None]:
+    """Hold an advisory lock on `path` inside the block.
 
     The file stays: removing it would let two processes lock two files of one name. Raises LockedError at once when
     the lock is held, and OSError when the file cannot be made.
     """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _take(descriptor, path)
+        yield
+    finally:
+        os.close(descriptor)
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: int | None = None
 
-    def __enter__(self) -> RunLock:
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            self._take(descriptor)
-        except BaseException as error:
-            os.close(descriptor)
-            if isinstance(error, OSError):
-                error.filename = error.filename or str(self._path)  # a descriptor has no name
-            raise
-        self._file = descriptor
-        return self
-
-    @staticmethod
-    def _take(descriptor: int) -> None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(descriptor, 200).decode("utf-8", "replace").strip()
-            raise LockedError(f"another run holds the lock: {holder or 'it has just started'}") from None
+def _take(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"pid {os.getpid()}, started {datetime.now():%Y-%m-%d %H:%M:%S}\n".encode(), 0)
+    except BlockingIOError:
+        holder = os.read(descriptor, 200).decode("utf-8", "replace").strip()
+        raise LockedError(f"another run holds the lock: {holder or 'it has just started'}") from None
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a descriptor has no name
+        raise
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+
+@contextmanager
+def locked_state(settings: Settings, give_up: Callable[[], bool]) -> Iterator[State]:
+    """The state under the sync's lock, brought up to date under that of the default sync, which 1.0.0 knows too."""
+    default = settings.sync_name == DEFAULT_SYNC
+    alone: Callable[[], AbstractContextManager[object]] = (
+        nullcontext if default else lambda: run_lock(lock_path(settings.state_file))
+    )
+    with (
+        run_lock(lock_path(settings.state_file, settings.sync_name)),
+        closing(State(settings.state_file, alone, give_up)) as state,
+    ):
+        yield state

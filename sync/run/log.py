@@ -7,11 +7,11 @@ import logging
 import os
 import re
 import sys
-import threading
-from collections import deque
+import warnings
 from collections.abc import Iterable
 from contextlib import suppress
-from logging.handlers import RotatingFileHandler
+from datetime import UTC, datetime
+from logging.handlers import MemoryHandler, RotatingFileHandler
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,12 +26,6 @@ ROTATE_OVER = 10_000_000
 KEEP = 5
 LONGEST_CHAIN = 40
 """Symbolic links one after the other; Linux follows no more either."""
-
-MOST_LINES = 1_000
-"""Lines that wait for the thread that writes, before others wait for it too."""
-
-LONGEST_WRITE = 1.0
-"""Seconds that the end of a run waits for a thread that still writes."""
 
 LAST_LINE = "Run finished: %s"
 OURS = "iterable-sync"
@@ -74,7 +68,6 @@ class LineFormatter(logging.Formatter):
     def __init__(self, run_id: str, secrets: Iterable[str] = (), layout: str = FORMAT) -> None:
         super().__init__(layout, datefmt="%Y-%m-%d %H:%M:%S")
         self._suffix = f" run={run_id}" if run_id else ""
-        self._second: tuple[int, str] = (-1, "")
         known = tuple(secrets)
         self._of_others, self._ours = Masking(known), Masking([secret for secret in known if stands_out(secret)])
 
@@ -93,14 +86,6 @@ class LineFormatter(logging.Formatter):
         """A traceback."""
         return self._of_others(super().formatException(ei))
 
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
-        """The time of a record; all records of one second share it."""
-        known, text = self._second
-        if known != int(record.created):
-            text = super().formatTime(record, datefmt)
-            self._second = (int(record.created), text)
-        return text
-
     def clean(self, text: str) -> str:
         """The text on one line and without secrets that stand out."""
         return printable(self._ours(text))
@@ -111,66 +96,28 @@ class PrivateFile(RotatingFileHandler):
 
     Where a symbolic link leads to it, the file is rotated and the link stays. What leads to a device, as `/dev/stdout`
     does, is somebody else's and never rotated: renaming it would take it from every program of this machine.
+
+    `failure` is the first reason why a line was lost, for the run's end; `complaint` is why the file was not rotated,
+    for the log itself, in which the run's first line comes first.
     """
 
     def __init__(self, path: Path) -> None:
         place = _end_of_links(path)
         self._is_ours = not _is_device(place)
         super().__init__(place, maxBytes=0, backupCount=KEEP, encoding="utf-8")
-        self.failure = ""
-        self.complaint = ""
-        """Why it was not rotated, for the log itself, in which the run's first line comes first."""
-        self._lines: deque[str] = deque()
-        self._writing = threading.RLock()  # a signal may raise right after it was taken: its thread goes on writing
+        self.failure = self.complaint = ""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Keep the first reason why a line was lost; the run says so at its end."""
+        """Keep the first reason why a line was lost."""
         error = sys.exc_info()[1]
         self.failure = self.failure or f"{type(error).__name__}: {error}, at {record.name}"
 
     def close(self) -> None:
-        """Write what is left, and close the file; what a full disk kept from it is told by `failure`, not raised."""
-        if not self._writing.acquire(timeout=LONGEST_WRITE):
-            self.failure = self.failure or f"a line is still being written after {LONGEST_WRITE:g} s, at its end"
-            return
+        """Close the file; what a full disk kept from it is told by `failure`, not raised."""
         try:
-            if self._lines and self.stream is not None:
-                self.stream.write(self._waiting_lines())
             super().close()
         except OSError as error:
             self.failure = self.failure or f"{type(error).__name__}: {error}, at its end"
-        finally:
-            self._writing.release()
-
-    def handle(self, record: logging.LogRecord) -> bool:
-        """Write the line of a record, and with it those that other threads have meanwhile.
-
-        Whoever finds another thread writing leaves the line to that one: 32 workers do not wait for each other's disk,
-        unless many lines wait already.
-        """
-        passed = self.filter(record)
-        if passed:
-            try:
-                self._lines.append(f"{self.format(record)}\n")
-                self._write_lines(record)
-            except Exception:
-                self.handleError(record)
-        return bool(passed)
-
-    def _write_lines(self, record: logging.LogRecord) -> None:
-        while self._lines and self._writing.acquire(blocking=len(self._lines) > MOST_LINES):
-            try:
-                file = self.stream or self._open()
-                self.stream = file  # type: ignore[assignment]
-                file.write(self._waiting_lines())
-                file.flush()
-            except Exception:
-                self.handleError(record)
-            finally:
-                self._writing.release()
-
-    def _waiting_lines(self) -> str:
-        return "".join(self._lines.popleft() for _ in range(len(self._lines)))
 
     def _open(self) -> IO[str]:  # type: ignore[override]
         descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -246,3 +193,45 @@ def stop_logging() -> None:
     for handler in [handler for handler in root.handlers if handler.name == OURS]:
         root.removeHandler(handler)
         handler.close()
+
+
+# -- the machine's clock, on which the log, the history and the names of exports tell the time ----------------------
+
+
+def utc_offset() -> str:
+    """How far the machine's clock is from UTC now, such as `+05:30`."""
+    offset = datetime.now().astimezone().strftime("%z")
+    return f"{offset[:3]}:{offset[3:5]}"
+
+
+def on_this_clock(in_utc: str) -> str:
+    """A moment of the state, `YYYY-MM-DD HH:MM:SS` in UTC, as the log of this machine has it."""
+    return f"{datetime.fromisoformat(in_utc).replace(tzinfo=UTC).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+# -- what libraries warn of, such as versions that do not fit each other ---------------------------------------------
+
+_EARLY = MemoryHandler(1_000, flushLevel=logging.CRITICAL + 1)
+"""Keeps them until there is a log: Python would print them on standard error, and cron would mail that."""
+
+
+def hear_warnings() -> None:
+    """From here on warnings are records like all others; they may come while libraries are loaded."""
+    warnings.showwarning = _record_warning
+    logging.getLogger("py.warnings").addHandler(_EARLY)
+
+
+def tell_warnings() -> None:
+    """Give what was kept to the handlers that there are now, and what comes later at once."""
+    told = logging.getLogger("py.warnings")
+    told.removeHandler(_EARLY)
+    kept, _EARLY.buffer = _EARLY.buffer, []
+    for record in kept:
+        told.handle(record)
+
+
+def _record_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object, **__: object
+) -> None:
+    words, place = " ".join(str(message).split()), "/".join(Path(filename).parts[-2:])
+    logging.getLogger("py.warnings").warning("A library warns: %s (%s, %s:%d)", words, category.__name__, place, lineno)

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from sync.run.exit_codes import ExitCode
 from sync.run.metrics_file import last_success_in, metrics_path, replace_file
+from sync.run.record import name_of_sync
 from sync.run.settings import Settings
 from sync.run.summary import OUTCOMES, Summary
-from sync.state.destinations import SyncName
 
 logger = logging.getLogger("main")
-
-
-def sync_name(settings: Settings) -> SyncName:
-    """The sync at its destination."""
-    return SyncName(settings.sync_name, settings.iterable_api_base_url, settings.iterable_api_key, settings.destination)
 
 
 def write_metrics(settings: Settings, summary: Summary, now: float, *, trial: bool) -> None:
@@ -39,51 +36,37 @@ def write_metrics(settings: Settings, summary: Summary, now: float, *, trial: bo
 
 def series(settings: Settings, summary: Summary, now: float, success: float) -> bytes:
     """The text of the file."""
-    name = sync_name(settings)
-    gauges = _Gauges(sync=name.name, destination=name.destination or name.project)
-    gauges.put("last_run_timestamp_seconds", "When the last run ended, in Unix time.", now)
-    gauges.put("last_success_timestamp_seconds", "When a run last ended with exit code 0; 0: never.", success)
-    gauges.put("exit_code", "Exit code of the last run.", summary.exit_code)
-    gauges.put("duration_seconds", "How long the last run took.", summary.seconds)
-    gauges.put("rows", "Rows that the query gave in the last run.", summary.rows)
-    for kind, counts in (("profile", summary.users), ("event", summary.events)):
-        for outcome in OUTCOMES:
-            told = "Payloads of the last run by what became of them."
-            gauges.put("payloads", told, getattr(counts, outcome), kind=kind, outcome=outcome)
-    for kind, counts in (("profile", summary.users), ("event", summary.events)):
-        told = "Payloads rejected in the last run, and not before."
-        gauges.put("newly_rejected", told, counts.newly_rejected, kind=kind)
-    gauges.put("requests", "Requests that the last run made.", summary.requests)
-    gauges.label("retries", "Attempts of the last run that were repeated, by what they met.", "reason")
-    for reason, count in summary.retries.items():
-        gauges.put("retries", "", count, reason=reason)
+    name = name_of_sync(settings)
+    registry = CollectorRegistry()
+    for metric, told, labels, values in _gauges(summary, now, success):
+        gauge = Gauge(f"iterable_sync_{metric}", told, ["sync", "destination", *labels], registry=registry)
+        for own, value in values.items():
+            gauge.labels(name.name, name.destination or name.project, *own).set(value)
+    return generate_latest(registry)
+
+
+Values = Mapping[Any, float]
+"""The value of each series, by its labels."""
+
+
+def _gauges(summary: Summary, now: float, success: float) -> Iterator[tuple[str, str, tuple[str, ...], Values]]:
+    """Name, explanation, labels and values of each gauge."""
+    kinds = {"profile": summary.users, "event": summary.events}
+    payloads = {(kind, word): getattr(counts, word) for kind, counts in kinds.items() for word in OUTCOMES}
+    rejected = {(kind,): counts.newly_rejected for kind, counts in kinds.items()}
+    retries = {(reason,): count for reason, count in summary.retries.items()}
+    yield "last_run_timestamp_seconds", "When the last run ended, in Unix time.", (), {(): now}
+    yield "last_success_timestamp_seconds", "When a run last ended with exit code 0; 0: never.", (), {(): success}
+    yield "exit_code", "Exit code of the last run.", (), {(): summary.exit_code}
+    yield "duration_seconds", "How long the last run took.", (), {(): summary.seconds}
+    yield "rows", "Rows that the query gave in the last run.", (), {(): summary.rows}
+    yield "payloads", "Payloads of the last run by what became of them.", ("kind", "outcome"), payloads
+    yield "newly_rejected", "Payloads rejected in the last run, and not before.", ("kind",), rejected
+    yield "requests", "Requests that the last run made.", (), {(): summary.requests}
+    yield "retries", "Attempts of the last run that were repeated, by what they met.", ("reason",), retries
     if figures := summary.figures:
-        told = "Payloads that Iterable does not have yet."
-        gauges.put("owed", told, figures.owed_users, kind="profile")
-        gauges.put("owed", told, figures.owed_events, kind="event")
-        gauges.put("segment_users", "Users in the segment.", figures.segment_users)
-        gauges.put("oldest_debt_seconds", "Age of what has been owed for longest; 0: nothing.", figures.oldest_debt)
-    return gauges.text()
-
-
-class _Gauges:
-    """Gauges with the labels that all of them have."""
-
-    def __init__(self, **labels: str) -> None:
-        self._registry, self._labels = CollectorRegistry(), labels
-        self._gauges: dict[str, Gauge] = {}
-
-    def label(self, name: str, told: str, *more: str) -> None:
-        """Announce a gauge with these labels, of which there may be no series."""
-        if name not in self._gauges:
-            labels = [*self._labels, *more]
-            self._gauges[name] = Gauge(f"iterable_sync_{name}", told, labels, registry=self._registry)
-
-    def put(self, name: str, told: str, value: float, **more: str) -> None:
-        """Give a gauge this value."""
-        self.label(name, told, *more)
-        self._gauges[name].labels(**self._labels, **more).set(value)
-
-    def text(self) -> bytes:
-        """All of them, in Prometheus' text format."""
-        return generate_latest(self._registry)
+        pending = {("profile",): figures.owed_users, ("event",): figures.owed_events}
+        oldest = "Age of what has been pending for longest; 0: nothing."
+        yield "pending", "Payloads that Iterable does not have yet.", ("kind",), pending
+        yield "segment_users", "Users in the segment.", (), {(): figures.segment_users}
+        yield "oldest_pending_seconds", oldest, (), {(): figures.oldest_debt}

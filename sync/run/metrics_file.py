@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from errno import EEXIST
 from pathlib import Path
 
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
 LARGEST = 1_000_000
 """Bytes that are looked at: a file of ours has a few thousand."""
 
-_OURS = re.compile("^iterable_sync_", re.MULTILINE)
-_VALUE = r'"(?:[^"\\\n]|\\.)*"'
-_SYNC = re.compile(rf'^iterable_sync_\w+\{{(?:\w+={_VALUE},)*?sync="([^"]*)"', re.MULTILINE)
-_SUCCESS = re.compile(rf"^iterable_sync_last_success_timestamp_seconds\{{(?:\w+={_VALUE},?)*\}} (\S+)$", re.MULTILINE)
+_OURS = "iterable_sync_"
 
 
 def metrics_path(path: Path, sync: str) -> Path:
@@ -29,8 +28,8 @@ def metrics_problems(path: Path, sync: str) -> Iterator[str]:
     file = metrics_path(path, sync)
     if not os.path.isdir(file.parent):  # noqa: PTH112
         yield f"METRICS_FILE: there is no folder {file.parent} that may be entered"
-    other = next((name for name in _SYNC.findall(_text_of(file)) if name != sync), None)
-    if other is not None:
+    others = (sample.labels.get("sync", sync) for sample in _samples_in(file) if sample.name.startswith(_OURS))
+    if other := next((name for name in others if name != sync), ""):
         yield (
             f"METRICS_FILE {file} holds the series of the sync {other}, and this is {sync}: name a folder, in which "
             "each sync has its own file"
@@ -41,18 +40,14 @@ def may_be_replaced(path: Path) -> bool:
     """Whether it is a file of metrics, however damaged, or an empty one, or none at all."""
     if not os.path.exists(path):  # noqa: PTH110 - it never raises
         return True
-    return os.path.isfile(path) and (not os.path.getsize(path) or bool(_OURS.search(_text_of(path))))  # noqa: PTH113, PTH202
+    is_empty = os.path.isfile(path) and not os.path.getsize(path)  # noqa: PTH113, PTH202
+    return is_empty or any(line.startswith(_OURS) for line in _lines_of(path))
 
 
 def last_success_in(path: Path) -> float:
     """The moment of the last success that the file tells of, in Unix seconds; 0 for none that can be read."""
-    return next(filter(None, map(_moment, _SUCCESS.findall(_text_of(path)))), 0.0)
-
-
-def _moment(text: str) -> float:
-    with suppress(ValueError):
-        return moment if math.isfinite(moment := float(text)) and moment > 0 else 0.0
-    return 0.0
+    values = (sample.value for sample in _samples_in(path) if sample.name == f"{_OURS}last_success_timestamp_seconds")
+    return next((value for value in values if math.isfinite(value) and value > 0), 0.0)
 
 
 def replace_file(path: Path, text: bytes) -> None:
@@ -74,10 +69,19 @@ def replace_file(path: Path, text: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
-def _text_of(path: Path) -> str:
+def _samples_in(path: Path) -> Iterator[Sample]:
+    """The samples of the lines that can be read, one line at a time, for the parser gives up at a damaged one."""
+    for line in _lines_of(path):
+        samples: list[Sample] = []
+        with suppress(Exception):  # it raises whatever its code meets
+            samples = [sample for family in text_string_to_metric_families(f"{line}\n") for sample in family.samples]
+        yield from samples
+
+
+def _lines_of(path: Path) -> list[str]:
     """What can be read of the file, from its beginning: nobody knows whose it is, and how large."""
     with suppress(OSError):
         if path.is_file():
             with path.open("rb") as file:
-                return file.read(LARGEST).decode("utf-8", "replace")
-    return ""
+                return file.read(LARGEST).decode("utf-8", "replace").split("\n")
+    return []

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 
 from sync.rows.columns import Column
 from sync.rows.mapping import Field, fields_of, in_order, named_columns
-from sync.rows.reading import Reading
-from sync.run.job import Job
-from sync.run.metrics import sync_name
-from sync.state.destinations import RefusedError
+from sync.rows.payloads import Reading
+from sync.run.settings import Settings
+from sync.run.switches import Switches
+from sync.state.destinations import RefusedError, SyncName
 from sync.state.file import State
 from sync.state.owed import Policy
 from sync.state.syncs import Recorded, SyncRecord, merged
@@ -21,22 +21,23 @@ logger = logging.getLogger("main")
 
 
 class OnRecord:
-    """The record of this run's sync. `mapping` is the job's, in the order on record, so that it gives the same bytes.
+    """The record of this run's sync. `mapping` is that of the settings, in the order on record, so that it gives the
+    same bytes.
 
     `typed` are the fields that have their types at Iterable, by what was delivered.
 
     Raises RefusedError where nobody can know whether this is a project on record.
     """
 
-    def __init__(self, job: Job, state: State) -> None:
-        self._job, self.state = job, state
-        mapping = job.mapping()
+    def __init__(self, state: State, settings: Settings, switches: Switches) -> None:
+        self._switches = switches
+        mapping = settings.mapping()
         self.record = SyncRecord(
             state,
-            sync_name(job.settings),
+            name_of_sync(settings),
             mapping.segment_field,
-            same_project=job.same_project,
-            new_project=job.new_project,
+            same_project=switches.same_project,
+            new_project=switches.new_project,
         )
         self._before = self.record.recorded or Recorded(event_key=mapping.event_key if self.record.is_migrated else ())
         self.mapping = replace(
@@ -57,9 +58,20 @@ class OnRecord:
         return tuple(known) if sorted(known) == sorted(event_key) else tuple(sorted(event_key))
 
     def policy(self, *, keep_bodies: bool) -> Policy:
-        """The job's, with what the record adds."""
-        fields = fields_of(self.mapping)
-        return replace(self._job.policy(), address_ids=self.address_ids, fields=fields, keep_bodies=keep_bodies)
+        """How the state is read."""
+        switches, mapping = self._switches, self.mapping
+        return Policy(
+            whole_window=switches.whole_window,
+            full=switches.full,
+            retry_rejected=switches.retry_rejected,
+            allow_mass_exit=switches.allow_mass_exit,
+            segment_field=mapping.segment_field,
+            by_user_id=mapping.by_user_id,
+            follows_addresses=mapping.follows_addresses,
+            address_ids=self.address_ids,
+            keep_bodies=keep_bodies,
+            fields=fields_of(mapping),
+        )
 
     def reading(self, columns: Sequence[Column]) -> Reading:
         """What is made of the rows with these columns; `put` refuses what it finds."""
@@ -73,13 +85,13 @@ class OnRecord:
     def check(self, columns: Sequence[Column]) -> None:
         """Hold the columns of the result against the record: raises RefusedError when events would get other ids."""
         kinds = dict(columns)
-        if self._job.limit is not None and not self.typed:
+        if self._switches.limit is not None and not self.typed:
             logger.warning(
                 "This first run is a trial (--limit %d) and sees only the rows that it reads: another row may hold a "
                 "value that does not fit the type that its field gets now; --dry-run without --limit reads all rows",
-                self._job.limit,
+                self._switches.limit,
             )
-        if not self._job.new_event_ids:
+        if not self._switches.new_event_ids:
             self.record.refuse_new_event_ids(
                 self.mapping.event_name,
                 self.mapping.event_key,
@@ -104,7 +116,7 @@ class OnRecord:
         """
         if refusal := self._reading.refusal():
             raise RefusedError(refusal)
-        if self._job.policy().whole_window:
+        if self._switches.whole_window:
             self.record.claim(self.mapping.segment_field)
         else:
             self.refuse_foreign_field()
@@ -126,3 +138,8 @@ class OnRecord:
 
 def _names(fields: Sequence[Field]) -> list[str]:
     return [field.name for field in fields]
+
+
+def name_of_sync(settings: Settings) -> SyncName:
+    """The sync at its destination."""
+    return SyncName(settings.sync_name, settings.iterable_api_base_url, settings.iterable_api_key, settings.destination)

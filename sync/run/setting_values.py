@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sync.api.endpoints import is_readable_on_the_way
-from sync.rows.mapping import parse_fields
 from sync.run.env_file import SYNC_NAME
 
 HOME = Path(__file__).resolve().parents[2]
@@ -50,49 +49,41 @@ def secret(value: str) -> str:
 
 def flag(value: str) -> bool:
     """True or false."""
-    word = value.strip().lower()
-    if word in {"true", "1", "yes", "on"}:
-        return True
-    if word in {"false", "0", "no", "off", ""}:
-        return False
-    raise ValueError(f"is {value!r}; say true or false")
+    word = value.lower()
+    if word not in {"true", "1", "yes", "on", "false", "0", "no", "off"}:
+        raise ValueError(f"is {value!r}; say true or false")
+    return word in {"true", "1", "yes", "on"}
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """One of these words, however it is written; empty: none of them."""
+
+    def parse(value: str) -> str:
+        found = next((word for word in words if word.lower() == value.lower()), None)
+        if value and found is None:
+            raise ValueError(f"is {value!r}; say {', '.join(words[:-1])} or {words[-1]}")
+        return found or ""
+
+    return parse
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
     """A whole number from `low` to `high`."""
-
-    def parse(value: str) -> int:
-        try:
-            number = int(value)
-        except ValueError:
-            raise ValueError(f"is {value!r}; a whole number is wanted") from None
-        if not low <= number <= high:
-            raise ValueError(f"is {number}; it goes from {low} to {high}")
-        return number
-
-    return parse
+    return lambda value: _within(low, high, value, int, "a whole number is wanted")
 
 
-def seconds(low: float, high: float) -> Callable[[str], float]:
+def number(low: float, high: float) -> Callable[[str], float]:
     """A number from `low` to `high`."""
-
-    def parse(value: str) -> float:
-        try:
-            number = float(value)
-        except ValueError:
-            raise ValueError(f"is {value!r}; a number is wanted") from None
-        if not low <= number <= high:  # nan neither
-            raise ValueError(f"is {value}; it goes from {low:g} to {high:g}")
-        return number
-
-    return parse
+    return lambda value: _within(low, high, value, float, "a number is wanted")
 
 
-def path_or_folder(value: str) -> Path | None:
-    """As `path`; a folder is there, and may be named with a slash at its end."""
-    found = path(value)
-    if found and value.endswith("/") and not os.path.isdir(found):  # noqa: PTH112 - it never raises
-        raise ValueError(f"is {value!r}; there is no such folder, or it may not be entered")
+def _within(low: float, high: float, value: str, kind: Callable[[str], Any], wanted: str) -> Any:
+    try:
+        found = kind(value)
+    except ValueError:
+        raise ValueError(f"is {value!r}; {wanted}") from None
+    if not low <= found <= high:  # nan neither
+        raise ValueError(f"is {value}; it goes from {low} to {high}")
     return found
 
 
@@ -103,18 +94,26 @@ def path(value: str) -> Path | None:
         found = HOME / Path(value).expanduser() if value else None
     except RuntimeError:
         raise ValueError(f"is {value!r}; there is no such home directory") from None
-    if found and _is_too_long(found):
-        raise ValueError(f"is {value[:40]!r}...; that is longer than the name of a file may be")
+    try:
+        if found:
+            found.lstat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ValueError(f"is {value[:40]!r}...; that is longer than the name of a file may be") from None
     return found
 
 
-def _is_too_long(found: Path) -> bool:
-    """Whether the file system takes no such name; whoever asks anything about it gets an error."""
-    try:
-        found.lstat()
-    except OSError as error:
-        return error.errno == errno.ENAMETOOLONG
-    return False
+def path_or_folder(value: str) -> Path | None:
+    """As `path`; a folder is there, and may be named with a slash at its end."""
+    found = path(value)
+    if found and value.endswith("/") and not os.path.isdir(found):  # noqa: PTH112 - it never raises
+        raise ValueError(f"is {value!r}; there is no such folder, or it may not be entered")
+    return found
+
+
+def home_or_folder(value: str) -> Path:
+    """A folder; empty: the one of main.py."""
+    return path(value) or HOME
 
 
 def file(value: str) -> Path:
@@ -135,13 +134,6 @@ def zone(value: str) -> tzinfo:
         return ZoneInfo(value)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(f"is {value!r}; a name such as UTC or Europe/Berlin is wanted") from None
-
-
-def level(value: str) -> str:
-    """A level of the log."""
-    if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
-        raise ValueError(f"is {value!r}; say DEBUG, INFO, WARNING or ERROR")
-    return value.upper()
 
 
 _USUAL_PORTS = {"http": ":80", "https": ":443"}
@@ -166,27 +158,11 @@ def base_url(value: str) -> str:
     return f"{parts.scheme}://{parts.netloc.removesuffix(_USUAL_PORTS[parts.scheme])}"
 
 
-def sync_name(value: str) -> str:
-    """The name of a sync."""
+def short_name(value: str) -> str:
+    """A name that may be part of a file name."""
     if value and not SYNC_NAME.fullmatch(value):
         raise ValueError(f"is {value!r}; at most 64 letters, digits, dots, underscores and hyphens are wanted")
     return value
-
-
-def name_of_user(value: str) -> str:
-    """Which of the two names of a user identifies; empty: the user id where there is one."""
-    word = value.lower()
-    if word not in {"", "email", "user_id"}:
-        raise ValueError(f"is {value!r}; say email or user_id")
-    return word
-
-
-def meaning_of_null(value: str) -> str:
-    """What a NULL column does to its field."""
-    word = value.lower()
-    if word not in {"clear", "keep"}:
-        raise ValueError(f"is {value!r}; say clear or keep")
-    return word
 
 
 def field_name(value: str) -> str:
@@ -200,18 +176,3 @@ def field_name(value: str) -> str:
 def names(value: str) -> tuple[str, ...]:
     """Names with commas between them."""
     return tuple(name.strip() for name in value.split(",") if name.strip())
-
-
-EMPTY_MEANS_NONE: tuple[Callable[[str], Any], ...] = (
-    text,
-    password,
-    secret,
-    sync_name,
-    name_of_user,
-    names,
-    path,
-    file,
-    field_name,
-    parse_fields,
-)
-"""Parsers to which an empty value says something; for the others it stands for the default."""

@@ -1,43 +1,51 @@
-"""The steps of a run, and what holds around them; `main.run` says in which order they are taken."""
+"""The one object of a run: its steps, and what holds around them. The order of the steps is in `main.run` alone."""
 
 from __future__ import annotations
 
 import logging
+import resource
 import secrets
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
+from typing import Final
 
 from iterable_client import IterableClient
 from sync.delivery.loop import Loop
 from sync.delivery.rules import StopRules
 from sync.delivery.stop import Stop
-from sync.delivery.tally import Tally
 from sync.delivery.turn import ONE_BY_ONE, Way
-from sync.rows.export import export_rejected, inode_of, prune, rejected_name
-from sync.rows.masking import Masking
+from sync.rows.columns import Values
+from sync.rows.export import EXPORT_STEM, export_rejected, inode_of, prune, rejected_name, timestamped_name
 from sync.rows.source import ResultSet, Source
 from sync.run.announcement import announce
-from sync.run.clock import utc_offset
+from sync.run.connections import mysql_params, open_database, run_query
 from sync.run.env_file import DEFAULT_SYNC
 from sync.run.errors import UNEXPECTED, LogError, exit_of
 from sync.run.exit_codes import ExitCode
-from sync.run.job import Job, csv_folder, export_stem
-from sync.run.library_warnings import log_library_warnings
-from sync.run.limits import affordable
-from sync.run.loading import Loading
-from sync.run.lock import RunLock, lock_path
-from sync.run.log import LAST_LINE, LineFormatter, add_handler, log_always, start_logging, stop_logging
+from sync.run.lock import locked_state
+from sync.run.log import (
+    LAST_LINE,
+    LineFormatter,
+    add_handler,
+    log_always,
+    start_logging,
+    stop_logging,
+    tell_warnings,
+    utc_offset,
+)
 from sync.run.metrics import write_metrics
 from sync.run.record import OnRecord
 from sync.run.settings import Settings
 from sync.run.signals import Interrupted, Interruption, describe
 from sync.run.summary import Summary
+from sync.run.switches import NO_SWITCHES, Switches
 from sync.state.figures import read_figures
-from sync.state.file import State, StateError
-from sync.state.owed import Plan
+from sync.state.file import State, StateCopy, StateError
+from sync.state.outbox import Outbox
 
 logger = logging.getLogger("main")
 
@@ -45,26 +53,75 @@ BULK_WORKERS = 6
 """Bulk jobs in flight, of up to 1,000 users each: enough for the limits while a bulk call takes up to 0.6 s, and the
 jobs are what memory is needed for."""
 
+RETRY_RULE: Final = ("max_retries", "initial_backoff", "backoff_factor", "request_timeout")
+"""The settings that the summary tells of."""
+
+
+class Screen:
+    """What a person sees of a run while it goes on. This one shows nothing; the console has one that does."""
+
+    lines: logging.Handler | None = None
+    """Shows the lines of the log."""
+
+    @contextmanager
+    def counting(self, what: str, total: int | None = None) -> Iterator[Callable[[int], object]]:
+        """A block in which a function is told of each group of rows or users that is done with.
+
+        `what` is "rows", "comparison" or "users"; `total` is None where nobody knows how many there are.
+        """
+        del what, total
+        yield lambda _count: None
+
+
+NOBODY_LOOKS: Final = Screen()
+
 
 class Run:
-    """One run of a job: what its steps share. What it did, and what went wrong in it, is in `summary`."""
+    """One run: what its steps share. What it did, and what went wrong in it, is in `summary`.
 
-    def __init__(self, job: Job) -> None:
-        self.job, self.settings = job, job.settings
+    `source` opens another source of rows than the database of the settings; `source_name` is that one's in the log.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        switches: Switches = NO_SWITCHES,
+        screen: Screen = NOBODY_LOOKS,
+        source: Callable[[], Source] | None = None,
+        source_name: str = "",
+    ) -> None:
+        self.settings, self.switches, self.screen = settings, switches, screen
+        self._source, self._source_name = source, source_name
         run_id = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-        auth = "jwt" if self.settings.use_jwt_auth else "api_key"
-        self.summary = Summary(run_id, self.settings.sync_name, auth, retry_configuration(self.settings))
+        retry_rule = {name: getattr(settings, name) for name in RETRY_RULE}
+        auth = "jwt" if settings.use_jwt_auth else "api_key"
+        self.summary = Summary(run_id, settings.sync_name, auth=auth, retry_configuration=retry_rule)
         self.stop = Stop()
         self._interruption = Interruption(self.stop)
         self._began = time.monotonic()
+        self._is_logged = False
 
     # -- around the steps
 
     @contextmanager
     def accounted_for(self) -> Iterator[None]:
         """Whatever goes wrong inside becomes the exit code and the reason; nothing is raised."""
-        with _errors_into(self.summary, self.settings.masking):
+        with self._errors_told():
             yield
+        if not self._is_logged:  # the metrics tell of that, too
+            self._write_metrics()
+
+    @contextmanager
+    def _errors_told(self) -> Iterator[None]:
+        """Turn an error into the run's exit code and reason."""
+        try:
+            yield
+        except (Exception, Interrupted, KeyboardInterrupt) as error:
+            self.summary.exit_code, told = exit_of(error, self.settings.masking)
+            if told.startswith(UNEXPECTED):
+                logger.exception("Unexpected error")
+                told += "; the log has the traceback"
+            self.summary.stopped_because = told
 
     @contextmanager
     def logged(self) -> Iterator[None]:
@@ -74,26 +131,18 @@ class Run:
             formatter = LineFormatter(self.summary.run_id, secrets.values())
             file = start_logging(settings.log_file, settings.log_level, formatter)
         except OSError as error:
-            told = f"the log {settings.log_file} cannot be written ({error.strerror}); check LOG_FILE"
-            raise self._without_log(told) from error
-        if self.job.screen:
-            add_handler(self.job.screen, LineFormatter("", secrets.values()))
+            raise LogError(
+                f"the log {settings.log_file} cannot be written ({error.strerror}); check LOG_FILE"
+            ) from error
+        if self.screen.lines:
+            add_handler(self.screen.lines, LineFormatter("", secrets.values()))
         try:
-            log_always(
-                logging.INFO,
-                "Run started: from %s to %s, query %s sync=%s utc_offset=%s",
-                self.job.describe_source(),
-                settings.iterable_api_base_url,
-                settings.query_file.name,
-                settings.sync_name,
-                utc_offset(),
-            )
+            self._log_first_line()
             if file.complaint:
                 logger.warning(file.complaint)
-            log_library_warnings(settings.masking)
-            with _errors_into(self.summary, settings.masking):
+            tell_warnings()
+            with self._errors_told():
                 yield
-            log_library_warnings(settings.masking)
             self.summary.seconds = time.monotonic() - self._began
             self._write_metrics()
             level = logging.INFO if self.summary.exit_code == ExitCode.DONE else logging.ERROR
@@ -101,99 +150,154 @@ class Run:
         finally:
             stop_logging()
         if file.failure:
-            raise self._without_log(f"the log {settings.log_file} could not be written ({file.failure}); free space")
+            raise LogError(f"the log {settings.log_file} could not be written ({file.failure}); free space")
+        self._is_logged = True
 
-    def _without_log(self, told: str) -> LogError:
-        """The error of a run that has no log, or not all of it: the metrics tell of it, too."""
-        error = LogError(told)
-        self.summary.exit_code, self.summary.stopped_because = exit_of(error)
-        self._write_metrics()
-        return error
+    def _log_first_line(self) -> None:
+        settings = self.settings
+        log_always(
+            logging.INFO,
+            "Run started: from %s to %s, query %s sync=%s utc_offset=%s",
+            self.describe_source(),
+            settings.iterable_api_base_url,
+            settings.query_file.name,
+            settings.sync_name,
+            utc_offset(),
+        )
 
     def _write_metrics(self) -> None:
         """Tell a machine that watches; a run that met a lock leaves that to the one that holds it."""
         if self.summary.exit_code != ExitCode.LOCKED:
-            write_metrics(self.settings, self.summary, time.time(), trial=not self.job.policy().whole_window)
+            write_metrics(self.settings, self.summary, time.time(), trial=not self.switches.whole_window)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Inside, no other run of this sync is under way; the state knows of this one, and signals are heard."""
         settings, summary, interruption = self.settings, self.summary, self._interruption
-        lock = RunLock(lock_path(settings.state_file, settings.sync_name if settings.sync_name != DEFAULT_SYNC else ""))
-        with lock, closing(open_state(self.job, self.stop)) as self._state:
-            self._on_record = OnRecord(self.job, self._state)  # a run that is refused here leaves no record
-            self._state.hear_signals()
-            self._state.begin_run(summary.run_id, f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}", summary.sync)
+        with locked_state(settings, self.stop.is_overdue) as state:
+            self._hold_against(state)  # a run that is refused here leaves no record
+            state.hear_signals()
+            state.begin_run(summary.run_id, f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}", summary.sync)
             with interruption.listening():
-                with _errors_into(summary, settings.masking):
+                with self._errors_told():
                     yield
                 if interruption.signum:  # whatever else it broke, the signal is what happened
                     summary.exit_code = 128 + interruption.signum
                     summary.stopped_because = describe(interruption.signum)
                 with interruption.delivering():
-                    self._end()
+                    self._end(state)
 
-    def _end(self) -> None:
+    def _end(self, state: State) -> None:
         """Put on record how the run ended, and count what is left."""
         interrupted = bool(self._interruption.signum)
         self.summary.seconds = time.monotonic() - self._began
         with _only_warned("the run is not on record") if interrupted else nullcontext():
-            self._state.end_run(self.summary.run_id, self.summary.for_history())
+            state.end_run(self.summary.run_id, self.summary.for_history())
         if not interrupted:  # after a signal there is no time for what the next run can do
             with _only_warned("the state takes more of the disk than it needs"):
-                self._state.give_back_space()
+                state.give_back_space()
         with _only_warned("the metrics lack what is pending"):
-            self.summary.figures = read_figures(self._state, self._on_record.record.id, time.time())
+            self.summary.figures = read_figures(state, self.on_record.record.id, time.time())
+
+    @contextmanager
+    def previewed(self, *, keep_bodies: bool = False) -> Iterator[None]:
+        """Instead of `accounted_for`, for who only looks: all up to `plan` is done, on a copy of the state, and no log.
+
+        Raises what a run would end with.
+        """
+        with closing(StateCopy(self.settings.state_file)) as state:
+            self._hold_against(state)
+            with closing(self.connect()) as database:
+                for _ in self.query(database, keep_bodies=keep_bodies).values():
+                    pass
+            self.plan()
+            yield
+
+    def _hold_against(self, state: State) -> None:
+        self._state, self.on_record = state, OnRecord(state, self.settings, self.switches)
 
     # -- the steps
 
-    def query(self, database: Source) -> ResultSet:
-        """Run the query; its rows pass through the state as they are read, which says what of them is owed."""
+    def connect(self) -> Source:
+        """Open the source of rows; raises SourceError."""
+        return self._source() if self._source else open_database(self.settings)
+
+    def describe_source(self) -> str:
+        """The source as the log names it."""
+        return self._source_name or mysql_params(self.settings).description
+
+    def query(self, database: Source, *, keep_bodies: bool = False) -> ResultSet:
+        """Run the query; its rows pass through the state as they are read, which says what of them is pending.
+
+        `keep_bodies`: of what is unchanged, too. Raises RefusedError where the record forbids this run.
+        """
         logger.info("Connected to %s: %s", database.description, database.server)
-        self._loading = Loading(self.job, self._on_record)
-        return self._loading.query(database)
+        on_record = self.on_record
+        on_record.refuse_foreign_field()
+        self.outbox = Outbox(self._state, on_record.record.id, on_record.policy(keep_bodies=keep_bodies), time.time())
+        result = run_query(database, self.settings, self.switches)
+        on_record.check(result.columns)
+        reading = on_record.reading(result.columns)
+        return result.passed_through(lambda rows: self.outbox.take(self._counted(rows), reading))
+
+    def _counted(self, rows: Iterator[Values]) -> Iterator[Values]:
+        """The rows; who watches is told of them, a hundred at once."""
+        with self.screen.counting("rows") as read:
+            while some := list(islice(rows, 100)):
+                self.summary.rows += len(some)
+                read(len(some))
+                yield from some
+
+    def csv_path(self) -> Path:
+        """The name of this run's export."""
+        folder, stem = self.settings.csv_dir, export_stem(self.settings.sync_name)
+        given = self.switches.csv
+        return Path.cwd() / given if given else folder / timestamped_name(datetime.now(), folder, stem)
 
     def plan(self) -> None:
-        """Compare all rows with the state: from here on it is known who is owed what."""
-        self.summary.rows, outbox = self._loading.rows, self._loading.outbox
-        self._export = inode_of(Path(str(self.summary.csv)))
-        self._prune_exports()
-        with self.job.comparing():
-            self._plan = outbox.plan(self._on_record.put)
+        """Compare all rows with the state: from here on it is known what is pending."""
+        if self.summary.csv:
+            self._export = inode_of(Path(self.summary.csv))
+            self._prune_exports()
+        with self.screen.counting("comparison"):
+            self.planned = self.outbox.plan(self.on_record.put)
 
     def _prune_exports(self) -> None:
         """Keep as many as the settings say, also when this run is about to be refused."""
         stem = export_stem(self.settings.sync_name)
         for each in (stem, rejected_name(stem)):
             with _only_warned("old exports are still there"):
-                prune(csv_folder(self.settings), self.settings.csv_keep, each)
+                prune(self.settings.csv_dir, self.settings.csv_keep, each)
 
     def deliver(self, client: IterableClient) -> None:
-        """Send what is owed: for each user `client.update_user`, then `client.track_event` for each event."""
-        outbox, summary = self._loading.outbox, self.summary
+        """Send what is pending: for each user `client.update_user`, then `client.track_event` for each event."""
         with self._interruption.delivering():
-            announce(self._plan, outbox, self.job, summary)
-            self._dispatch(client, self._plan)
+            self.announce()
+            self._send(client)
             with _only_warned("the rejected rows are not in a file of their own"):
                 self._write_rejected()
             if self.stop.deadline is None:  # after a signal there is no time for what the next run can do
                 with _only_warned("the next run has more to do"):
-                    outbox.remember()
-        summary.exit_code = _exit_code(summary)
+                    self.outbox.remember()
+        self.summary.exit_code = self.summary.code_of_counts()
 
-    def _dispatch(self, client: IterableClient, plan: Plan) -> None:
-        outbox, stop = self._loading.outbox, self.stop
+    def announce(self) -> None:
+        """Log what the comparison found."""
+        announce(self.planned, self.outbox, self.summary, self.on_record.mapping.segment_field)
+
+    def _send(self, client: IterableClient) -> None:
+        outbox, plan, stop = self.outbox, self.planned, self.stop
         rules = StopRules(outbox.stops_in_a_row())
-        way, workers = _way(self.settings)
-        with self.job.progress(plan.owed_users + plan.leavers) as progress:
-            settle_seconds = self.settings.move_settle_seconds
+        way, workers = way_of(self.settings)
+        settle_seconds = self.settings.move_settle_seconds
+        with self.screen.counting("users", plan.owed_users + plan.leavers) as progress:
             loop = Loop(
                 way, client, outbox, rules, stop, workers=workers, settle_seconds=settle_seconds, progress=progress
             )
             try:
                 loop.run(plan)
             finally:
-                _take_over(loop.tally, self.summary)
+                self.summary.take_over(loop.tally)
         if rules.by_the_row or not stop.is_set():
             outbox.record_end(stopped_by_rule=rules.by_the_row)
 
@@ -201,39 +305,14 @@ class Run:
         """Give the person who will correct them the rows that were rejected, with the reasons."""
         path = Path(str(self.summary.csv))
         refused = path.with_name(rejected_name(path.name))
-        if export_rejected(path, self._export, self._loading.outbox.refused_lines(), refused):
+        if export_rejected(path, self._export, self.outbox.refused_lines(), refused):
             self.summary.rejected_csv = str(refused)
             logger.warning("Rejected rows written to %s", refused)
 
 
-def retry_configuration(settings: Settings) -> dict[str, float]:
-    """The retry rule, for the summary."""
-    return {
-        "max_retries": settings.max_retries,
-        "initial_backoff": settings.initial_backoff,
-        "backoff_factor": settings.backoff_factor,
-        "request_timeout": settings.request_timeout,
-    }
-
-
-@contextmanager
-def _errors_into(summary: Summary, masking: Masking) -> Iterator[None]:
-    """Turn an error into the run's exit code and reason."""
-    try:
-        yield
-    except (Exception, Interrupted, KeyboardInterrupt) as error:
-        code, summary.stopped_because = exit_of(error, masking)
-        summary.exit_code = code
-        if summary.stopped_because.startswith(UNEXPECTED):
-            logger.exception("Unexpected error")
-            summary.stopped_because += "; the log has the traceback"
-
-
-def open_state(job: Job, stop: Stop) -> State:
-    """The state, brought up to date under the lock of the default sync, which version 1.0.0 knows too."""
-    settings = job.settings
-    alone = nullcontext if settings.sync_name == DEFAULT_SYNC else lambda: RunLock(lock_path(settings.state_file))
-    return State(settings.state_file, alone, stop.is_overdue)
+def export_stem(sync: str, stem: str = EXPORT_STEM) -> str:
+    """How the names of a sync's exports begin; those of the default sync have no name in them."""
+    return stem if sync == DEFAULT_SYNC else f"{stem}_{sync}"
 
 
 @contextmanager
@@ -245,27 +324,16 @@ def _only_warned(what: str) -> Iterator[None]:
         logger.warning("Housekeeping failed, %s: %s", what, exit_of(error)[1])
 
 
-def _take_over(tally: Tally, summary: Summary) -> None:
-    summary.users, summary.events, summary.left_segment = tally.users, tally.events, tally.left_segment
-    summary.moved = tally.moved
-    summary.requests, summary.retries = tally.requests, dict(tally.retries)
-    summary.stopped_because = tally.stopped_because
-    summary.failed_because = None if tally.stopped_because else tally.failure or None
+def way_of(settings: Settings) -> tuple[Way, int]:
+    """One by one or in bulk, by so many workers; never both in one run: Iterable keeps no order between the two.
 
-
-def _way(settings: Settings) -> tuple[Way, int]:
-    """One by one or in bulk, by so many workers; never both in one run: Iterable keeps no order between the two."""
+    A worker needs two open files, and the rest of a run forty: as many workers as the system allows.
+    """
     if settings.iterable_bulk:
         from sync.delivery.bulk import IN_BULK
 
         return IN_BULK, BULK_WORKERS
-    return ONE_BY_ONE, affordable(settings.workers)
-
-
-def _exit_code(summary: Summary) -> int:
-    if summary.stopped_because:
-        return ExitCode.STOPPED
-    counts = (summary.users, summary.events)
-    if summary.held_back or any(count.newly_rejected or count.failed for count in counts):
-        return ExitCode.INCOMPLETE
-    return ExitCode.DONE
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return ONE_BY_ONE, settings.workers if most < 0 else max(1, min(settings.workers, (most - 40) // 2))

@@ -6,20 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sync.delivery.tally import Tally
+from sync.run.exit_codes import ExitCode
 from sync.state.figures import Figures
 from sync.state.owed import Counts
 
 OUTCOMES = ("delivered", "unchanged", "rejected", "failed")
+_NOT_IN_JSON = frozenset({"failed_because", "rejected_csv", "figures"})
 
 
 @dataclass
 class Summary:
-    """The counts and circumstances of one run."""
+    """The counts and circumstances of one run, in the order in which `--json` tells them."""
 
     run_id: str
     sync: str = ""
-    auth: str = "api_key"
-    retry_configuration: Mapping[str, float] = field(default_factory=dict)
     exit_code: int = 0
     seconds: float = 0.0
     rows: int = 0
@@ -31,36 +32,40 @@ class Summary:
     merged_rows: int = 0
     requests: int = 0
     retries: Mapping[str, int] = field(default_factory=dict)
+    retry_configuration: Mapping[str, float] = field(default_factory=dict)
+    auth: str = "api_key"
     csv: str | None = None
     stopped_because: str | None = None
-    failed_because: str | None = None
-    """What the last of the users who failed met, in a run that was not stopped."""
-    rejected_csv: str | None = None
     held_back: str | None = None
+    failed_because: str | None = None
+    """What the last of the users who failed met, in a run that was not stopped; not in `--json`, as what follows."""
+    rejected_csv: str | None = None
     figures: Figures | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The object of `--json`."""
-        return {
-            "run_id": self.run_id,
-            "sync": self.sync,
-            "exit_code": self.exit_code,
-            "seconds": round(self.seconds, 3),
-            "rows": self.rows,
-            "users": _outcomes(self.users),
-            "events": _outcomes(self.events),
-            "left_segment": self.left_segment,
-            "moved": self.moved,
-            "second_name_missing": self.second_name_missing,
-            "merged_rows": self.merged_rows,
-            "requests": self.requests,
-            "retries": dict(self.retries),
-            "retry_configuration": dict(self.retry_configuration),
-            "auth": self.auth,
-            "csv": self.csv,
-            "stopped_because": self.stopped_because,
-            "held_back": self.held_back,
-        }
+        values = {name: value for name, value in vars(self).items() if name not in _NOT_IN_JSON}
+        outcomes = {kind: {word: getattr(values[kind], word) for word in OUTCOMES} for kind in ("users", "events")}
+        return {**values, **outcomes, "seconds": round(self.seconds, 3)}
+
+    def take_over(self, tally: Tally) -> None:
+        """Take over what the delivery counted."""
+        self.users, self.events, self.left_segment, self.moved = (
+            tally.users,
+            tally.events,
+            tally.left_segment,
+            tally.moved,
+        )
+        self.requests, self.retries = tally.requests, dict(tally.retries)
+        self.stopped_because = tally.stopped_because
+        self.failed_because = None if tally.stopped_because else tally.failure or None
+
+    def code_of_counts(self) -> int:
+        """The exit code of a run that came to its end."""
+        if self.stopped_because:
+            return ExitCode.STOPPED
+        open_ends = any(count.newly_rejected or count.failed for count in (self.users, self.events))
+        return ExitCode.INCOMPLETE if self.held_back or open_ends else ExitCode.DONE
 
     def for_history(self) -> dict[str, Any]:
         """What the state keeps of the run."""
@@ -79,7 +84,7 @@ class Summary:
         if self.users.failed or self.events.failed:
             failed = f"failed: {self.users.failed:,} users, {self.events.failed:,} events"
             cause = f", the last with: {self.failed_because}" if self.failed_because else ""
-            sentences.append(f"{failed}{cause}; owed, the next run sends them")
+            sentences.append(f"{failed}{cause}; pending, the next run sends them")
         if self.held_back:
             sentences.append(self.held_back)
         return sentences
@@ -97,11 +102,12 @@ class Summary:
             ("newly_rejected", self.newly_rejected()),
             ("held_back", self.held_back),
         )
+        retries = ",".join(f"{status}:{count}" for status, count in sorted(self.retries.items()))
         why = "".join(f" {name}={reason!r}" for name, reason in reasons if reason)
         return (
             f"exit_code={self.exit_code} sync={self.sync} rows={self.rows} {counts} "
             f"left_segment={self.left_segment} moved={self.moved} "
-            f"requests={self.requests} retries={_retries(self.retries)} "
+            f"requests={self.requests} retries={retries or 0} "
             f"seconds={self.seconds:.2f} auth={self.auth} "
             f"retry_configuration={pairs(self.retry_configuration)} csv={self.csv}{why}"
         )
@@ -113,14 +119,6 @@ class Summary:
         return f"{users:,} users, {events:,} events; the reasons are in {where}" if users or events else None
 
 
-def _outcomes(counts: Counts) -> dict[str, int]:
-    return {word: getattr(counts, word) for word in OUTCOMES}
-
-
 def pairs(values: Mapping[str, float], separator: str = ",") -> str:
     """The values as `name=value`."""
     return separator.join(f"{name}={value:g}" for name, value in values.items())
-
-
-def _retries(retries: Mapping[str, int]) -> str:
-    return ",".join(f"{status}:{count}" for status, count in sorted(retries.items())) or "0"

@@ -9,8 +9,7 @@ from typing import Any, Final, NamedTuple
 from sync.rows.columns import Values
 from sync.rows.fingerprint import Fingerprint
 from sync.rows.identity import is_usable
-from sync.rows.payloads import Event, Payload, RowPayloads, event_digest, event_rest, profile_rest, under_id
-from sync.rows.reading import Reading
+from sync.rows.payloads import Event, Payload, Reading, RowPayloads, event_digest, event_rest, profile_rest, under_id
 from sync.state.scope import Mark, RunScope
 
 GROUP = 500
@@ -67,7 +66,7 @@ class Comparison(RunScope):
             if it is not None and _is_known(it, known):
                 short += self._short_rows(line, it)
             else:
-                made.append((line, it, reading.payloads(values, it)))
+                made.append((line, it, reading.payloads(values)))
         self._db.executemany(
             "INSERT INTO temp.scan (line, person, key, rank, moment, mark, address) VALUES (?, ?, ?, ?, ?, ?, ?)", short
         )

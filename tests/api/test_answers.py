@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -26,7 +25,7 @@ from sync.api.answers import (
 )
 from sync.api.text import EXCERPT
 
-NOW = datetime(2026, 1, 13, 14, 31, 22, tzinfo=UTC)
+NOW = "Tue, 13 Jan 2026 14:31:22 GMT"
 EVERY_STATUS = range(100, 600)
 
 

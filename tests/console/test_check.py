@@ -8,8 +8,8 @@ import pytest
 
 from db import connect
 from sync.rows.columns import Column, Kind
-from sync.run import job as job_module
-from sync.run.clock import on_this_clock
+from sync.run import connections
+from sync.run.log import on_this_clock
 from sync.state.file import State
 from tests import faults as catalogue
 from tests.console.desk import JWT_SECRET, Desk, with_jwt
@@ -62,7 +62,7 @@ def test_everything_wrong_at_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -
         "DB_HOST": "127.0.0.1",
         "MAX_RETRIES": "1",
     }
-    monkeypatch.setattr(job_module, "connect", connect)
+    monkeypatch.setattr(connections, "connect", connect)
     desk.iterable.close()
     wrong = desk.check()
 
@@ -282,7 +282,7 @@ def test_a_way_that_others_share(desk: Desk, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.database
 def test_on_a_real_server(desk: Desk, mariadb: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Version and TLS of the server, the types of its columns, and a query without :since is worth a note."""
-    monkeypatch.setattr(job_module, "connect", connect)
+    monkeypatch.setattr(connections, "connect", connect)
     query = desk.world.folder / "all.sql"
     query.write_text(
         "SELECT c.*, v.page, v.device, v.browser, v.location, v.event_time FROM customers c JOIN "
@@ -315,7 +315,7 @@ def test_what_a_real_server_refuses(
     desk: Desk, mariadb: Server, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], query: str, wrong: str
 ) -> None:
     """A wrong database or query is one line; credentials and files are looked at all the same."""
-    monkeypatch.setattr(job_module, "connect", connect)
+    monkeypatch.setattr(connections, "connect", connect)
     desk.world.environ |= params_environ(mariadb.sample()) | environ
     if query:
         (desk.world.folder / "mine.sql").write_text(query)

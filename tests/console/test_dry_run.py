@@ -19,8 +19,8 @@ from sync.console.dry_run import dry_run
 from sync.delivery.bulk import IN_BULK
 from sync.delivery.turn import ONE_BY_ONE
 from sync.run.exit_codes import ExitCode
-from sync.run.job import Job
-from sync.run.lock import RunLock
+from sync.run.lock import run_lock
+from sync.run.steps import Run
 from tests import faults as catalogue
 from tests.harness import PROJECT, World, address, environment, people, person, write_env
 from tests.process import started, without_privilege
@@ -89,8 +89,8 @@ def test_what_would_be_rejected(desk: Desk) -> None:
     printed = desk.dry()
 
     assert len(printed) == 2 + 2 + 1
-    assert "would be rejected: nobody: email is 'nobody': " in desk.errors
-    assert f"would be rejected: {address(4)}: event_time is NULL" in desk.errors
+    assert "Row rejected before any request: email is 'nobody': " in desk.errors
+    assert "Row rejected before any request: event_time is NULL" in desk.errors
     assert "rejected: 1 profiles, 2 events" in desk.errors
 
 
@@ -135,7 +135,7 @@ def test_the_switches_of_a_run(desk: Desk, flags: dict[str, Any]) -> None:
     words = [f"--{name.replace('_', '-')}" for name in flags]
     printed = desk.dry(*words, *(["3"] if "limit" in flags else []))
 
-    held_back = "mass exit held back" in desk.errors
+    held_back = "Mass exit held back" in desk.errors
     assert held_back == ("allow_mass_exit" not in flags and "limit" not in flags)
     assert printed == desk.run(ExitCode.INCOMPLETE if held_back else ExitCode.DONE, **flags)
     assert bool(printed) == ("limit" not in flags)
@@ -147,7 +147,7 @@ def test_a_mass_exit_is_held_back(desk: Desk) -> None:
     desk.run()
     desk.world.rows = people(2)
     assert desk.dry() == []
-    assert "mass exit held back: 10 of 12 (--allow-mass-exit lets them leave)" in desk.errors
+    assert "Mass exit held back: 10 of the 12 users in the segment would leave it at once" in desk.errors
 
 
 @pytest.mark.parametrize("size", [1, 5, 2_100])
@@ -179,10 +179,8 @@ def test_leavers_in_bulk(desk: Desk) -> None:
 @pytest.mark.parametrize("bulk", ["true", "false"])
 def test_users_with_many_events(desk: Desk, monkeypatch: pytest.MonkeyPatch, bulk: str) -> None:
     """A run takes a few events of a user at a time; the dry run prints all of them, in the run's order."""
-    for place in ("sync.run.steps.ONE_BY_ONE", "sync.console.dry_run.ONE_BY_ONE"):
-        monkeypatch.setattr(place, ONE_BY_ONE._replace(events=3))
-    for place in ("sync.delivery.bulk.IN_BULK", "sync.console.dry_run.IN_BULK"):
-        monkeypatch.setattr(place, IN_BULK._replace(events=60))
+    monkeypatch.setattr("sync.run.steps.ONE_BY_ONE", ONE_BY_ONE._replace(events=3))
+    monkeypatch.setattr("sync.delivery.bulk.IN_BULK", IN_BULK._replace(events=60))
     desk.world.environ["ITERABLE_BULK"] = bulk
     desk.world.rows = [person(n, email=address(n % 4)) for n in range(40)]
     printed = desk.dry()
@@ -213,7 +211,7 @@ def test_the_lock_is_not_taken(desk: Desk) -> None:
     """A dry run looks while another run is going."""
     desk.world.rows = people(3)
     desk.run()
-    with RunLock(desk.world.folder / "state.sqlite3.lock"):
+    with run_lock(desk.world.folder / "state.sqlite3.lock"):
         assert desk.dry("--full") != []
 
 
@@ -225,7 +223,7 @@ def test_a_dry_run_while_a_run_is_under_way(desk: Desk) -> None:
     def look(_request: Asked) -> None:
         if not printed:
             out = io.StringIO()
-            job = Job(desk.world.settings, source=desk.world.source)
+            job = Run(desk.world.settings, source=desk.world.source)
             assert dry_run(job, out) == ExitCode.DONE
             printed.append(out.getvalue())
 

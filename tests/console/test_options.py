@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from sync.console.options import EPILOG, VERSION, parse_options
+from sync.run.connections import window_start
 from sync.run.exit_codes import ExitCode
-from sync.run.job import window_start
 
 
 @pytest.mark.parametrize(

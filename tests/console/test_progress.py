@@ -9,7 +9,8 @@ from typing import NoReturn
 
 import pytest
 
-from sync.console.progress import ScreenHandler, progress_bar
+from sync.console.options import parse_options
+from sync.console.screen import ScreenHandler, Terminal
 from sync.run.log import LAST_LINE
 
 
@@ -18,8 +19,7 @@ def event(message: str, level: int = logging.INFO) -> logging.LogRecord:
     return logging.LogRecord("main", level, __file__, 1, message, (), None)
 
 
-@pytest.mark.parametrize("loaded", [False, True], ids=["before-the-bar", "with-the-bar"])
-def test_terminal_that_went_away(monkeypatch: pytest.MonkeyPatch, loaded: bool) -> None:
+def test_terminal_that_went_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal that hung up loses the lines, not the run."""
     lost = []
 
@@ -28,10 +28,6 @@ def test_terminal_that_went_away(monkeypatch: pytest.MonkeyPatch, loaded: bool) 
             lost.append(text)
             raise BrokenPipeError
 
-    if loaded:
-        import tqdm  # noqa: F401
-    else:
-        monkeypatch.delitem(sys.modules, "tqdm", raising=False)
     monkeypatch.setattr(sys, "stderr", Gone())
     ScreenHandler().handle(event("Run started"))
     assert "Run started" in "".join(lost)
@@ -56,16 +52,22 @@ def test_what_is_shown(record: logging.LogRecord, shown: bool, capsys: pytest.Ca
     assert bool(told.err) == shown
 
 
-def test_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """What a person sees."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    return Terminal(parse_options([]))
+
+
+def test_no_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """With nobody to deliver to there is no bar, and nothing is printed."""
-    with progress_bar(0) as progress:
+    with terminal(monkeypatch).counting("users", 0) as progress:
         progress(1)
     assert capsys.readouterr() == ("", "")
 
 
-def test_bar(capsys: pytest.CaptureFixture[str]) -> None:
+def test_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The bar counts users, on standard error, and is gone at the end."""
-    with progress_bar(3) as progress:
+    with terminal(monkeypatch).counting("users", 3) as progress:
         progress(3)
     told = capsys.readouterr()
     assert told.out == ""

@@ -88,10 +88,10 @@ def test_cron_before_anything_was_read() -> None:
 @pytest.mark.parametrize(
     ("summary", "headline"),
     [
-        (DONE, "DONE: everything owed was delivered"),
-        (NOTHING, "DONE: nothing was owed"),
-        (replace(NOTHING, left_segment=1), "DONE: everything owed was delivered"),
-        (replace(NOTHING, moved=1), "DONE: everything owed was delivered"),
+        (DONE, "DONE: everything pending was delivered"),
+        (NOTHING, "DONE: nothing was pending"),
+        (replace(NOTHING, left_segment=1), "DONE: everything pending was delivered"),
+        (replace(NOTHING, moved=1), "DONE: everything pending was delivered"),
         (STOPPED, "STOPPED (exit code 1): the API is down"),
         (REJECTED, "FINISHED WITH OPEN ENDS (exit code 3)"),
         (HELD_BACK, "FINISHED WITH OPEN ENDS (exit code 3)"),

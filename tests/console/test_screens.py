@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.console.screen import forgiving_streams, strict
+from sync.console.streams import forgiving_streams, strict
 from sync.run.exit_codes import ExitCode
 from tests.harness import KEY, PROJECT, environment, person, write_env
 from tests.stand_in.stand_in import StandIn

@@ -14,16 +14,22 @@ from pathlib import Path
 
 import pytest
 
-from sync.console.progress import comparison, rows_read
+import main
+from sync.console.options import parse_options
+from sync.console.screen import Terminal
+from sync.run.steps import Run, Screen
 from tests.console.test_screens import written
 from tests.harness import KEY, PROJECT, World, people
 from tests.stand_in.stand_in import StandIn
 
 
-@pytest.mark.parametrize(("show", "words"), [(rows_read, "rows"), (comparison, "comparing with what Iterable has")])
-def test_what_is_shown(show: Callable[[], object], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("what", "words"), [("rows", "rows"), ("comparison", "comparing with what Iterable has")])
+def test_what_is_shown(
+    what: str, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The words are on standard error, and gone at the end."""
-    with show() as done:  # type: ignore[attr-defined]
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with Terminal(parse_options([])).counting(what) as done:
         done(3)
     told = capsys.readouterr()
 
@@ -36,19 +42,18 @@ def test_every_row_is_counted(world: World) -> None:
     """Reading counts each row once, in groups, and has ended before the comparison, which comes before delivery."""
     seen: list[tuple[str, int]] = []
 
-    def watch(what: str) -> Callable[..., object]:
+    class Watching(Screen):
         @contextmanager
-        def block(*_: int) -> Iterator[Callable[[int], object]]:
+        def counting(self, what: str, total: int | None = None) -> Iterator[Callable[[int], object]]:
             yield lambda count: seen.append((what, count))
-            seen.append((f"{what} ended", 0))
-
-        return block
+            seen.append((f"{what} ended", total or 0))
 
     world.rows = people(250)
-    world.run(reading=watch("read"), comparing=watch("compare"), progress=watch("deliver"))
+    main.run(Run(world.settings, screen=Watching(), source=world.source))
 
-    assert seen[:5] == [("read", 100), ("read", 100), ("read", 50), ("read ended", 0), ("compare ended", 0)]
-    assert sum(count for what, count in seen if what == "deliver") == 250
+    assert seen[:5] == [("rows", 100), ("rows", 100), ("rows", 50), ("rows ended", 0), ("comparison ended", 0)]
+    assert sum(count for what, count in seen if what == "users") == 250
+    assert seen[-1] == ("users ended", 250)
 
 
 def test_on_a_terminal(tmp_path: Path) -> None:

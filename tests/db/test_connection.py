@@ -155,9 +155,9 @@ class TestRefused:
             ("  -- nothing\n /* at all */ ; # :since", "The query is empty"),
             ("SELECT 1; SELECT 2", "The query holds more than one statement"),
             ("SELECT 1; DROP TABLE customers;", "The query holds more than one statement"),
-            ("UPDATE customers SET email = NULL", "this session only reads"),
-            ("DELETE FROM page_views", "this session only reads"),
-            ("DROP TABLE page_views", "this session only reads"),
+            ("UPDATE customers SET email = NULL", "READ ONLY transaction): correct QUERY_FILE."),
+            ("DELETE FROM page_views", "READ ONLY transaction): correct QUERY_FILE."),
+            ("DROP TABLE page_views", "READ ONLY transaction): correct QUERY_FILE."),
             ("DO 1", "The query has no result"),
             ("SELECT 1 INTO @x", "The query has no result"),
         ],
@@ -261,7 +261,7 @@ class TestTLS:
 
         sentence = refusal(replace(spare.database(), ssl_ca=str(mariadb.ca)))
 
-        assert "offers no TLS, and DB_SSL_CA demands it" in sentence
+        assert "answered with error 2026 (SSL is required but" in sentence and "the DB_ settings" in sentence
 
     def test_broken_tls(self) -> None:
         """A server that promises TLS and then talks something else is a sentence too."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from db import MySQLParams, connect
-from sync.run import job as job_module
+from sync.run import connections
 from sync.run.exit_codes import ExitCode
 from tests.db.asking import refusal
 from tests.harness import World
@@ -78,7 +78,7 @@ def test_check_and_run(
     query = tmp_path / "query.sql"
     query.write_text("SELECT * FROM orphan", "utf-8")
     world = World(tmp_path, monkeypatch, **params_environ(views), QUERY_FILE=str(query), EVENT_NAME="")
-    monkeypatch.setattr(job_module, "connect", connect)
+    monkeypatch.setattr(connections, "connect", connect)
 
     assert world.main("--check") == ExitCode.STOPPED
     assert "WRONG  query        A view or routine that the query uses" in capsys.readouterr().out

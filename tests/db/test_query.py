@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import db
 from db import MySQLParams
-from sync.rows.source import Source, SourceError, StatementError
-from sync.rows.statement import bound_values, double_percent, named_placeholder, parse
+from sync.rows.source import Source
 from tests.db.asking import SINCE, SINCE_LOCAL, run
 from tests.mariadb import Server
 
@@ -58,139 +54,6 @@ class TestSession:
         source = db.connect(sample)
         source.close()
         source.close()
-
-
-PARAMETER = st.sampled_from([":since", ":since_local"])
-
-
-OPAQUE = st.sampled_from(
-    [
-        "':since'",
-        "'it''s :since; %s'",
-        r"'\' :since'",
-        r"'\\'",
-        '":since"',
-        r'"\" :since"',
-        '"a"":since"',
-        "`:since`",
-        r"`\`",
-        "`a``:since`",
-        "-- :since ' ; \n",
-        "--\n",
-        '# :since " ;\n',
-        "/* :since ' ; */",
-        "/*+ :since */",
-        "/**/",
-        "/* -- */",
-    ]
-)
-
-
-CODE = st.sampled_from(
-    [
-        *("SELECT ", " % ", "%s", "%(since)s", "%%", "x", " \n", "(1,2)", "1--1", "-", "/", "*", "\\", "$.a", "{}"),
-        *(":sinces", ":since_", ":sinceé", ": since", "@a:=1", "/*! ", "/*!50101 ", "/*M! ", " */"),
-    ]
-)
-
-
-@given(st.lists(st.one_of(PARAMETER.map(lambda text: (True, text)), (OPAQUE | CODE).map(lambda text: (False, text)))))
-def test_parameters_are_found_in_code_only(pieces: list[tuple[bool, str]]) -> None:
-    """Whatever stands around it, a parameter in code is bound and everything else arrives unchanged."""
-    in_code = [(True, ":since"), (True, ":since_local")]  # else one that is only in quotes is refused
-    spaced = [(bound, f" {text} ") for bound, text in [*in_code, *pieces]]
-    sql = "SELECT" + "".join(text for _, text in spaced)
-    values = {"since": "'S'", "since_local": "'L'"}
-
-    statement = parse(sql)
-    sent = statement.render(double_percent, named_placeholder) % values
-
-    assert sent == "SELECT" + "".join(f" {values[text.strip()[1:]]} " if bound else text for bound, text in spaced)
-    assert statement.parameters == {text.strip()[1:] for bound, text in spaced if bound}
-
-
-@given(st.text() | st.text(alphabet="'\"`\\-#/*!M;:since_local \n0"), st.booleans())
-def test_any_text_parses_or_is_refused(sql: str, backslash_escapes: bool) -> None:
-    """No text whatever makes the search for parameters fail or lose a character."""
-    try:
-        statement = parse(sql, backslash_escapes=backslash_escapes)
-    except SourceError:
-        return
-
-    kept = statement.render(str, ":{}".format)
-    assert kept == sql or kept.replace(";", "") == sql.replace(";", "")
-
-
-QUOTED = [
-    "SELECT id FROM t WHERE at >= '{}'",
-    'SELECT id FROM t WHERE at >= "{}"',
-    "SELECT id FROM t WHERE at >= `{}`",
-    "SELECT id FROM t WHERE at >= DATE('{}')",
-    "SELECT id FROM t WHERE at >= TIMESTAMP'{}' - INTERVAL 1 DAY",
-    "SELECT id FROM t WHERE at >= ' {} 00:00:00' AND '' = ''",
-    "SELECT id FROM t WHERE at >= '{}' -- not {}\n",
-    "SELECT id FROM t WHERE at >= '{}' /* {} # {} */",
-    "SELECT id FROM t /*! WHERE at >= '{}' */",
-    "SELECT id FROM t WHERE at >= CONCAT('it''s', '{}')",
-    "CALL views_since('{}')",
-]
-
-
-@pytest.mark.parametrize("name", [":since", ":since_local", ":SINCE"])
-@pytest.mark.parametrize("sql", QUOTED)
-def test_parameter_that_is_only_in_quotes(sql: str, name: str) -> None:
-    """A parameter in quotes is a text, by which every row is new or none: it is refused, unless it is bound as well."""
-    quoted = sql.replace("{}", name)
-
-    with pytest.raises(
-        StatementError, match=f"QUERY_FILE has {name.lower()} only inside quotes.*write it without them"
-    ):
-        parse(quoted)
-    other = ":since" if name == ":since_local" else ":since_local"
-    with pytest.raises(StatementError):
-        parse(f"{quoted} UNION SELECT {other}")
-    assert name.lower()[1:] in parse(f"{quoted} UNION SELECT {name.lower()}").parameters
-
-
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "SELECT 1 -- at >= ':since'",
-        "SELECT 1 # at >= ':since'",
-        "SELECT 1 /* at >= ':since' */",
-        "SELECT `member:since`, 'member:since', \"member:since\" FROM t",
-        "SELECT ':since_when', ':sinceé', ': since', 'since', '@since' FROM t",
-    ],
-)
-def test_what_is_no_parameter_in_quotes(sql: str) -> None:
-    """Comments do not count, nor does a name or a text in which `:since` stands behind or before other letters."""
-    assert parse(sql).parameters == set()
-
-
-@pytest.mark.parametrize("ending", ["'", '"', "`", "/*", "'a\\", "/* *", "--", "#"])
-def test_what_is_never_closed_reaches_to_the_end(ending: str) -> None:
-    """Quotes and comments that are never closed hide what follows, and the server says what is wrong."""
-    assert parse(f"SELECT :since {ending} :since").parameters == {"since"}
-    assert parse(f"SELECT {ending}").parameters == set()
-
-
-@pytest.mark.parametrize("sql", ["SELECT 1;", "SELECT 1 ;; \n", "SELECT 1; -- done", "SELECT 1 /* ; */", "SELECT ';'"])
-def test_one_statement_may_end_in_a_semicolon(sql: str) -> None:
-    """A semicolon that ends the statement, or that is text, is no second statement."""
-    assert parse(sql).parameters == set()
-
-
-def test_times_are_bound_in_their_zones() -> None:
-    """An aware time is bound in UTC, a wall clock as it is, both in whole seconds."""
-    since = datetime(2026, 1, 6, 1, 0, 0, 999999, timezone(timedelta(hours=2)))
-
-    assert bound_values(since, datetime(2026, 1, 6, 1)) == {
-        "since": "2026-01-05 23:00:00",
-        "since_local": "2026-01-06 01:00:00",
-    }
-    for wrong in ((SINCE_LOCAL, SINCE_LOCAL), (SINCE, SINCE)):
-        with pytest.raises(ValueError, match="since is an aware time"):
-            bound_values(*wrong)
 
 
 @pytest.mark.database

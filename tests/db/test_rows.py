@@ -10,12 +10,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from pymysql.connections import Connection
+from pymysql.connections import Connection, MySQLResult
 
 import db
 from sync.rows.columns import Kind
 from sync.rows.source import Source, SourceError
-from sync.rows.wire_rows import whole_rows
 from tests.db.asking import LARGE, SINCE, SINCE_LOCAL, run
 from tests.mariadb import Server
 
@@ -48,21 +47,6 @@ class TestRows:
         assert len(packets) < limit + 10
         assert capfd.readouterr() == ("", "")
 
-    def test_no_more_is_read_ahead_than_came(self, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Beyond the limit there are at most the rows that stood in the driver's buffer already."""
-        ahead: list[Any] = []
-
-        def counted(data: bytes, *rest: Any) -> Any:
-            rows, size = whole_rows(data, *rest)
-            ahead.extend(rows)
-            return rows, size
-
-        monkeypatch.setattr("db.whole_rows", counted)
-        rows = run(source, LARGE, 5000)
-
-        assert len(rows) == 5000
-        assert 4000 < len(ahead) <= 5000 + io.DEFAULT_BUFFER_SIZE // len("....1.")
-
     def test_reading_stops_half_way(
         self, source: Source, packets: list[int], capfd: pytest.CaptureFixture[str]
     ) -> None:
@@ -91,6 +75,14 @@ class TestRows:
 
         with pytest.raises(RuntimeError, match="closed before all of it was read"):
             next(rows)
+
+    def test_row_that_lacks_values(self, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The driver takes a row that ends early for a row: here it is no row of a database."""
+        original = MySQLResult._read_row_from_packet  # type: ignore[attr-defined]
+        monkeypatch.setattr(MySQLResult, "_read_row_from_packet", lambda *args: original(*args)[:-1])
+
+        with pytest.raises(SourceError, match="does not speak MySQL's protocol"):
+            list(source.query(LARGE, SINCE, SINCE_LOCAL).values())
 
     def test_reset_between_two_rows(self, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
         """A connection that breaks where a row ends is told as any other, with what the system said, once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +13,8 @@ import pytest
 import db
 from db import MySQLParams
 from sync.rows.source import Source
-from sync.run.job import Job, mysql_params
+from sync.run.connections import mysql_params
+from sync.run.steps import Run
 from tests.db.asking import SINCE, SINCE_LOCAL, refusal, run
 from tests.mariadb import Server
 from tests.run.settings_of import settings_of
@@ -76,6 +78,7 @@ class TestSocket:
         assert refusal(replace(by_socket, password="wrong-hidden")).endswith(", run as this machine's user app.")
 
 
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # the driver leaves it to the interpreter
 def test_no_socket_there(tmp_path: Path) -> None:
     """A socket that is not there, or that nobody serves, is a wrong DB_SOCKET or a server that is down."""
     path = tmp_path / "mysqld.sock"
@@ -90,15 +93,16 @@ def test_no_socket_there(tmp_path: Path) -> None:
         listening.listen()
         assert f"The connection to {path} was lost (" in refusal(params)
     assert "(AF_UNIX path too long)" in refusal(replace(params, socket=f"/{'x' * 200}"))
+    gc.collect()
 
 
 def test_settings_lead_to_the_socket() -> None:
     """DB_SOCKET stands in the first line of the log instead of host and port; a relative one counts from main.py."""
-    job = Job(settings_of(DB_SOCKET="/run/mysqld/mysqld.sock"))
+    job = Run(settings_of(DB_SOCKET="/run/mysqld/mysqld.sock"))
 
     assert mysql_params(job.settings).socket == "/run/mysqld/mysqld.sock"
     assert job.describe_source() == "mysql://app@localhost:/run/mysqld/mysqld.sock:/shop"
-    assert Job(settings_of()).describe_source() == "mysql://app@localhost:3306/shop"
+    assert Run(settings_of()).describe_source() == "mysql://app@localhost:3306/shop"
     assert mysql_params(settings_of(DB_SOCKET="x.sock")).socket == str(Path(db.__file__).with_name("x.sock"))
 
 

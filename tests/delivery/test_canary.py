@@ -83,7 +83,7 @@ def test_a_rejected_canary_makes_room_for_the_next(world: World) -> None:
 
 
 def test_three_canaries_refused_by_the_project(world: World) -> None:
-    """Three in a row rejected for a reason that is the project's: exit 1; the three are rejected, the rest is owed."""
+    """Three in a row rejected for a reason that is the project's: exit 1; three are rejected, the rest is pending."""
     world.rows = people(10)
     world.iterable.faults = always(catalogue.TYPES_MISMATCHED)
     summary = world.run()

@@ -25,7 +25,6 @@ from sync.delivery.turn import Way
 from sync.delivery.work import Turn, Work
 from sync.delivery.workers import TICK, Left
 from sync.run.exit_codes import ExitCode
-from sync.run.job import Job
 from sync.run.settings import load_settings
 from sync.run.summary import Summary
 from sync.state.file import State
@@ -93,7 +92,7 @@ def deliver(path: Path, count: int, script: Script | Silent, stop: Stop | None =
     way, client = Way(script.take_turn, users=1, events=1), IterableClient("c" * 32)
     with closing(State(path / "state.sqlite3")) as state, closing(client):
         box = Outbox(state, sync_of(state), Policy(segment_field="s"), 20_000)
-        box.load(*to_load(people(count), Job(settings).mapping()))
+        box.load(*to_load(people(count), settings.mapping()))
         return Loop(way, client, box, StopRules(), stop, workers=1, clock=script.clock).run(box.plan())
 
 

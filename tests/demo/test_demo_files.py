@@ -9,7 +9,7 @@ import pytest
 import main
 from sync.demo import demonstration as demo
 from sync.run.exit_codes import ExitCode
-from sync.run.lock import RunLock
+from sync.run.lock import run_lock
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_demo_beside_a_demo(output: Path) -> None:
     """While another demo runs, its state is left alone, and the second one ends as a locked run does."""
     output.mkdir()
     state = output / "demo_state.sqlite3"
-    with RunLock(output / "demo_state.sqlite3.lock"):
+    with run_lock(output / "demo_state.sqlite3.lock"):
         state.write_bytes(b"in use")
 
         assert main.main(["--demo", "--json"]) == ExitCode.LOCKED

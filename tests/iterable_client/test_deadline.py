@@ -144,6 +144,20 @@ def test_dripping_server(what: str) -> None:
         assert_in_time(*timed(f"http://127.0.0.1:{server.port}"))
 
 
+def test_server_that_never_pauses() -> None:
+    """An answer that always has a next part, and no end, is not read for longer than the deadline either."""
+
+    def serve(connection: socket.socket, _server: Server) -> None:
+        _read_request(connection)
+        connection.sendall(CHUNKED)
+        over = time.monotonic() + 3
+        while time.monotonic() < over:
+            connection.sendall(b"1\r\nx\r\n" * 500)
+
+    with serving(serve) as server:
+        assert_in_time(*timed(f"http://127.0.0.1:{server.port}"))
+
+
 def _pausing(said: bytes) -> Serve:
     def serve(connection: socket.socket, server: Server) -> None:
         connection.recv(65536)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,7 +13,6 @@ from sync.rows.export import (
     export_rejected,
     export_results_to_csv,
     inode_of,
-    prune,
     timestamped_name,
 )
 
@@ -36,19 +33,6 @@ def started(folder: Path, value: int) -> CsvExport:
     return export
 
 
-@pytest.fixture(params=["links", "no links"])
-def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A file system with hard links, and one without."""
-    if request.param == "no links":
-
-        def refuse(*_: Any) -> None:
-            raise PermissionError(1, "Operation not permitted")
-
-        monkeypatch.setattr(Path, "hardlink_to", refuse)
-    return str(request.param)
-
-
-@pytest.mark.usefixtures("file_system")
 def test_exports_of_one_second(tmp_path: Path) -> None:
     """Of three exports that chose one name, each is there in the end, whole and private, and knows its name."""
     exports = [started(tmp_path, value) for value in range(3)]
@@ -105,22 +89,3 @@ def test_rejected_rows_come_from_the_own_file(tmp_path: Path) -> None:
     second.path.replace(first.path)
     with pytest.raises(FileNotFoundError, match="another file took the place of this export"):
         export_rejected(first.path, inodes[0], [(1, "no")], tmp_path / "rejected.csv")
-
-
-def test_file_that_is_being_begun_is_not_taken_for_abandoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that another run's housekeeping removes before it is locked is made again."""
-    lock = fcntl.flock
-    pruned: list[list[Path]] = []
-
-    def late(handle: int, how: int) -> None:
-        if not pruned:
-            pruned.append([])
-            pruned[0] = prune(tmp_path, 1)
-        lock(handle, how)
-
-    monkeypatch.setattr(fcntl, "flock", late)
-    with CsvExport(tmp_path / f"{STEM}.csv", ["a"]) as export:
-        export.write_all([[1]])
-
-    assert len(pruned[0]) == 1
-    assert names_in(tmp_path) == [f"{STEM}.csv"]

@@ -144,7 +144,7 @@ def test_user_id() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [True, 1.0, Decimal(1), b"a", "a" * 53, "a ", "é", "a\n", 10**60, pytest.param(1 << 20_000, id="huge"), [1]],
+    [True, 1.0, Decimal(1), b"a", "a" * 53, "a ", "é", "a\n", 10**60, [1]],
 )
 def test_unusable_user_id(value: object) -> None:
     """A user id that Iterable documents as invalid is rejected here."""

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from sync.rows.columns import Column, Kind
 from sync.rows.mapping import Fields, parse_fields
-from sync.rows.payloads import RejectedEvent, RowPayloads
-from sync.rows.reading import Reading
+from sync.rows.payloads import Reading, RejectedEvent, RowPayloads
 from sync.rows.rejection import Rejection
 from tests.rows.payload_samples import COLUMNS, ONE_USER, SAMPLE, body_of, quick, values_of
 

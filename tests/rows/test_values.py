@@ -43,7 +43,6 @@ from tests.rows.payload_samples import BERLIN, convert
         ("[" * 101 + "]" * 101, Kind.JSON, None, "flatten"),
         ("[" * 100_000, Kind.JSON, None, "flatten"),
         (b"\xff", Kind.BINARY, "json", "HEX()"),
-        ({1: {2}}, Kind.JSON, None, "use another field name (x keeps its first type at Iterable): x:x_string:string"),
         ("2026-02-31", Kind.DATE, None, "correct it"),
         ("2026-01-06 25:00:00", Kind.TEXT, "date", "correct it"),
         (
@@ -86,7 +85,7 @@ def test_value_that_cannot_be_sent(value: object, kind: Kind, field_type: str | 
     ("value", "kind", "field_type", "expected"),
     [
         (1, Kind.BOOLEAN, None, True),
-        (b"\0", Kind.BOOLEAN, None, False),
+        (0, Kind.BOOLEAN, None, False),
         (2**53 - 1, Kind.INTEGER, None, 2**53 - 1),
         (2**64, Kind.INTEGER, "string", str(2**64)),
         (7, Kind.INTEGER, "number", 7.0),
@@ -109,8 +108,6 @@ def test_value_that_cannot_be_sent(value: object, kind: Kind, field_type: str | 
         ("[-9007199254740992, 1000000000000000000]", Kind.TEXT, "json", [-(2**53), 10**18]),
         ("[" * 100 + "1" + "]" * 100, Kind.JSON, None, json.loads("[" * 100 + "1" + "]" * 100)),
         ('"\\ud83d"', Kind.JSON, None, "\ufffd"),
-        ({"a": 1}, Kind.UNKNOWN, None, {"a": 1}),
-        ({"a": 1}, Kind.JSON, "string", '{"a":1}'),
         ("TRUE", Kind.TEXT, "bool", True),
         ("0", Kind.TEXT, "bool", False),
         (1, Kind.INTEGER, "bool", True),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from db import connect
-from sync.run import job as job_module
+from sync.run import connections
 from sync.run.exit_codes import ExitCode
 from tests.harness import World
 from tests.mariadb import Server
@@ -56,7 +56,7 @@ def test_bytes_as_user_id(
         USER_FIELDS="name",
         EVENT_NAME="",
     )
-    monkeypatch.setattr(job_module, "connect", connect)
+    monkeypatch.setattr(connections, "connect", connect)
 
     assert world.main() == ExitCode.USAGE
     assert remedy in capsys.readouterr().err

@@ -176,7 +176,7 @@ def test_the_dry_run_shows_both_names(world: World, capsys: pytest.CaptureFixtur
     users = [user for body in bodies for user in body.get("users", [body]) if "dataFields" in user]
     profiles = [user for user in users if "eventName" not in user and "events" not in user]
     assert [(user["userId"], user["dataFields"].get("email", "-")) for user in profiles] == [("1", ANN), ("2", "-")]
-    assert "users whose other name is missing or unusable: 1" in told.err
+    assert "Users whose other name is missing or unusable: 1" in told.err
 
 
 @pytest.mark.parametrize(

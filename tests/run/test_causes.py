@@ -8,7 +8,10 @@ from contextlib import contextmanager
 
 import pytest
 
+import main
 from sync.run.exit_codes import ExitCode
+from sync.run.steps import Run, Screen
+from sync.run.switches import Switches
 from tests.harness import World, people
 
 
@@ -43,12 +46,14 @@ def test_bar_counts_those_who_leave(emptied: World) -> None:
     totals: list[int] = []
     served: list[int] = []
 
-    @contextmanager
-    def progress(total: int) -> Iterator[Callable[[int], object]]:
-        totals.append(total)
-        yield served.append
+    class Watching(Screen):
+        @contextmanager
+        def counting(self, what: str, total: int | None = None) -> Iterator[Callable[[int], object]]:
+            totals.append(total or 0)
+            yield served.append if what == "users" else lambda _count: None
 
-    emptied.run(allow_mass_exit=True, progress=progress)
+    switches = Switches(allow_mass_exit=True)
+    main.run(Run(emptied.settings, switches, Watching(), source=emptied.source))
 
-    assert totals == [11]
+    assert totals == [0, 0, 11]
     assert sum(served) == 11

@@ -10,7 +10,7 @@ import pymysql
 import pytest
 
 from db import connect
-from sync.run import job as job_module
+from sync.run import connections
 from sync.run.exit_codes import ExitCode
 from tests.harness import World
 from tests.mariadb import Server
@@ -41,7 +41,7 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mariadb: Server) -> Wo
         EVENT_TIME_COLUMN="moment",
         WORKERS="1",
     )
-    monkeypatch.setattr(job_module, "connect", connect)
+    monkeypatch.setattr(connections, "connect", connect)
     return world
 
 

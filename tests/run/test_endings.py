@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sync.run.exit_codes import ExitCode
-from sync.run.lock import RunLock, lock_path
+from sync.run.lock import lock_path, run_lock
 from sync.state.outbox import Outbox
 from tests import faults as catalogue
 from tests.faults import UNAVAILABLE as DOWN
@@ -97,9 +97,9 @@ def test_cron_hears_nothing_of_success(world: World, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("fault", "code", "words"),
     [
-        pytest.param(catalogue.BAD_API_KEY, 1, ("refused the credentials", "still owed"), id="stopped"),
+        pytest.param(catalogue.BAD_API_KEY, 1, ("refused the credentials", "still pending"), id="stopped"),
         pytest.param(catalogue.FORGOTTEN, 3, ("newly rejected", "--retry-rejected"), id="rejected"),
-        pytest.param(DOWN, 3, ("owed, the next run sends them", "run again"), id="failed"),
+        pytest.param(DOWN, 3, ("pending, the next run sends them", "run again"), id="failed"),
     ],
 )
 def test_cron_hears_two_or_three_lines(
@@ -233,7 +233,7 @@ def test_every_run_has_its_first_and_its_last_line(world: World, level: str) -> 
     assert world.main() == ExitCode.DONE
     world.breaks_after = 0
     assert world.main() == ExitCode.STOPPED
-    with RunLock(lock_path(world.settings.state_file)):
+    with run_lock(lock_path(world.settings.state_file)):
         assert world.main() == ExitCode.LOCKED
     runs: dict[str, list[str]] = {}
     for line in world.log().splitlines():

@@ -12,7 +12,7 @@ import pytest
 
 from db import connect
 from sync.rows.columns import Column, Kind, Row
-from sync.run import job as job_module
+from sync.run import connections
 from sync.run.exit_codes import ExitCode
 from sync.run.summary import Summary
 from tests.faults import SERVER_ERROR
@@ -225,7 +225,7 @@ def test_what_only_looks_refuses_as_a_run_does(shop: World, flag: str, capsys: p
     shop.run()
     shop.rows = rated(1, 0, 4)
     assert shop.main("--dry-run") == ExitCode.DONE
-    assert "would be rejected: user3@example.com: rating is 4: neither 0 nor 1; use another field name" in (
+    assert "Row rejected before any request: rating is 4: neither 0 nor 1; use another field name" in (
         capsys.readouterr().err
     )
 
@@ -270,7 +270,7 @@ def test_columns_of_a_server(world: World, mariadb: Server, monkeypatch: pytest.
         **{"QUERY_FILE": str(query), "USER_FIELDS": ODD, "EVENT_FIELDS": "exact", "EVENT_TIME_COLUMN": "at"},
         **{"EVENT_KEY": "id", "SEGMENT_FIELD": ""},
     }
-    monkeypatch.setattr(job_module, "connect", connect)
+    monkeypatch.setattr(connections, "connect", connect)
     assert world.main() == ExitCode.USAGE
     told = mappings(world.log())
     assert told == [

@@ -18,9 +18,8 @@ import pytest
 from db import connect
 from sync.rows.columns import Column, Kind
 from sync.rows.payloads import PayloadBuilder
-from sync.run import job as job_module
+from sync.run import connections
 from sync.run.exit_codes import ExitCode
-from sync.run.job import Job
 from tests.harness import COLUMNS, World, person
 from tests.mariadb import Server
 from tests.process import params_environ
@@ -219,7 +218,7 @@ def test_ten_thousand_odd_rows(
     query = tmp_path / "odd.sql"
     query.write_text("SELECT * FROM odd WHERE id = 1")
     world = World(tmp_path, monkeypatch, **ODD_ENVIRON, ITERABLE_BULK="true", QUERY_FILE=str(query), **odd_table)
-    monkeypatch.setattr(job_module, "connect", connect)
+    monkeypatch.setattr(connections, "connect", connect)
 
     assert world.main() == ExitCode.DONE
     query.write_text("SELECT * FROM odd ORDER BY id")
@@ -326,7 +325,7 @@ def odd_person(number: int) -> dict[str, Any]:
 def test_every_row_builds() -> None:
     """No row raises: each of the odd values in each of the places gives payloads or a reason."""
     columns = [Column(name, Kind.UNKNOWN) for name, _ in COLUMNS]
-    builder = PayloadBuilder(Job(settings_of()).mapping(), columns)
+    builder = PayloadBuilder(settings_of().mapping(), columns)
     found: Counter[str] = Counter()
     for value in (*UNKNOWN, *TEXTS, *TIMES, *DOCUMENTS):
         for place in ("email", "first_name", "event_time", "page", "location"):

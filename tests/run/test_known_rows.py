@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.rows.reading import Reading
+from sync.rows.payloads import Reading
 from sync.run.exit_codes import ExitCode
 from sync.state.file import StateError
 from sync.state.outbox import Outbox

@@ -41,7 +41,7 @@ def test_a_library_that_warns_when_it_is_loaded(world: World) -> None:
     assert [line.partition(":")[0] for line in done.stderr.splitlines()] == ["iterable sync", "why", "next"]
     (line,) = [line for line in world.log().splitlines() if "A library warns" in line]
     assert "chardet (99.0)" in line and "(RequestsDependencyWarning, requests/__init__.py:" in line
-    assert " - main - WARNING - " in line and " run=" in line
+    assert " - py.warnings - WARNING - " in line and " run=" in line
 
 
 def test_without_a_log_it_is_printed(world: World) -> None:

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import resource
-from pathlib import Path
 
 import pytest
 
-from sync.run.exit_codes import ExitCode
-from sync.run.limits import BESIDE, affordable
-from tests.harness import World, people
+from sync.run.steps import way_of
+from tests.run.settings_of import settings_of
 
 Limit = tuple[int, int]
-
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    """An installation."""
-    return World(tmp_path, monkeypatch)
 
 
 class System:
@@ -42,9 +34,9 @@ class System:
 @pytest.mark.parametrize(
     ("limit", "left", "fitting"),
     [
-        ((1024, 4096), (1024, 4096), 128),
-        ((64, 4096), (256 + BESIDE, 4096), 128),
-        ((256, -1), (256 + BESIDE, -1), 128),
+        ((1024, 4096), (4096, 4096), 128),
+        ((64, 4096), (4096, 4096), 128),
+        ((256, -1), (-1, -1), 128),
         ((64, 120), (120, 120), 40),
         ((64, 64), (64, 64), 12),
         ((20, 20), (20, 20), 1),
@@ -52,22 +44,11 @@ class System:
     ],
 )
 def test_workers_that_fit(monkeypatch: pytest.MonkeyPatch, limit: Limit, left: Limit, fitting: int) -> None:
-    """The limit is raised as far as is needed and allowed; then there are as many workers as fit, at least one."""
+    """The limit is raised as far as is allowed; then there are as many workers as fit, at least one."""
     system = System(limit)
     monkeypatch.setattr(resource, "getrlimit", system.getrlimit)
     monkeypatch.setattr(resource, "setrlimit", system.setrlimit)
 
-    assert affordable(128) == fitting
+    _, workers = way_of(settings_of(WORKERS="128"))
+    assert workers == fitting
     assert system.limit == left
-
-
-def test_fewer_workers_are_said(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run with fewer workers than wanted says so once, and delivers everything."""
-    system = System((60, 60))
-    monkeypatch.setattr(resource, "getrlimit", system.getrlimit)
-    world.environ["WORKERS"] = "128"
-    world.rows = people(30)
-
-    assert world.run().exit_code == ExitCode.DONE
-    assert world.log().count("10 of 128 WORKERS are started: raise the limit (ulimit -n") == 1
-    assert len(world.events) == 30

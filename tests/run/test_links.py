@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sync.run.exit_codes import ExitCode
-from sync.run.lock import RunLock, lock_path
+from sync.run.lock import lock_path, run_lock
 from tests.harness import World, people
 
 
@@ -26,9 +26,9 @@ def linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 
 def test_one_lock_whatever_the_way(linked: World) -> None:
     """A run by the link and a run by the file itself are two runs of one sync: the second is refused."""
-    with RunLock(lock_path(linked.folder / "shared" / "state.sqlite3")):
+    with run_lock(lock_path(linked.folder / "shared" / "state.sqlite3")):
         assert linked.run().exit_code == ExitCode.LOCKED
-    with RunLock(lock_path(linked.folder / "release" / "state.sqlite3")):
+    with run_lock(lock_path(linked.folder / "release" / "state.sqlite3")):
         linked.environ["STATE_FILE"] = str(linked.folder / "shared" / "state.sqlite3")
         assert linked.run().exit_code == ExitCode.LOCKED
     assert linked.run().exit_code == ExitCode.DONE

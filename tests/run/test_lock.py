@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from sync.run.lock import LockedError, RunLock
+from sync.run.lock import LockedError, run_lock
 
 HOLDER = """
 import sys
 from pathlib import Path
-from sync.run.lock import RunLock
-with RunLock(Path(sys.argv[1])):
+from sync.run.lock import run_lock
+with run_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -25,12 +25,12 @@ with RunLock(Path(sys.argv[1])):
 def test_second_run_is_refused(tmp_path: Path) -> None:
     """While one run holds the lock another is refused at once, and told which process since when."""
     path = tmp_path / "state.lock"
-    with RunLock(path):
+    with run_lock(path):
         with pytest.raises(LockedError, match=rf"pid {os.getpid()}, started 2\d\d\d-\d\d-\d\d \d\d:\d\d:\d\d"):
-            RunLock(path).__enter__()
+            run_lock(path).__enter__()
         with pytest.raises(LockedError):
-            RunLock(path).__enter__()
-    with RunLock(path):
+            run_lock(path).__enter__()
+    with run_lock(path):
         assert path.exists()
 
 
@@ -43,20 +43,20 @@ def test_lock_dies_with_its_process(tmp_path: Path) -> None:
         assert holder.stdout
         assert holder.stdout.readline() == b"held\n"
         with pytest.raises(LockedError, match=f"pid {holder.pid}"):
-            RunLock(path).__enter__()
+            run_lock(path).__enter__()
         holder.kill()
     assert str(holder.pid) in path.read_text()
-    with RunLock(path):
+    with run_lock(path):
         assert f"pid {os.getpid()}," in path.read_text()
 
 
 def test_refused_attempt_leaves_nothing_open(tmp_path: Path) -> None:
     """A refused attempt keeps no file open."""
     path = tmp_path / "state.lock"
-    with RunLock(path):
+    with run_lock(path):
         before = len(list(Path("/dev/fd").iterdir()))
         with pytest.raises(LockedError):
-            RunLock(path).__enter__()
+            run_lock(path).__enter__()
         after = len(list(Path("/dev/fd").iterdir()))
     assert before == after
 
@@ -71,8 +71,8 @@ def test_write_that_fails_gives_the_lock_back(tmp_path: Path, monkeypatch: pytes
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", full)
         with pytest.raises(OSError, match="No space"):
-            RunLock(path).__enter__()
-    with RunLock(path):
+            run_lock(path).__enter__()
+    with run_lock(path):
         pass
 
 
@@ -81,7 +81,7 @@ def test_file_is_private(tmp_path: Path) -> None:
     path = tmp_path / "state.lock"
     before = os.umask(0)
     try:
-        with RunLock(path):
+        with run_lock(path):
             pass
     finally:
         os.umask(before)

@@ -243,17 +243,6 @@ def test_five_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert told == {"log.1": "7", "log.2": "6", "log.3": "5", "log.4": "4", "log.5": "3"}
 
 
-def test_times_of_a_second(tmp_path: Path) -> None:
-    """The time is written once a second, and is that of each line."""
-    path = tmp_path / "run.log"
-    file = start_logging(path, "INFO", LineFormatter("r1"))
-    for moment in (1_767_700_800.2, 1_767_700_800.9, 1_767_700_801.0, 1_767_700_800.5):
-        record = logging.makeLogRecord({"msg": "x", "created": moment, "name": "main", "levelname": "INFO"})
-        file.handle(record)
-    stop_logging()
-    assert [int(line[17:19]) % 10 for line in path.read_text().splitlines()] == [0, 0, 1, 0]
-
-
 def test_level(tmp_path: Path) -> None:
     """LOG_LEVEL decides what is written; libraries speak from WARNING on, also at DEBUG."""
     path = tmp_path / "log"

@@ -14,8 +14,8 @@ from iterable_client import IterableClient
 from sync.delivery.stop import Stop
 from sync.demo import demonstration as demo
 from sync.run.exit_codes import ExitCode
-from sync.run.job import Job
 from sync.run.settings import Settings, load_settings
+from sync.run.steps import Run
 from tests.harness import Rows, environment, people
 from tests.process import free_port
 from tests.stand_in.stand_in import StandIn
@@ -29,7 +29,7 @@ def dead_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         for variable in (name, name.upper()):
             monkeypatch.setenv(variable, f"http://127.0.0.1:{free_port()}")
-    from sync.run.job import make_client
+    from sync.run.connections import make_client
 
     def client(settings: Settings, stop: Stop) -> IterableClient:
         made = make_client(settings, stop)
@@ -57,7 +57,7 @@ def test_a_base_url_on_this_machine_needs_no_proxy(tmp_path: Path, host: str) ->
     """A run against this machine speaks to it directly."""
     with StandIn() as iterable:
         environ = {**environment(tmp_path), "ITERABLE_API_BASE_URL": iterable.url.replace("127.0.0.1", host)}
-        job = Job(load_settings(Path(os.devnull), environ), source=partial(Rows, people(3)))
+        job = Run(load_settings(Path(os.devnull), environ), source=partial(Rows, people(3)))
         summary = main.run(job)
 
         assert (summary.exit_code, summary.retries) == (ExitCode.DONE, {})

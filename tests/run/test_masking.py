@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from sync.console import check
 from sync.rows.source import ResultSet
-from sync.run import verify
+from sync.run import connections, differences, steps
 from sync.run.exit_codes import ExitCode
-from sync.run.job import Job
 from sync.run.log import LineFormatter
 from tests.harness import Wire, World, people, person
 from tests.run.moving import ANN, BOB, MOVE, moving_world, rows_of
@@ -134,11 +134,11 @@ def test_an_error_that_nobody_foresaw(
         raise KeyError(ECHO)
 
     for part, flags in (
-        ("sync.run.job.Job.query", ()),
+        ("sync.run.steps.run_query", ()),
         ("iterable_client.IterableClient.update_user", ()),
-        ("sync.run.job.Job.query", ("--dry-run",)),
-        ("sync.run.job.Job.query", ("--verify",)),
-        ("sync.console.check._files", ("--check",)),
+        ("sync.run.steps.run_query", ("--dry-run",)),
+        ("sync.run.steps.run_query", ("--verify",)),
+        ("sync.console.check.read_history", ("--check",)),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(part, broken)
@@ -165,7 +165,7 @@ def test_what_libraries_log_and_warn_of(short: World) -> None:
     lines = [line for line in short.log().splitlines() if "no ***, no ***" in line]
 
     assert all(line.startswith("20") for line in lines)
-    assert {line.split(" - ")[1] for line in lines} == {"urllib3.connectionpool", "main"}
+    assert {line.split(" - ")[1] for line in lines} == {"urllib3.connectionpool", "py.warnings"}
     assert not any(secret in short.log() for secret in ("k3y", "j0t"))
 
 
@@ -174,15 +174,16 @@ def test_what_libraries_warn_of_without_a_log(
     short: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], mode: str
 ) -> None:
     """The modes that keep no log print it, without secrets."""
-    query = Job.query
+    run_query = connections.run_query
 
-    def warning(job: Job, source: Any) -> ResultSet:
+    def warning(*of_the_run: Any) -> ResultSet:
         with warnings.catch_warnings():
             warnings.simplefilter("always")
             warnings.warn(ECHO, DeprecationWarning, stacklevel=1)
-        return query(job, source)
+        return run_query(*of_the_run)
 
-    monkeypatch.setattr(Job, "query", warning)
+    monkeypatch.setattr(steps, "run_query", warning)
+    monkeypatch.setattr(check, "run_query", warning)
     short.main(mode)
     told = "".join(capsys.readouterr())
 
@@ -191,8 +192,8 @@ def test_what_libraries_warn_of_without_a_log(
 
 def test_what_is_read_back(short: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """--verify tells what it found without secrets, on the screen and in its list, and compares what is there."""
-    monkeypatch.setattr(verify, "make_client", short.client)
-    monkeypatch.setattr(verify, "VISIBLE_AFTER", 0.0)
+    monkeypatch.setattr(differences, "make_client", short.client)
+    monkeypatch.setattr(differences, "VISIBLE_AFTER", 0.0)
     short.rows = [person(1, first_name="k3y"), person(2, first_name="Bob")]
     short.run()
     stored = short.iterable.project.users.stored

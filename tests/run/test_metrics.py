@@ -14,7 +14,7 @@ import pytest
 from sync.delivery.stop import Stop
 from sync.run import metrics
 from sync.run.exit_codes import ExitCode
-from sync.run.lock import RunLock, lock_path
+from sync.run.lock import lock_path, run_lock
 from sync.run.metrics_file import last_success_in
 from tests.harness import World, people, person
 from tests.run.watched import watched_world
@@ -53,9 +53,9 @@ def test_after_a_good_run(world: World) -> None:
         "rows": 3,
         "requests": 6,
         "segment_users": 3,
-        "oldest_debt_seconds": 0,
-        'owed kind="profile"': 0,
-        'owed kind="event"': 0,
+        "oldest_pending_seconds": 0,
+        'pending kind="profile"': 0,
+        'pending kind="event"': 0,
         'newly_rejected kind="profile"': 0,
         'newly_rejected kind="event"': 0,
         **{
@@ -78,17 +78,17 @@ def test_after_a_run_that_failed(world: World, monkeypatch: pytest.MonkeyPatch) 
     world.iterable.faults = lambda _request: page(503, "down")
     monkeypatch.setattr("sync.run.steps.time.time", lambda: 1_000_300.0)
     world.run()
-    assert (series(world)["exit_code"], series(world)["oldest_debt_seconds"]) == (1, 0)
+    assert (series(world)["exit_code"], series(world)["oldest_pending_seconds"]) == (1, 0)
     monkeypatch.setattr("sync.run.steps.time.time", lambda: 1_000_900.0)
     world.run()
     told = series(world)
 
-    assert (told["exit_code"], told["oldest_debt_seconds"], told['owed kind="profile"']) == (1, 600, 2)
+    assert (told["exit_code"], told["oldest_pending_seconds"], told['pending kind="profile"']) == (1, 600, 2)
     assert (told["last_run_timestamp_seconds"], told["last_success_timestamp_seconds"]) == (1_000_900, 1_000_000)
     assert told['retries reason="503"'] == 4
     world.iterable.faults = None
     world.run()
-    assert (series(world)["exit_code"], series(world)["oldest_debt_seconds"]) == (0, 0)
+    assert (series(world)["exit_code"], series(world)["oldest_pending_seconds"]) == (0, 0)
 
 
 def test_an_exit_that_is_owed_has_its_age(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,10 +102,10 @@ def test_an_exit_that_is_owed_has_its_age(world: World, monkeypatch: pytest.Monk
     world.breaks_after = 1
     monkeypatch.setattr("sync.run.steps.time.time", lambda: 1_000_900.0)
     world.run()
-    assert (series(world)['owed kind="profile"'], series(world)["oldest_debt_seconds"]) == (1, 900)
+    assert (series(world)['pending kind="profile"'], series(world)["oldest_pending_seconds"]) == (1, 900)
     world.iterable.faults, world.breaks_after = None, None
     world.run()
-    assert (series(world)['owed kind="profile"'], series(world)["oldest_debt_seconds"]) == (0, 0)
+    assert (series(world)['pending kind="profile"'], series(world)["oldest_pending_seconds"]) == (0, 0)
 
 
 def test_newly_rejected(world: World) -> None:
@@ -157,7 +157,7 @@ def test_after_a_run_that_was_stopped(world: World, monkeypatch: pytest.MonkeyPa
     told = series(world)
 
     assert (told["exit_code"], told["last_success_timestamp_seconds"]) == (143, success)
-    assert told['owed kind="profile"'] >= 1
+    assert told['pending kind="profile"'] >= 1
 
 
 def test_database_down(world: World) -> None:
@@ -182,7 +182,7 @@ def test_a_run_that_met_a_lock(world: World) -> None:
     """It leaves the file to the run that holds the lock."""
     world.run()
     before = (world.folder / "metrics" / "sync.prom").read_bytes()
-    with RunLock(lock_path(world.settings.state_file)):
+    with run_lock(lock_path(world.settings.state_file)):
         assert world.run().exit_code == ExitCode.LOCKED
 
     assert (world.folder / "metrics" / "sync.prom").read_bytes() == before

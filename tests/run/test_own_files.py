@@ -235,32 +235,6 @@ def test_names_that_only_look_alike(place: Place) -> None:
     assert place.name("--csv", other / "state.sqlite3-wal.6").problems() == []
 
 
-def test_where_the_file_system_folds(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Upper and lower case, and accents however they are written, make no other file there, also of what is to come."""
-    monkeypatch.setattr(own_files, "_folds", lambda _folder: True)
-    place.name("STATE_FILE", place.folder / "Zo\u00eb.sqlite3")
-    for name in ("zOE\u0308.SQLITE3", "ZO\u00cb.sqlite3-WAL", "zo\u00eb.sqlite3.Lock"):
-        (problem,) = place.name("LOG_FILE", place.folder / name).problems()
-        assert "LOG_FILE and STATE_FILE would both write" in problem
-
-
-def test_whether_a_file_system_folds_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name that is there is looked for in the other case: in the folder, or above one that is empty or missing."""
-    (tmp_path / "Folder").mkdir()
-    folders = (tmp_path, tmp_path / "Folder", tmp_path / "Folder" / "missing")
-    assert [own_files._folds(folder) for folder in folders] == [False] * 3
-    inode = own_files._inode
-
-    def folding(path: Path) -> tuple[int, int] | None:
-        there = {one.name.lower(): one for one in path.parent.iterdir()} if path.parent.exists() else {}
-        return inode(there.get(path.name.lower(), path))
-
-    own_files._folds.cache_clear()
-    monkeypatch.setattr(own_files, "_inode", folding)
-    assert [own_files._folds(folder) for folder in folders] == [True, True, False]
-    own_files._folds.cache_clear()
-
-
 def test_devices_and_pipes_are_nobodys(place: Place) -> None:
     """A log may go where others go, such as /dev/null or a pipe; metrics and a CSV replace none of them."""
     place.owned["the env file"] = Path(os.devnull)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from db import connect
-from sync.run import job as job_module
+from sync.run import connections
 from sync.run.exit_codes import ExitCode
 from tests.harness import PROJECT, World
 from tests.mariadb import Server
@@ -53,7 +53,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mariadb: Server) -> Wo
     query.write_text(block("sql"), encoding="utf-8")
     database = params_environ(mariadb.database(TABLES))
     world = World(tmp_path, monkeypatch, **{**environ, **database, "QUERY_FILE": str(query), "WORKERS": "1"})
-    monkeypatch.setattr(job_module, "connect", connect)
+    monkeypatch.setattr(connections, "connect", connect)
     return world
 
 

@@ -8,7 +8,7 @@ import pymysql
 import pytest
 
 from db import connect
-from sync.run import job as job_module
+from sync.run import connections
 from sync.run.exit_codes import ExitCode
 from tests.harness import World
 from tests.mariadb import Server
@@ -28,7 +28,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mariadb: Server) -> Wo
     nobody = "http://127.0.0.1:1"  # for --check, which asks the project over a real socket
     environ = {"QUERY_FILE": str(tmp_path / "mine.sql"), "ITERABLE_API_BASE_URL": nobody, "INITIAL_BACKOFF": "0"}
     world = World(tmp_path, monkeypatch, **params_environ(mariadb.sample()), **environ)
-    monkeypatch.setattr(job_module, "connect", connect)
+    monkeypatch.setattr(connections, "connect", connect)
     return world
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import db
 from sync.rows.columns import Column, Kind
-from sync.run import job as job_module
+from sync.run import connections
 from sync.run.exit_codes import ExitCode
 from tests.faults import UNAVAILABLE as DOWN
 from tests.harness import COLUMNS, T0, TRACK, UPDATE, World, about, address, counts, identity, people, person
@@ -254,7 +254,7 @@ def test_over_a_database(mariadb: Server, tmp_path: Path, monkeypatch: pytest.Mo
     """The sample over a database: 8 users; no request in a second run; the user who left, told once."""
     params = mariadb.sample()
     world = World(tmp_path, monkeypatch, **params_environ(params))
-    monkeypatch.setattr(job_module, "connect", db.connect)
+    monkeypatch.setattr(connections, "connect", db.connect)
 
     assert world.main() == ExitCode.DONE
     assert (len(world.profiles), len(world.events)) == (8, 8)

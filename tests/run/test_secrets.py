@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 import main
+from sync.run.connections import mysql_params
 from sync.run.exit_codes import ExitCode
-from sync.run.job import Job, mysql_params
+from sync.run.steps import Run
 from tests import faults as catalogue
 from tests.harness import environment, write_env
 from tests.mariadb import Server
@@ -122,5 +123,5 @@ def test_the_summary_says_nothing_either(tmp_path: Path) -> None:
         ITERABLE_API_KEY=KEY, ITERABLE_JWT_SECRET=SECRET, DB_PASSWORD="pa55word", CSV_DIR=str(tmp_path)
     )
     told = io.StringIO()
-    print(settings, repr(Job(settings)), mysql_params(settings), file=told)
+    print(settings, repr(Run(settings)), mysql_params(settings), file=told)
     assert all(secret not in told.getvalue() for secret in (KEY, SECRET, "pa55word"))

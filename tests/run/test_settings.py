@@ -12,9 +12,10 @@ import pytest
 from sync.console.options import parse_options
 from sync.rows.mapping import Field
 from sync.run import settings as config
-from sync.run.job import Job, csv_path, mysql_params
+from sync.run.connections import mysql_params
 from sync.run.setting_values import HOME
 from sync.run.settings import SettingsError, load_settings
+from sync.run.steps import Run
 from tests.run.settings_of import load, problems
 
 
@@ -28,7 +29,7 @@ def test_empty_values() -> None:
     assert settings.iterable_api_base_url == "https://api.iterable.com"
     none = load(JWT_ISSUER="", SEGMENT_FIELD="", EVENT_FIELDS="", EVENT_NAME="", USER_ID_COLUMN="", CSV_DIR="")
     assert (none.jwt_issuer, none.segment_field, none.event_fields, none.event_name) == ("", "", (), "")
-    assert none.csv_dir is None
+    assert none.csv_dir == HOME
 
 
 def test_defaults() -> None:
@@ -155,8 +156,8 @@ def test_relative_paths_of_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     options = parse_options(["--env-file", env_file.name, "--csv", "out/x.csv"])
     settings = load_settings(options.env_file, {})
     assert settings.db_user == "reader"
-    assert csv_path(Job(settings, csv=options.csv)) == tmp_path / "out/x.csv"
-    assert csv_path(Job(settings)).parent == HOME
+    assert Run(settings, options).csv_path() == tmp_path / "out/x.csv"
+    assert Run(settings).csv_path().parent == HOME
 
 
 def test_example_is_a_start(tmp_path: Path) -> None:

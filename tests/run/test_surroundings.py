@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import main
-from sync.run import job as job_module
+from sync.run import connections
 from sync.run.exit_codes import ExitCode
 from tests import faults as catalogue
 from tests.harness import Rows, environment, people, write_env
@@ -26,7 +26,7 @@ def _nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setattr(job_module, "connect", partial(lambda rows, _: Rows(rows), people(12)))
+    monkeypatch.setattr(connections, "connect", partial(lambda rows, _: Rows(rows), people(12)))
 
 
 def run(folder: Path, *flags: str) -> int:

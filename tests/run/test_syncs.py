@@ -13,7 +13,7 @@ import pytest
 from sync.rows.columns import Row
 from sync.run import settings as config
 from sync.run.exit_codes import ExitCode
-from sync.run.lock import RunLock, lock_path
+from sync.run.lock import lock_path, run_lock
 from sync.run.settings import load_settings, read_settings
 from tests import faults as catalogue
 from tests.harness import TRACK, World, about, address, people, person
@@ -125,10 +125,10 @@ def test_a_destination_is_named_for_one_sync(views: World, orders: World) -> Non
 
 def test_two_runs_at_once(views: World, orders: World) -> None:
     """Of different syncs they go side by side; of one sync the second ends with 4."""
-    with RunLock(lock_path(views.settings.state_file)):
+    with run_lock(lock_path(views.settings.state_file)):
         assert views.run().exit_code == ExitCode.LOCKED
         assert orders.run().exit_code == ExitCode.DONE
-    with RunLock(lock_path(views.settings.state_file, "orders")):
+    with run_lock(lock_path(views.settings.state_file, "orders")):
         assert orders.run().exit_code == ExitCode.LOCKED
         assert views.run().exit_code == ExitCode.DONE
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from sync.run import job as job_module
+from sync.run import steps
 from tests.harness import World, person
 
 
 def test_second_run_of_a_second(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The later one gets a number, says so in its summary and log, and its rejected rows are its own."""
-    monkeypatch.setattr(job_module, "timestamped_name", lambda *_: "query_results_20260113_143122.csv")
+    monkeypatch.setattr(steps, "timestamped_name", lambda *_: "query_results_20260113_143122.csv")
     summaries = []
     for number in (1, 2):
         world.rows = [person(number, email=f"nobody {number}")]

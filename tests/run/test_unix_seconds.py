@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from db import connect
-from sync.run import job as job_module
+from sync.run import connections
 from sync.run.exit_codes import ExitCode
 from tests.harness import World
 from tests.mariadb import Server
@@ -42,7 +42,7 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mariadb: Server) -> Wo
         EVENT_TIME_COLUMN="seconds",
         WORKERS="1",
     )
-    monkeypatch.setattr(job_module, "connect", connect)
+    monkeypatch.setattr(connections, "connect", connect)
     return world
 
 

@@ -15,9 +15,9 @@ from urllib.parse import unquote
 import pytest
 
 from sync.rows.columns import Column, Kind
-from sync.run import verify as module
+from sync.run import differences as module
 from sync.run.exit_codes import ExitCode
-from sync.run.lock import RunLock, lock_path
+from sync.run.lock import lock_path, run_lock
 from sync.state.outbox import Outbox
 from tests.harness import T0, Wire, World, address, counts, people, person
 from tests.run.moving import BOTH_WAYS
@@ -112,7 +112,7 @@ def test_every_kind_of_difference(world: World, capsys: pytest.CaptureFixture[st
 
     code, lines = verified(world, capsys, "all", "--repair")
     assert (code, writes(world)) == (ExitCode.INCOMPLETE, [])
-    assert "owed again: 6 users; the next run sends what differs" in lines
+    assert "pending again: 6 users; the next run sends what differs" in lines
     summary = world.run()
     assert counts(summary) == ((4, 8, 0, 0), (3, 9, 0, 0))
     assert verified(world, capsys) == (ExitCode.DONE, ["12 of 12 users are at Iterable as in the database"])
@@ -172,7 +172,7 @@ def test_who_is_owed_something_is_counted_apart(world: World, capsys: pytest.Cap
     code, lines = verified(world, capsys)
 
     assert (code, lines[-1]) == (ExitCode.DONE, "11 of 11 users are at Iterable as in the database")
-    assert "not compared: 2 users who are still owed something; the next run sends it" in lines
+    assert "not compared: 2 users with something pending; the next run sends it" in lines
 
 
 def test_a_sample(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -298,7 +298,7 @@ def test_an_api_that_is_down(world: World, capsys: pytest.CaptureFixture[str]) -
 def test_repair_needs_the_lock(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """While a run holds it nothing is repaired: exit 4."""
     change(world, 1, first_name="x")
-    with RunLock(lock_path(world.settings.state_file)):
+    with run_lock(lock_path(world.settings.state_file)):
         assert verified(world, capsys)[0] == ExitCode.INCOMPLETE
         assert world.main("--verify", "all", "--repair") == ExitCode.LOCKED
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -84,7 +85,8 @@ def test_what_was_asked_for_again_is_pending(runs: Runs, switch: str) -> None:
     (user,) = runs.outbox.claim(9, 9)
     runs.outbox.record([UserOutcome(user, DELIVERED, (REJECTED,))])
     runs.outbox.remember()
-    runs.begin([], whole_window=False, **{switch: True})
+    asked: dict[str, Any] = {switch: True}
+    runs.begin([], whole_window=False, **asked)
 
     (again,) = runs.run(people(1))
 

@@ -13,7 +13,7 @@ import pytest
 
 from sync.rows.columns import Column, Kind
 from sync.run.exit_codes import ExitCode
-from sync.run.lock import LockedError, RunLock, lock_path
+from sync.run.lock import LockedError, lock_path, run_lock
 from sync.state.destinations import SyncName
 from sync.state.file import State, StateError
 from sync.state.schema import VERSION
@@ -190,13 +190,13 @@ def test_an_old_key_order_keeps_its_ids(old: World) -> None:
 def test_no_upgrade_under_a_run_of_1_0_0(old: World) -> None:
     """Its lock is the default sync's; a sync of another name does not take the state from under it."""
     old.environ |= {"SYNC_NAME": "orders", "SEGMENT_FIELD": "ordered"}
-    with RunLock(lock_path(old.settings.state_file)):
+    with run_lock(lock_path(old.settings.state_file)):
         assert old.run().exit_code == ExitCode.LOCKED
     assert old.table("PRAGMA user_version") == [(1,)]
     with (
         pytest.raises(LockedError),
-        RunLock(lock_path(old.settings.state_file)),
-        closing(State(old.settings.state_file, lambda: RunLock(lock_path(old.settings.state_file)))),
+        run_lock(lock_path(old.settings.state_file)),
+        closing(State(old.settings.state_file, lambda: run_lock(lock_path(old.settings.state_file)))),
     ):
         pass
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from sync.rows.columns import Row
 from sync.rows.mapping import Mapping
-from sync.rows.reading import Reading
+from sync.rows.payloads import Reading
 from sync.state import comparison
 from sync.state.file import State
 from sync.state.owed import OwedUser, PayloadResult, Plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from sync.api.pacing import DOCUMENTED_CEILINGS, TokenBucket
+from sync.api.pacing import DOCUMENTED_CEILINGS, Pace
 
 UPDATE = "users/update"
 CEILINGS = sorted(DOCUMENTED_CEILINGS.values())
@@ -45,6 +45,15 @@ def most_in_a_second(starts: Sequence[float]) -> int:
     return most
 
 
-def drain(bucket: TokenBucket, number: int) -> list[float]:
-    """The starts of this many tickets, drawn at one moment."""
-    return [bucket.reserve().start for _ in range(number)]
+def drain(pace: Pace, number: int) -> list[float]:
+    """This many starts, reserved at one moment."""
+    return [pace.reserve() for _ in range(number)]
+
+
+def next_start(pace: Pace, clock: Clock) -> float:
+    """Start the next request as soon as it may, and say when that was."""
+    started = None
+    while started is None:
+        clock.now = max(clock.now, pace.reserve())
+        started = pace.start()
+    return started

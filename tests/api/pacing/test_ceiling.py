@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sync.api.pacing import Pacer, Ticket, TokenBucket
-from tests.api.pacing.clock import CEILINGS, UPDATE, Clock, drain, most_in_a_second
+from sync.api.pacing import Pace
+from tests.api.pacing.clock import CEILINGS, Clock, drain, most_in_a_second
 
 
 @pytest.mark.parametrize(
@@ -24,9 +24,9 @@ from tests.api.pacing.clock import CEILINGS, UPDATE, Clock, drain, most_in_a_sec
 )
 def test_burst_is_a_share_of_what_the_pace_leaves(clock: Clock, ceiling: int, burst: int) -> None:
     """After any idle time at most half of the 5 % headroom of a second's quota starts at once; of a handful, one."""
-    bucket = TokenBucket(ceiling, clock)
+    pace = Pace(ceiling, clock.sleep, clock)
     clock.now += 3600
-    starts = drain(bucket, 3 * burst)
+    starts = drain(pace, 3 * burst)
 
     assert sum(start < clock.now + 1e-6 for start in starts) == burst
     assert starts[burst] >= clock.now + 0.9 / ceiling
@@ -35,7 +35,7 @@ def test_burst_is_a_share_of_what_the_pace_leaves(clock: Clock, ceiling: int, bu
 @pytest.mark.parametrize("ceiling", [0.5, *CEILINGS])
 def test_steady_pace_is_a_few_per_cent_below_the_ceiling(clock: Clock, ceiling: float) -> None:
     """Pacing costs no more than the headroom: 95 % of the ceiling over a minute."""
-    starts = drain(TokenBucket(ceiling, clock), int(ceiling * 60))
+    starts = drain(Pace(ceiling, clock.sleep, clock), int(ceiling * 60))
 
     assert 0.945 * ceiling <= len(starts) / (starts[-1] - clock.now) <= 1.02 * ceiling
 
@@ -43,7 +43,7 @@ def test_steady_pace_is_a_few_per_cent_below_the_ceiling(clock: Clock, ceiling: 
 Step = tuple[str, float]
 schedules = st.lists(
     st.tuples(
-        st.sampled_from(["burst", "burst", "idle", "accepted", "429", "late 429"]),
+        st.sampled_from(["burst", "burst", "idle", "429", "late 429"]),
         st.floats(0, 3, allow_subnormal=False),
     ),
     min_size=1,
@@ -54,24 +54,19 @@ schedules = st.lists(
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(ceiling=st.sampled_from([1.0, 5.0, 10.0, 37.5, 500.0]), schedule=schedules)
 def test_no_second_has_more_starts_than_the_ceiling(ceiling: float, schedule: list[Step]) -> None:
-    """Whatever comes when (bursts, idle times, successes, 429s, stragglers), no second is over the ceiling."""
+    """Whatever comes when (bursts, idle times, 429s, stragglers), no second is over the ceiling."""
     clock = Clock()
-    pacer = Pacer({UPDATE: ceiling}, clock.sleep, clock)
+    pace = Pace(ceiling, clock.sleep, clock)
     starts: list[float] = []
-    tickets: list[Ticket] = []
     for what, amount in schedule:
         if what == "idle":
             clock.now += amount
-        elif what == "burst" or not tickets:
+        elif what == "burst" or not starts:
             for _ in range(1 + int(amount * min(ceiling, 40))):
-                ticket = pacer.acquire(UPDATE)
-                assert ticket
-                tickets.append(ticket)
+                assert pace.acquire() == clock.now
                 starts.append(clock.now)
-        elif what == "accepted":
-            pacer.accepted(UPDATE, tickets[-1])
         else:
-            pacer.throttled(UPDATE, tickets[-1 if what == "429" else 0], amount)
+            pace.throttled(starts[-1 if what == "429" else 0], amount)
 
     assert most_in_a_second(starts) <= ceiling
 
@@ -87,24 +82,23 @@ class Yielding(Clock):
 
 @pytest.mark.parametrize("ceiling", [5.0, 10.0, 500.0])
 def test_many_workers_share_one_quota(ceiling: float) -> None:
-    """Tickets drawn by many threads at one moment are spread over the seconds to come."""
-    bucket = TokenBucket(ceiling, Yielding())
+    """Starts reserved by many threads at one moment are spread over the seconds to come."""
+    clock = Yielding()
+    pace = Pace(ceiling, clock.sleep, clock)
     with ThreadPoolExecutor(8) as pool:
-        starts = [
-            start for part in pool.map(lambda _: drain(bucket, int(ceiling) // 2 + 1), range(8)) for start in part
-        ]
+        starts = [start for part in pool.map(lambda _: drain(pace, int(ceiling) // 2 + 1), range(8)) for start in part]
 
     assert most_in_a_second(starts) <= ceiling
     assert len(starts) == 8 * (int(ceiling) // 2 + 1)
 
 
-def test_many_workers_that_overslept_together_are_not_admitted_together() -> None:
+def test_many_workers_that_overslept_together_do_not_start_together() -> None:
     """After a stall, threads that all ask at one moment start no more than the headroom has room for."""
     clock = Yielding()
-    bucket = TokenBucket(500, clock)
-    tickets = [bucket.reserve() for _ in range(200)]
+    pace = Pace(500, clock.sleep, clock)
+    drain(pace, 200)
     clock.now += 1
     with ThreadPoolExecutor(8) as pool:
-        admitted = sum(pool.map(bucket.admits, tickets))
+        started = sum(pool.map(lambda _: pace.start() is not None, range(200)))
 
-    assert admitted == 24  # 5 % of 475, and the one whose turn it is
+    assert started == 24  # 5 % of 475, and the one whose turn it is

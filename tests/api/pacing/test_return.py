@@ -2,61 +2,77 @@
 
 from __future__ import annotations
 
-from sync.api.pacing import TokenBucket
-from tests.api.pacing.clock import Clock
+import pytest
+
+from sync.api.pacing import BELOW, LEAST, Pace
+from tests.api.pacing.clock import Clock, next_start
 
 
-def accept_for(bucket: TokenBucket, clock: Clock, seconds: float) -> None:
-    """Accept requests at the bucket's pace for this long."""
-    end = clock.now + seconds
+def start_for(pace: Pace, clock: Clock, seconds: float) -> float:
+    """Start requests at the pace for this long; the last start."""
+    started, end = clock.now, clock.now + seconds
     while clock.now < end:
-        ticket = bucket.reserve()
-        clock.now = max(clock.now, ticket.start)
-        bucket.accepted(ticket)
+        started = next_start(pace, clock)
+    return started
 
 
-def test_rate_returns_quickly_feels_its_way_and_then_grows_up_to_the_ceiling(clock: Clock) -> None:
-    """To 95 % of what was accepted by 20 % a second, past it by 1 %, from 105 % on by 10 %, up to the ceiling."""
-    bucket = TokenBucket(100, clock)
-    accept_for(bucket, clock, 3)
-    bucket._capacity, bucket.rate, bucket._raised_at = 40.0, 30.0, clock.now
-    accept_for(bucket, clock, 1)
-    assert 34 < bucket.rate < 36.1
-    accept_for(bucket, clock, 0.6)
-    assert 37.9 < bucket.rate < 39
-    before = bucket.rate
-    accept_for(bucket, clock, 5)
-    assert before * 1.04 < bucket.rate < before * 1.06
-    accept_for(bucket, clock, 6)
-    before = bucket.rate
-    assert before > 42
-    accept_for(bucket, clock, 2)
-    assert before * 1.15 < bucket.rate < before * 1.22
-
-    accept_for(bucket, clock, 25)
-
-    assert bucket.rate == bucket.ceiling
+def lowered(clock: Clock, passed: int) -> Pace:
+    """The pace of an endpoint with a ceiling of 1,000, of which so many requests passed in the second before a 429."""
+    pace = Pace(1000, clock.sleep, clock)
+    for _ in range(2 * passed):
+        clock.now += 1 / passed
+        assert pace.acquire() == clock.now
+    pace.throttled(clock.now)
+    return pace
 
 
-def test_success_from_before_the_pause_does_not_raise_the_rate(clock: Clock) -> None:
-    """An answer to a request that started before the 429 says nothing about the quota after it."""
-    bucket = TokenBucket(500, clock)
-    early, refused = bucket.reserve(), bucket.reserve()
-    bucket.throttled(refused)
-    lowered = bucket.rate
-    clock.now += 10
+def test_rate_feels_its_way_past_what_passed_and_then_grows_up_to_the_ceiling(clock: Clock) -> None:
+    """From 95 % of what passed by 0.5 % a second, from 105 % on by 20 %, up to the ceiling."""
+    pace = lowered(clock, 600)
+    assert pace.rate == pytest.approx(600 * BELOW, rel=0.02)
+    next_start(pace, clock)
+    before = pace.rate
+    start_for(pace, clock, 10)
+    assert before * 1.045 < pace.rate < before * 1.055
+    start_for(pace, clock, 9.5)
+    assert 0.98 < pace.rate / (600 * 1.05) < 1.02
+    start_for(pace, clock, 1.5)
+    before = pace.rate
+    start_for(pace, clock, 1)
+    assert before * 1.18 < pace.rate < before * 1.23
 
-    bucket.accepted(early)
+    start_for(pace, clock, 2)
 
-    assert bucket.rate == lowered
+    assert pace.rate == pace.ceiling
 
 
-def test_hours_without_a_request_do_not_overflow(clock: Clock) -> None:
-    """The first success after a night raises the rate to the ceiling at most."""
-    bucket = TokenBucket(500, clock)
-    bucket.throttled(bucket.reserve())
-    clock.now += 86_400
+def test_a_stray_429_at_full_speed_costs_seconds(clock: Clock) -> None:
+    """Half a minute after it, all but a few per cent of the requests that there was time for were made."""
+    pace = Pace(500, clock.sleep, clock)
+    refused = start_for(pace, clock, 3)
+    pace.throttled(refused)
+    count = 0
+    while next_start(pace, clock) < refused + 30:
+        count += 1
 
-    bucket.accepted(bucket.reserve())
+    assert count > 0.93 * 30 * pace.ceiling
 
-    assert bucket.rate <= bucket.ceiling
+
+def test_a_429_in_a_second_that_has_only_begun_is_soon_made_up_for(clock: Clock) -> None:
+    """What little passed until then is no quota to feel the way past: in ten seconds the rate is the ceiling again."""
+    pace = Pace(500, clock.sleep, clock)
+    pace.throttled(next_start(pace, clock))
+    assert pace.rate == pytest.approx(pace.ceiling * LEAST * BELOW)
+    start_for(pace, clock, 10)
+
+    assert pace.rate == pace.ceiling
+
+
+def test_time_alone_does_not_raise_the_rate(clock: Clock) -> None:
+    """An hour without a request says nothing about the quota."""
+    pace = Pace(500, clock.sleep, clock)
+    pace.throttled(next_start(pace, clock))
+    clock.now += 3600
+    next_start(pace, clock)
+
+    assert pace.rate == pytest.approx(500 * 0.95 * LEAST * BELOW, rel=0.01)

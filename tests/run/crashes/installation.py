@@ -14,8 +14,8 @@ from typing import Any
 
 import main
 from sync.rows.columns import Row
-from sync.run.job import Job
 from sync.run.settings import load_settings
+from sync.run.steps import Run
 from tests.harness import KEY, Rows, address, environment, identity, people
 from tests.process import start, started
 from tests.stand_in.answers import Request
@@ -54,7 +54,7 @@ class Installation:
     def summary(self) -> dict[str, Any]:
         """The summary of a run that nobody disturbs, in this process."""
         source = None if self.rows is None else partial(Rows, self.rows)
-        return main.run(Job(load_settings(Path(os.devnull), self.environ), source=source)).as_json()
+        return main.run(Run(load_settings(Path(os.devnull), self.environ), source=source)).as_json()
 
     def table(self, query: str) -> list[tuple[Any, ...]]:
         """What the state says."""

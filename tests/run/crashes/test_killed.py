@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.run.lock import LockedError, RunLock
+from sync.run.lock import LockedError, run_lock
 from tests import faults as catalogue
 from tests.harness import TRACK, UPDATE, address, people, person
 from tests.mariadb import Server, numbers
@@ -113,13 +113,13 @@ def test_one_run_at_a_time(place: Installation) -> None:
 def test_the_lock_is_of_one_state(tmp_path: Path) -> None:
     """Another state has another lock; the lock's file is the owner's alone and stays."""
     path = tmp_path / "state.lock"
-    with RunLock(path):
-        with pytest.raises(LockedError, match=r"pid \d+, started 20"), RunLock(path):
+    with run_lock(path):
+        with pytest.raises(LockedError, match=r"pid \d+, started 20"), run_lock(path):
             pass
-        with RunLock(tmp_path / "other.lock"):
+        with run_lock(tmp_path / "other.lock"):
             pass
         assert path.stat().st_mode & 0o777 == 0o600
-    with RunLock(path):
+    with run_lock(path):
         pass
 
 

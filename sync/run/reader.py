@@ -19,6 +19,7 @@ from sync.rows.read_back import (
     profile_differences,
     segment_differences,
 )
+from sync.rows.source import SourceError
 from sync.state.verification import DeliveredUser
 
 logger = logging.getLogger("main")
@@ -33,12 +34,8 @@ _NO_PATH = frozenset({".", ".."})
 """Ids that no URL can end in: they are steps in a path, however they are encoded. Events are read by such a URL."""
 
 
-class NotReadableError(Exception):
+class NotReadableError(SourceError):
     """Iterable cannot be read; one sentence that says why and what to check."""
-
-
-class _RefusedError(Exception):
-    """Iterable refuses to show this one user; the message says why."""
 
 
 class Found(NamedTuple):
@@ -66,33 +63,29 @@ class Reader:
             yield from pool.map(self._compare, users)
 
     def _compare(self, user: DeliveredUser) -> Found:
-        try:
-            return self._compared(user)
-        except _RefusedError as error:
-            return Found(user, [Difference("(user)", "exists", f"(Iterable refuses to show him: {error})")], ())
-
-    def _compared(self, user: DeliveredUser) -> Found:
+        stored: dict[str, Any] | None = None
+        if user.left or user.body:
+            result = self._look_up(user.identity)
+            is_nobody = result.code in _NOBODY
+            if result.verdict in REJECTIONS and not is_nobody:
+                refused = f"(Iterable refuses to show him: {result.reason})"
+                return Found(user, [Difference("(user)", "exists", refused)], ())
+            found = None if is_nobody else _read(result).get("user")
+            stored = found if isinstance(found, dict) else None
         if user.left:
-            return Found(user, segment_differences(self._segment_field, self._user(user.identity)), ())
-        profile = profile_differences(user.body, self._user(user.identity)) if user.body else []
+            return Found(user, segment_differences(self._segment_field, stored), ())
+        profile = profile_differences(user.body, stored) if user.body else []
         return Found(user, self._masked(profile), self._events(user) if user.events else ())
 
     def _masked(self, differences: Sequence[Difference]) -> list[Difference]:
         """What was found is Iterable's word, and masked once it was compared."""
         return [one._replace(found=self._client.masked(one.found)) for one in differences]
 
-    def _user(self, identity: str) -> dict[str, Any] | None:
+    def _look_up(self, identity: str) -> ApiResult:
         name = name_of(identity)
         if is_user_id(identity):
-            result = self._client.get(USERS_BY_ID, {"userId": name}, userId=name)
-        else:
-            result = self._client.get(USERS_BY_EMAIL, {"email": name}, email=name)
-        if result.code in _NOBODY:
-            return None
-        if result.verdict in REJECTIONS:
-            raise _RefusedError(result.reason)
-        user = _read(result).get("user")
-        return user if isinstance(user, dict) else None
+            return self._client.get(USERS_BY_ID, {"userId": name}, userId=name)
+        return self._client.get(USERS_BY_EMAIL, {"email": name}, email=name)
 
     def _events(self, user: DeliveredUser) -> list[tuple[bytes, Sequence[Difference]]]:
         """The events that differ: each is held against those read that no other accounts for."""

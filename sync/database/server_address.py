@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Final
@@ -71,10 +72,21 @@ class MySQLParams:
         return "" if self.is_remote else "; many servers know root by their Unix socket alone: name it in DB_SOCKET"
 
 
-def unknown_host(host: str, unasked: str) -> str:
+def unreachable(cause: OSError | UnicodeError, params: MySQLParams) -> str:
+    """The sentence for a server that could not be connected to."""
+    if isinstance(cause, socket.gaierror | UnicodeError):
+        return _unknown_host(params.host, str(cause.args[-1]) if cause.args[0] == socket.EAI_AGAIN else "")
+    if isinstance(cause, TimeoutError):
+        waited = f"{params.address} did not answer within {params.connect_timeout:g} s"
+        return f"{waited}: check {params.where}, and whether a firewall stands between."
+    reason = cause.strerror or cause
+    return f"No database answers at {params.address} ({reason}): start the server, or check {params.where}."
+
+
+def _unknown_host(host: str, unasked: str) -> str:
     """The sentence for a host without an address; *unasked* is why nobody could be asked for it, else empty.
 
-    >>> unknown_host("db", "")
+    >>> _unknown_host("db", "")
     "The host name 'db' is not known: check DB_HOST."
     """
     if unasked:
@@ -82,9 +94,9 @@ def unknown_host(host: str, unasked: str) -> str:
             f"The address of the host {host!r} cannot be looked up now ({unasked}): see whether the network and its "
             "name server are up, and run again; a job at boot has to wait for them (After=network-online.target)."
         )
-    if host.count(":") == 1 or "://" in host:
-        return f"The host name {host!r} is not known: DB_HOST takes a name alone, the port goes into DB_PORT."
-    return f"The host name {host!r} is not known: check DB_HOST."
+    is_more = host.count(":") == 1 or "://" in host
+    remedy = "DB_HOST takes a name alone, the port goes into DB_PORT" if is_more else "check DB_HOST"
+    return f"The host name {host!r} is not known: {remedy}."
 
 
 _OLDEST: Final = {"MySQL": (8, 0), "MariaDB": (10, 2)}  # the first with WITH and ROW_NUMBER

@@ -11,12 +11,11 @@ from sync.rows.source import SourceError, StatementError
 
 _NAME_END = r"(?![0-9A-Za-z_$\u0080-\U0010ffff])"
 
-
 _QUOTED = {
     True: r"""'[^'\\]*(?:\\.[^'\\]*)*(?:'|\\?\Z) | "[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)""",
     False: r"""'[^']*(?:'|\Z) | "[^"]*(?:"|\Z)""",
 }
-
+"""Texts in quotes, where a backslash escapes what follows and where it is a letter."""
 
 _TOKENS = {
     backslash_escapes: re.compile(
@@ -26,12 +25,13 @@ _TOKENS = {
         | (?P<mark> /\*M?![0-9]* | \*/ )  # what stands between these is code to the server
         | :(?P<parameter> since_local | since ){_NAME_END}
         | (?P<end> ; )
+        | (?P<space> \s+ )
+        | (?P<code> . )
         """,
         re.VERBOSE | re.DOTALL,
     )
     for backslash_escapes, quoted in _QUOTED.items()
 }
-
 
 _IN_QUOTES = re.compile(rf"(?<!\w):(since_local|since){_NAME_END}", re.IGNORECASE)
 """A parameter as somebody writes it into quotes; `member:since` in a text or a column's name is none."""
@@ -52,6 +52,10 @@ class Statement:
         """The statement with both kinds of piece as a driver wants them."""
         return "".join(parameter(piece) if position % 2 else text(piece) for position, piece in enumerate(self.pieces))
 
+    def for_mysql(self) -> str:
+        """The statement for MySQL's driver, to which a percent sign begins a placeholder."""
+        return self.render(lambda text: text.replace("%", "%%"), "%({})s".format)
+
 
 def parse(sql: str, *, backslash_escapes: bool = True) -> Statement:
     """Find the parameters of *sql*, which must be one statement, where a server sees code.
@@ -61,34 +65,25 @@ def parse(sql: str, *, backslash_escapes: bool = True) -> Statement:
     Raises SourceError, and StatementError for a parameter that is only in quotes.
     """
     pieces = [""]
-    position = 0
+    in_quotes: set[str] = set()
     ended = meaningful = False
     for token in _TOKENS[backslash_escapes].finditer(sql):
-        between = sql[position : token.start()]
-        position = token.end()
-        code = bool(between.strip()) or token.lastgroup in ("quoted", "parameter")
-        _refuse_second_statement(ended and code)
-        meaningful |= code
-        ended |= token.lastgroup == "end"
-        pieces[-1] += between
-        if token.lastgroup == "parameter":
+        kind = token.lastgroup
+        if kind in ("quoted", "parameter", "code"):
+            meaningful = True
+            if ended:
+                raise SourceError("The query holds more than one statement: leave one SELECT in QUERY_FILE.")
+        ended |= kind == "end"
+        if kind == "quoted":
+            in_quotes |= {name.lower() for name in _IN_QUOTES.findall(token[0])}
+        if kind == "parameter":
             pieces += [token["parameter"], ""]
-        elif token.lastgroup != "end":
+        elif kind != "end":
             pieces[-1] += token[0]
-    rest = sql[position:]
-    _refuse_second_statement(ended and bool(rest.strip()))
-    if not (meaningful or rest.strip()):
+    if not meaningful:
         raise SourceError("The query is empty: write one SELECT into the file that QUERY_FILE names.")
-    pieces[-1] += rest
-    statement = Statement(tuple(pieces))
-    _refuse_quoted(_in_quotes(sql, backslash_escapes=backslash_escapes) - statement.parameters)
-    return statement
-
-
-def _in_quotes(sql: str, *, backslash_escapes: bool) -> set[str]:
-    tokens = _TOKENS[backslash_escapes].finditer(sql)
-    quoted = (token[0] for token in tokens if token.lastgroup == "quoted")
-    return {name.lower() for text in quoted for name in _IN_QUOTES.findall(text)}
+    _refuse_quoted(in_quotes - set(pieces[1::2]))
+    return Statement(tuple(pieces))
 
 
 def _refuse_quoted(names: set[str]) -> None:
@@ -100,27 +95,9 @@ def _refuse_quoted(names: set[str]) -> None:
         )
 
 
-def _refuse_second_statement(found: bool) -> None:
-    if found:
-        raise SourceError("The query holds more than one statement: leave one SELECT in QUERY_FILE.")
-
-
 def bound_values(since: datetime, since_local: datetime) -> dict[str, str]:
     """The parameters as a TIMESTAMP or DATETIME column compares with them, in whole seconds."""
     if since.tzinfo is None or since_local.tzinfo is not None:
         raise ValueError("since is an aware time, since_local a naive one")
     in_utc = since.astimezone(UTC).replace(tzinfo=None)
-    return {
-        "since": in_utc.isoformat(" ", "seconds"),
-        "since_local": since_local.isoformat(" ", "seconds"),
-    }
-
-
-def double_percent(text: str) -> str:
-    """Text between placeholders, for a driver to which a single percent sign begins one."""
-    return text.replace("%", "%%")
-
-
-def named_placeholder(name: str) -> str:
-    """A placeholder as such a driver writes it."""
-    return f"%({name})s"
+    return {"since": in_utc.isoformat(" ", "seconds"), "since_local": since_local.isoformat(" ", "seconds")}

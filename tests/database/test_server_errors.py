@@ -6,14 +6,14 @@ import pymysql
 import pytest
 
 from db import MySQLParams
-from sync.rows.server_errors import IN_THE_QUERY, KNOWN, WHILE_CONNECTING, driver_sentence
+from sync.database.server_errors import IN_THE_QUERY, KNOWN, WHILE_CONNECTING, error_sentence
 
 PARAMS = MySQLParams("db", 3306, "app", "hidden", "shop")
 
 
 def sentence(number: int, remedy: str = IN_THE_QUERY) -> str:
     """What an error with this number becomes."""
-    return driver_sentence(pymysql.err.OperationalError(number, "said {by} the\nserver"), PARAMS, remedy)
+    return error_sentence(pymysql.err.OperationalError(number, "said {by} the\nserver"), PARAMS, remedy)
 
 
 @pytest.mark.parametrize("number", [*KNOWN, 4711])
@@ -41,6 +41,6 @@ def test_what_the_server_says_holds_no_secret() -> None:
     params = MySQLParams("db.said", 3306, "app", "said", "shop", secrets=("k3y",))
     error = pymysql.err.OperationalError(1064, f"said k3y, {'x' * 288} said")
 
-    assert driver_sentence(error, params, IN_THE_QUERY) == (
+    assert error_sentence(error, params, IN_THE_QUERY) == (
         f"db.said:3306 answered with error 1064 (*** ***, {'x' * 288} **): correct QUERY_FILE."
     )
