@@ -32,14 +32,14 @@ rows = st.builds(
 )
 begin = st.tuples(
     st.just("begin"),
-    st.lists(rows, max_size=5),
+    st.lists(rows, min_size=1, max_size=5),
     st.sampled_from([{}, {}, {"full": True}, {"retry_rejected": True}, {"whole_window": False}]),
     st.sampled_from([0, 0, 8, 100]),
 )
 told = st.sampled_from([DELIVERED, DELIVERED, FAILED, FAILED._replace(sent=False), REJECTED])
 claim, end = st.just(("claim",)), st.just(("end",))
-answer = st.tuples(st.just("answer"), told)
-steps = st.tuples(st.sampled_from([0, 1]), st.one_of(begin, claim, claim, answer, answer, end))
+answer, serve = (st.tuples(st.just(what), told) for what in ("answer", "serve"))
+steps = st.tuples(st.sampled_from([0, 1]), st.one_of(begin, serve, serve, serve, claim, answer, end))
 
 
 class Side:
@@ -77,6 +77,12 @@ class Side:
         self.held += users
         return [(user.identity, user.profile, user.leaves, [e.body for e in user.events], user.move) for user in users]
 
+    def serve(self, told: PayloadResult) -> Any:
+        """The next users are claimed, and have this outcome."""
+        claimed = self.claim()
+        self.answer(told)
+        return claimed
+
     def answer(self, told: PayloadResult) -> None:
         """All that is claimed has this outcome."""
         moves = [told if user.move else None for user in self.held]
@@ -111,12 +117,12 @@ def test_each_has_what_it_has_alone(mapping: Mapping) -> None:
     """Two syncs with the same users and events, in turns and in the midst of each other's runs, some of which die."""
 
     @settings(max_examples=120, deadline=None, derandomize=True, database=None)
-    @given(st.lists(steps, min_size=4, max_size=24))
-    def hold(taken: list[tuple[int, Any]]) -> None:
+    @given(begin, begin, st.lists(steps, min_size=8, max_size=30))
+    def hold(first: Any, second: Any, further: list[tuple[int, Any]]) -> None:
         with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
             together = [Side(Path(folder, "both"), name, mapping, stack) for name in ("one", "two")]
             alone = [Side(Path(folder, name), name, mapping, stack) for name in ("one", "two")]
-            for which, step in taken:
+            for which, step in [(0, first), (1, second), *further]:
                 assert together[which].do(*step) == alone[which].do(*step)
             for which in (0, 1):
                 assert together[which].on_record() == alone[which].on_record()
