@@ -53,7 +53,7 @@ _SUSPECT: Final = re.compile(f"[{_IGNORED}{_OPERATORS}]")
 
 
 def are_harmless(rows: Iterable[Sequence[Any]]) -> bool:
-    """Whether no value of these rows needs `cell`: one look at the first letters of all texts saves half of the time."""
+    """Whether no value of these rows needs `cell`: a look at the first letters of all texts saves half the time."""
     values = list(chain.from_iterable(rows))
     if not _AS_THEY_ARE.issuperset(map(type, values)):
         return False
