@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date, datetime, timedelta
 from decimal import Decimal
+from itertools import chain
 from typing import Any, Final
 
 from sync.rows.values import time_text
@@ -35,6 +36,10 @@ def _same(value: object) -> object:
     return value
 
 
+def _other(value: object) -> str:
+    return defused(str(value))
+
+
 _WRITERS: Final[dict[type, Callable[[Any], object]]] = {
     str: defused,
     **dict.fromkeys((int, float, bool, Decimal, type(None)), _same),  # written right by the csv module
@@ -43,8 +48,18 @@ _WRITERS: Final[dict[type, Callable[[Any], object]]] = {
     timedelta: time_text,
 }
 
+_AS_THEY_ARE: Final = frozenset({str, int, float, bool, Decimal, type(None), datetime, date})
+_SUSPECT: Final = re.compile(f"[{_IGNORED}{_OPERATORS}]")
+
+
+def are_harmless(rows: Iterable[Sequence[Any]]) -> bool:
+    """Whether no value of these rows needs `cell`: a look at the first letters of all texts saves half the time."""
+    values = list(chain.from_iterable(rows))
+    if not _AS_THEY_ARE.issuperset(map(type, values)):
+        return False
+    return not _SUSPECT.search("".join([value[:1] for value in values if type(value) is str]))
+
 
 def cell(value: Any) -> object:
     """Return what the csv module is to write for a value."""
-    write = _WRITERS.get(type(value))
-    return write(value) if write else defused(str(value))
+    return _WRITERS.get(type(value), _other)(value)

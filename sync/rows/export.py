@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from sync.rows.cells import cell, defused
+from sync.rows.cells import are_harmless, cell, defused
 from sync.rows.columns import Column, listed
 from sync.rows.source import ResultSet
 
@@ -230,7 +230,7 @@ class CsvExport:
     def write_all(self, rows: Sequence[Sequence[Any]]) -> None:
         """Write some rows, whose values are in the order of the header."""
         with self._told():
-            self._writer.writerows(list(map(cell, values)) for values in rows)
+            self._writer.writerows(rows if are_harmless(rows) else (list(map(cell, values)) for values in rows))
         self.count += len(rows)
 
     def __exit__(

@@ -107,6 +107,8 @@ def user_id_identity(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise UnfitError("a user id is text or a whole number; name another column in USER_ID_COLUMN")
     text = str(value)
+    if not text.strip():
+        raise UnfitError("the user id is empty")
     if len(text) > _MAX_USER_ID:
         raise UnfitError(f"a user id has at most {_MAX_USER_ID} characters; correct it in the database")
     if not (text.isascii() and text.isprintable()) or text.endswith(" "):

@@ -59,10 +59,10 @@ class Naming:
     def _identity(self, values: Values) -> tuple[str, Rejection | None]:
         value = values[self._at]
         try:
-            if _is_empty(value):
-                return self._no_identity(values)
             return self._identify(value), None
         except UnfitError as exc:
+            if _is_empty(value):
+                return self._no_identity(values)
             written = shown(value)
             whole = isinstance(value, str) and written == f"'{value}'"  # nothing escaped, nothing cut
             stand_in = value if whole else f"{written} {digest_of(pinned(value)).hex()}"

@@ -10,6 +10,7 @@ from sync.rows.columns import Values
 from sync.rows.fingerprint import Fingerprint
 from sync.rows.identity import is_usable
 from sync.rows.payloads import Event, Payload, Reading, RowPayloads, event_digest, event_rest, profile_rest, under_id
+from sync.state.file import Cursor
 from sync.state.scope import Mark, RunScope
 
 GROUP = 500
@@ -28,6 +29,11 @@ class _Record(NamedTuple):
 
 
 _Known = Mapping[str | bytes, _Record]
+
+_KNOWN_USER: Final = "INSERT INTO temp.scan (line, person, key, rank, mark, address) VALUES (?1, ?2, ?2, ?3, ?4, ?5)"
+_KNOWN_EVENT: Final = (
+    f"INSERT INTO temp.scan (line, person, key, rank, moment, mark) VALUES (?, ?, ?, 0, ?, {Mark.UNCHANGED:d})"
+)
 
 _Made = tuple[int, Fingerprint | None, RowPayloads]
 """A row whose payloads were made, with its line."""
@@ -59,26 +65,24 @@ class Comparison(RunScope):
         """A row that says what it said when it was delivered is known by its raw values, and no body is made of it."""
         prints = list(map(reading.fingerprint, rows))
         makes_all = self.policy.full or self.policy.keep_bodies
-        known = {} if makes_all else self._known(key for it in prints if it for key in _keys(it))
-        short: list[tuple[Any, ...]] = []
+        keys = () if makes_all else (key for it in prints if it for key in _keys(it))
+        known: Mapping[str | bytes, bytes | None] = dict(self._of_known("key, fingerprint", keys))
+        users: list[tuple[Any, ...]] = []
+        events: list[tuple[Any, ...]] = []
         made: list[_Made] = []
+        follows = self.policy.follows_addresses
         for line, (values, it) in enumerate(zip(rows, prints, strict=True), first_line):
-            if it is not None and _is_known(it, known):
-                short += self._short_rows(line, it)
-            else:
+            if it is None or not _is_known(it, known):
                 made.append((line, it, reading.payloads(values)))
-        self._db.executemany(
-            "INSERT INTO temp.scan (line, person, key, rank, moment, mark, address) VALUES (?, ?, ?, ?, ?, ?, ?)", short
-        )
+                continue
+            mark = Mark.NONE if it.profile is None else Mark.UNCHANGED
+            users.append((line, it.person, it.moment, mark, it.identity if follows else None))
+            if it.event is not None:
+                events.append((line, it.person, it.event_id, it.moment))
+        self._db.executemany(_KNOWN_USER, users)
+        self._db.executemany(_KNOWN_EVENT, events)
         if made:
             self._take_made(made)
-
-    def _short_rows(self, line: int, it: Fingerprint) -> Iterator[tuple[Any, ...]]:
-        address = it.identity if self.policy.follows_addresses else None
-        mark = Mark.NONE if it.profile is None else Mark.UNCHANGED
-        yield line, it.person, it.person, it.moment, None, mark, address
-        if it.event is not None:
-            yield line, it.person, it.event_id, 0, it.moment, Mark.UNCHANGED, None
 
     def _take_made(self, made: Sequence[_Made]) -> None:
         formers = self._formers([row for _, _, row in made]) if self.policy.address_ids else [{}] * len(made)
@@ -98,10 +102,13 @@ class Comparison(RunScope):
 
     def _known(self, keys: Iterable[str | bytes]) -> _Known:
         """What the state knows of these payloads."""
+        return {key: _Record(*rest) for key, *rest in self._of_known("key, fingerprint, rejected, sent_as", keys)}
+
+    def _of_known(self, columns: str, keys: Iterable[str | bytes]) -> Cursor:
         wanted = list(dict.fromkeys(keys))
         marks = ",".join("?" * len(wanted))
-        query = f"SELECT key, fingerprint, rejected, sent_as FROM known WHERE sync = ? AND key IN ({marks})"
-        return {row[0]: _Record(*row[1:]) for row in self._db.execute(query, (self._sync, *wanted))}
+        query = f"SELECT {columns} FROM known WHERE sync = ? AND key IN ({marks})"
+        return self._db.execute(query, (self._sync, *wanted))
 
     def _formers(self, rows: Sequence[RowPayloads]) -> list[dict[bytes, str]]:
         """The ids that each row's event would have if an address named its user: of the row, and those on record."""
@@ -189,11 +196,11 @@ def _keys(it: Fingerprint) -> tuple[str | bytes, ...]:
     return (it.person,) if it.event is None else (it.person, it.event_id)
 
 
-def _is_known(it: Fingerprint, known: _Known) -> bool:
+def _is_known(it: Fingerprint, known: Mapping[str | bytes, bytes | None]) -> bool:
     """Whether Iterable has what the row says, by its raw values."""
     return _is_same(it.profile, known.get(it.person)) and _is_same(it.event, known.get(it.event_id))
 
 
-def _is_same(raw: bytes | None, record: _Record | None) -> bool:
+def _is_same(raw: bytes | None, fingerprint: bytes | None) -> bool:
     """`raw` is None where the mapping asks for no such payload, and empty where something about the row is odd."""
-    return raw is None or bool(raw and record and record.fingerprint and record.fingerprint[HALF:] == raw)
+    return raw is None or bool(raw and fingerprint and fingerprint[HALF:] == raw)
