@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from sync.state.figures import read_figures
 from sync.state.file import State
 from sync.state.owed import OwedUser, PayloadResult
 from tests.harness import T0, person
-from tests.state.runs import BOTH_NAMES, DELIVERED, FAILED, MAPPING, REJECTED, TODAY, Runs, answered
+from tests.state.runs import BOTH_NAMES, DELIVERED, FAILED, MAPPING, REJECTED, SEGMENT, TODAY, Runs, answered
 
 rows = st.builds(
     lambda number, name, letter, seconds: person(
@@ -35,6 +36,7 @@ begin = st.tuples(
     st.lists(rows, min_size=1, max_size=5),
     st.sampled_from([{}, {}, {"full": True}, {"retry_rejected": True}, {"whole_window": False}]),
     st.sampled_from([0, 0, 8, 100]),
+    st.sampled_from([SEGMENT, SEGMENT, SEGMENT, "another", ""]),
 )
 told = st.sampled_from([DELIVERED, DELIVERED, FAILED, FAILED._replace(sent=False), REJECTED])
 claim, end = st.just(("claim",)), st.just(("end",))
@@ -62,14 +64,15 @@ class Side:
             return self.begin(*more)
         return getattr(self, what)(*more) if self.begun else None
 
-    def begin(self, result: Sequence[Row], policy: dict[str, Any], days: int) -> Any:
+    def begin(self, result: Sequence[Row], policy: dict[str, Any], days: int, field: str) -> Any:
         """A run; one that had begun before has died."""
         if self.begun:
             self.runs.state.close()
             self.open()
         self.today += days
         self.runs.today, self.begun, self.held = self.today, True, []
-        return vars(self.runs.begin(result, self.mapping, allow_mass_exit=True, **policy))
+        mapping = replace(self.mapping, segment_field=field)
+        return vars(self.runs.begin(result, mapping, allow_mass_exit=True, **policy))
 
     def claim(self) -> Any:
         """The next users are claimed."""
