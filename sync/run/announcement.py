@@ -43,7 +43,7 @@ def _of_users(outbox: Outbox) -> Iterator[str]:
     """Who is rejected before any request, whose address is not changed, and who waits."""
     for identity, reason in outbox.new_rejections():
         yield f"Row rejected before any request: {reason} {log_field(identity)}"
-    for identity, reason in outbox.told_moves():
+    for identity, reason in outbox.changes_not_made():
         yield f"Address changed, and not moved at Iterable: {reason} {log_field(identity)}"
     for identity, address in outbox.waiting():
         gives_up = f"another user gives up the address {address} in this one"

@@ -31,18 +31,18 @@ class Addresses(RunScope):
             self.run("addresses", "the id identifies")
         if self.policy.follows_addresses:
             self.run("addresses", "changes")
-            while self.run("addresses", "told", **_SENTENCES):
+            while self.run("addresses", "not made", **_SENTENCES):
                 pass
             self.run("addresses", "one user")
             self.run("addresses", "waits", **_SENTENCES)
             plan.moves = self.one(
                 "SELECT COUNT(*) FROM temp.change c CROSS JOIN temp.scan s ON s.key = c.person AND s.mark = 2 "
-                "WHERE c.told IS NULL AND c.person NOT IN (SELECT person FROM temp.waits)"
+                "WHERE c.reason IS NULL AND c.person NOT IN (SELECT person FROM temp.waits)"
             )
 
-    def told_moves(self) -> Iterator[tuple[str, str]]:
+    def changes_not_made(self) -> Iterator[tuple[str, str]]:
         """Whose address changed and is not changed at Iterable, and why: (identity, reason)."""
-        yield from self.do("SELECT person, told FROM temp.change WHERE told IS NOT NULL ORDER BY line")
+        yield from self.do("SELECT person, reason FROM temp.change WHERE reason IS NOT NULL ORDER BY line")
 
     def waiting(self) -> Iterator[tuple[str, str]]:
         """Who takes an address that another user gives up, and so waits for the next run: (identity, address)."""

@@ -25,28 +25,28 @@ FROM (SELECT address FROM temp.shared UNION SELECT old FROM temp.change) a
 CROSS JOIN name n ON n.sync = :sync AND n.address = a.address AND n.state = 0
 CROSS JOIN temp.scan s ON s.key = n.person AND s.address = n.address;
 
--- # told
+-- # not made
 -- An address is not changed while another id of the result has it, and does not change it itself. Each change that is
 -- not made leaves an address in place, for which another may not be made either: so this is asked until nothing follows.
-UPDATE temp.change AS c SET told = printf(:still_shared, old)
-WHERE told IS NULL AND old <> new AND (
+UPDATE temp.change AS c SET reason = printf(:still_shared, old)
+WHERE reason IS NULL AND old <> new AND (
     EXISTS (SELECT 1 FROM name n CROSS JOIN temp.scan s ON s.key = n.person WHERE n.sync = :sync AND n.state = 0
         AND n.address = c.old AND n.person <> c.person
-        AND NOT EXISTS (SELECT 1 FROM temp.change o WHERE o.person = n.person AND o.told IS NULL))
-    OR EXISTS (SELECT 1 FROM temp.change o WHERE o.old = c.old AND o.line < c.line AND o.told IS NULL));
-UPDATE temp.change AS c SET told = printf(:already_taken, new)
-WHERE told IS NULL AND old <> new AND (
+        AND NOT EXISTS (SELECT 1 FROM temp.change o WHERE o.person = n.person AND o.reason IS NULL))
+    OR EXISTS (SELECT 1 FROM temp.change o WHERE o.old = c.old AND o.line < c.line AND o.reason IS NULL));
+UPDATE temp.change AS c SET reason = printf(:already_taken, new)
+WHERE reason IS NULL AND old <> new AND (
     EXISTS (SELECT 1 FROM name n CROSS JOIN temp.scan s ON s.key = n.person WHERE n.sync = :sync AND n.state = 0
         AND n.address = c.new AND n.person <> c.person
-        AND NOT EXISTS (SELECT 1 FROM temp.change o WHERE o.person = n.person AND o.told IS NULL))
+        AND NOT EXISTS (SELECT 1 FROM temp.change o WHERE o.person = n.person AND o.reason IS NULL))
     OR c.person <> (SELECT a.person FROM temp.shared a WHERE a.address = c.new ORDER BY rank DESC, line LIMIT 1));
 
 -- # one user
 -- Who is left under an address that is not changed is somebody else.
 UPDATE OR REPLACE member SET person = c.old FROM temp.change c
-WHERE member.sync = :sync AND member.person = c.person AND c.told IS NOT NULL;
+WHERE member.sync = :sync AND member.person = c.person AND c.reason IS NOT NULL;
 UPDATE name SET state = 2
-WHERE sync = :sync AND person IN (SELECT person FROM temp.change WHERE told IS NOT NULL);
+WHERE sync = :sync AND person IN (SELECT person FROM temp.change WHERE reason IS NOT NULL);
 
 -- Persons who share an address are one user, whose profile is the newest row's: what is on record of the others, and
 -- of the address itself, is that one's.
@@ -55,11 +55,11 @@ INSERT INTO temp.heir SELECT person, newest FROM (SELECT person, FIRST_VALUE(per
 INSERT OR IGNORE INTO temp.heir SELECT n.person, a.person FROM temp.shared a
 CROSS JOIN name n ON n.sync = :sync AND n.address = a.address AND n.state = 0
 WHERE a.person NOT IN (SELECT person FROM temp.heir)
-AND a.person NOT IN (SELECT person FROM temp.change WHERE told IS NULL)
+AND a.person NOT IN (SELECT person FROM temp.change WHERE reason IS NULL)
 AND NOT EXISTS (SELECT 1 FROM temp.scan s WHERE s.key = n.person);
 INSERT OR IGNORE INTO temp.heir SELECT a.address, a.person FROM temp.shared a
 WHERE a.address <> a.person AND a.person NOT IN (SELECT person FROM temp.heir)
-AND a.person NOT IN (SELECT person FROM temp.change WHERE told IS NULL)
+AND a.person NOT IN (SELECT person FROM temp.change WHERE reason IS NULL)
 AND NOT EXISTS (SELECT 1 FROM temp.scan s WHERE s.key = a.address);
 UPDATE OR REPLACE member SET person = h.heir FROM temp.heir h WHERE sync = :sync AND member.person = h.person;
 DELETE FROM pending WHERE sync = :sync AND moment IS NULL AND person IN (SELECT person FROM temp.heir);
@@ -74,21 +74,21 @@ UPDATE temp.scan SET person = h.heir FROM temp.heir h WHERE scan.person = h.pers
 -- # waits
 -- Address changes that wait for each other wait for ever, and so do those that wait for these: their rows are rejected.
 WITH RECURSIVE free (person, old) AS (
-    SELECT person, old FROM temp.change c WHERE told IS NULL AND old <> new AND NOT EXISTS
-        (SELECT 1 FROM temp.change o WHERE o.old = c.new AND o.told IS NULL AND o.old <> o.new)
+    SELECT person, old FROM temp.change c WHERE reason IS NULL AND old <> new AND NOT EXISTS
+        (SELECT 1 FROM temp.change o WHERE o.old = c.new AND o.reason IS NULL AND o.old <> o.new)
     UNION SELECT c.person, c.old FROM free JOIN temp.change c ON c.new = free.old
-        WHERE c.told IS NULL AND c.old <> c.new)
+        WHERE c.reason IS NULL AND c.old <> c.new)
 UPDATE temp.scan SET body = NULL, fingerprint = CAST('swap ' || c.new AS BLOB),
     mark = 4 - EXISTS (SELECT 1 FROM known k WHERE k.sync = :sync AND k.key = c.person
         AND k.rejected = CAST('swap ' || c.new AS BLOB)),
     reason = printf(:changed_places, substr(c.person, 4), c.new)
-FROM temp.change c WHERE scan.key = c.person AND c.told IS NULL AND c.old <> c.new
+FROM temp.change c WHERE scan.key = c.person AND c.reason IS NULL AND c.old <> c.new
 AND c.person NOT IN (SELECT person FROM free);
 
 -- Who takes an address that another gives up has it in the next run.
 INSERT OR IGNORE INTO temp.waits SELECT a.person, a.address FROM temp.change c
 CROSS JOIN temp.shared a ON a.address = c.old AND a.person <> c.person
-CROSS JOIN temp.scan s ON s.key = a.person AND s.mark = 2 WHERE c.told IS NULL AND c.old <> c.new;
+CROSS JOIN temp.scan s ON s.key = a.person AND s.mark = 2 WHERE c.reason IS NULL AND c.old <> c.new;
 
 -- # known by
 -- Persons who share an address are known by it as soon as their user is.

@@ -167,7 +167,7 @@ class Destinations:
     def _question(self, held: Mapping[Destination, Held]) -> str:
         """Why the run is refused, what is at stake, and the ways forward."""
         here = _where(self._name, self._sync.project)
-        on_record = "; ".join(_told(*one) for one in held.items())
+        on_record = "; ".join(_described(*one) for one in held.items())
         if len(held) == 1:
             same = "it is the same project (with a new key, say), run once with --same-project: all of that goes on"
         else:
@@ -190,7 +190,7 @@ def _where(name: str, project: str) -> str:
     return name if name == project else f"{name} ({project})"
 
 
-def _told(one: Destination, held: Held) -> str:
+def _described(one: Destination, held: Held) -> str:
     """A destination, what is held there, and when a run last used it, by the clock of this machine."""
     used = datetime.fromisoformat(one.used).replace(tzinfo=UTC).astimezone() if one.used else None
     return (

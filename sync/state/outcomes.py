@@ -140,14 +140,14 @@ class Outcomes(RunScope):
 
     def refused_lines(self) -> Iterator[tuple[int, str]]:
         """Which rows of the result were newly rejected and why, in the order of the result, counted from 1."""
-        told = 0
+        last = 0
         for line, reason in self.do(
             "SELECT line, reason FROM temp.scan WHERE mark = 4 AND reason IS NOT NULL AND line IS NOT NULL "
             "ORDER BY line, moment"
         ):
-            if line != told:
+            if line != last:
                 yield line, reason
-            told = line
+            last = line
 
 
 def _is_delivered(outcome: UserOutcome, name: str) -> bool:

@@ -27,9 +27,9 @@ CREATE TEMP TABLE turn (
     leaves INTEGER NOT NULL, taken INTEGER NOT NULL DEFAULT 0
 );
 
--- Whose address changes; why it is not changed.
+-- Whose address changes; the reason where the change is not made.
 CREATE TEMP TABLE change (
-    person TEXT PRIMARY KEY, old TEXT NOT NULL, new TEXT NOT NULL, line INTEGER NOT NULL, told TEXT
+    person TEXT PRIMARY KEY, old TEXT NOT NULL, new TEXT NOT NULL, line INTEGER NOT NULL, reason TEXT
 ) WITHOUT ROWID;
 CREATE INDEX temp.change_old ON change (old, line);
 CREATE INDEX temp.change_new ON change (new);

@@ -54,7 +54,7 @@ CREATE TABLE pending (
     key NOT NULL,                      -- as in known
     moment INTEGER,                    -- of an event, in microseconds since 1970; NULL: a profile
     inside INTEGER NOT NULL,           -- the user is: 1 in the result, 0 no longer, -1 no longer and leaves the segment
-    address TEXT,                      -- by which the person is told to Iterable; NULL: by the person itself
+    address TEXT,                      -- that names the person to Iterable; NULL: the person itself does
     fingerprint BLOB,                  -- what known will hold of it; NULL: no row says this
     reason TEXT,                       -- why it was rejected, also of what is tried again in every run
     since INTEGER NOT NULL,            -- Unix seconds
