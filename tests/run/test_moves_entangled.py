@@ -275,3 +275,29 @@ def test_who_takes_an_address_that_another_has_as_well(world: World) -> None:
     assert {who: held["recent_page_view"] for who, held in world.profiles.items()} == {ANN: True, BOB: False}
     assert world.profiles[ANN]["first_name"] == "Name 2"
     assert quiet(world)
+
+
+def test_two_who_change_to_one_address(world: World) -> None:
+    """The newest row's user changes to it, the other becomes the same user, and both events are there."""
+    world.rows = [
+        person(1, email=CAT, page="one"),
+        person(2, email=CAT, event_time=T0 + timedelta(hours=1), page="two"),
+    ]
+    summary = world.run(allow_mass_exit=True)
+
+    assert (summary.exit_code, moves(world)) == (ExitCode.DONE, [(BOB, CAT)])
+    assert (names(world), len(pages(world)[CAT])) == ({ANN: "1", CAT: "2"}, 3)
+    assert (world.profiles[CAT]["first_name"], world.profiles[ANN]["recent_page_view"]) == ("Name 2", False)
+    assert quiet(world)
+
+
+def test_who_has_an_address_of_its_own_again(world: World) -> None:
+    """Ann shared the address of bob for a run and was told to leave: the row as it was is sent, and says true."""
+    world.rows = [person(1, email=BOB), person(2, email=BOB, event_time=T0 + timedelta(hours=1))]
+    world.run(allow_mass_exit=True)
+    assert world.profiles[ANN]["recent_page_view"] is False
+    world.rows = rows_of(ANN, BOB)
+    world.run()
+
+    assert {who: held["recent_page_view"] for who, held in world.profiles.items()} == {ANN: True, BOB: True}
+    assert quiet(world)

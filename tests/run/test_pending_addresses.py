@@ -126,6 +126,8 @@ def test_a_backlog_by_address_becomes_the_person_s(tmp_path: Path, monkeypatch: 
     assert world.run().exit_code == ExitCode.DONE
 
     assert (names(world), len(world.events)) == ({ANN: "1", BOB: "2"}, 2)
+    assert len(world.sent) == len(set(world.sent)) == 4
+    assert world.table("SELECT person FROM member") == [("id:1",), ("id:2",)]
     assert quiet(world)
 
 

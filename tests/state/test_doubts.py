@@ -105,6 +105,22 @@ def test_an_address_that_was_changed_and_goes_back(runs: Runs) -> None:
     assert (back.identity, back.move and back.move.sources) == (address(1), ("new@example.com",))
 
 
+def test_an_unconfirmed_address_change_that_went_back(runs: Runs) -> None:
+    """The row has the old address again, and Iterable may have either: the plan counts a change."""
+    runs.begin([person(1)], BOTH_NAMES)
+    runs.deliver()
+    for row in (person(1, email="new@example.com"), person(1)):
+        assert runs.begin([row], BOTH_NAMES).moves == 1
+        runs.outbox.claim(9, 9)  # and the process dies
+
+
+def test_events_under_former_ids_are_known_at_once(runs: Runs) -> None:
+    """The first run that knows the user ids dies after its plan: what Iterable has is unchanged in the next one."""
+    runs.run(people(2))
+    for _ in range(2):
+        assert runs.begin(people(2), BOTH_NAMES).events.unchanged == 2
+
+
 def test_an_entry_that_was_not_sent_is_no_entry(runs: Runs) -> None:
     """Claimed, never sent, and gone from the result: there is no exit of a user who never came in."""
     runs.run([person(2)])
