@@ -12,7 +12,7 @@ from sync.run.exit_codes import ExitCode
 from sync.run.log import on_this_clock, printable
 from sync.run.summary import OUTCOMES, Summary, pairs
 from sync.state.file import RunRecord, StateError, read_history
-from sync.state.owed import Counts
+from sync.state.pending import Counts
 
 
 def print_summary(summary: Summary, log_file: Path, *, watched: bool, as_json: bool) -> None:

@@ -17,7 +17,7 @@ from sync.api.endpoints import USERS_BY_EMAIL, USERS_UPDATE_EMAIL
 from sync.api.messages import Message
 from sync.delivery.work import Answer, Ended, Turn, Why, all_with, outcome_of
 from sync.rows.identity import address_of, name_of
-from sync.state.owed import DELIVERED, Move, Outcome, PayloadResult, UserOutcome
+from sync.state.pending import DELIVERED, Move, Outcome, PayloadResult, UserOutcome
 
 logger = logging.getLogger("delivery")
 

@@ -18,7 +18,7 @@ from sync.delivery.bulk_answer import read_bulk_answer
 from sync.delivery.turn import Way, take_turn
 from sync.delivery.work import Answer, Turn, Work, after
 from sync.rows.identity import log_field
-from sync.state.owed import Outcome, OwedUser, UserOutcome
+from sync.state.pending import Outcome, PendingUser, UserOutcome
 
 logger = logging.getLogger("bulk")
 
@@ -42,7 +42,9 @@ def take_turn_in_bulk(turn: Turn, client: IterableClient) -> None:
 IN_BULK: Final = Way(take_turn_in_bulk, users=MAX_ITEMS, events=MAX_ITEMS)
 
 
-def next_batch(users: Sequence[OwedUser], at_most: int = MAX_ITEMS) -> tuple[str, list[tuple[OwedUser, list[str]]]]:
+def next_batch(
+    users: Sequence[PendingUser], at_most: int = MAX_ITEMS
+) -> tuple[str, list[tuple[PendingUser, list[str]]]]:
     """The endpoint, and what goes there next: the profiles of these users, or when there is none, their events.
 
     As many users as have room in one request with `at_most` of their events, or as many events of the first one.
@@ -95,7 +97,7 @@ def _send_batch(turn: Turn, client: IterableClient) -> None:
     turn.settled(call, outcomes, left)
 
 
-def _cut(turn: Turn, users: Sequence[OwedUser], others: Sequence[OwedUser], items: int) -> None:
+def _cut(turn: Turn, users: Sequence[PendingUser], others: Sequence[PendingUser], items: int) -> None:
     """Halve the batch, which goes behind all else; of the events of one user, send fewer."""
     work = turn.left.popleft()
     if len(users) == 1:

@@ -18,7 +18,7 @@ from sync.api.endpoints import USERS_BULK_UPDATE
 from sync.api.text import excerpt
 from sync.delivery.work import outcome_of
 from sync.rows.identity import USER_ID_PREFIX
-from sync.state.owed import DELIVERED, Outcome, OwedUser, PayloadResult
+from sync.state.pending import DELIVERED, Outcome, PayloadResult, PendingUser
 
 logger = logging.getLogger("bulk")
 
@@ -36,7 +36,7 @@ KNOWN_LISTS = frozenset(cause + names for cause in _CAUSES for names in ("Emails
 """The documented lists: their names are words of the API, in which no secret is looked for."""
 
 
-Item = tuple[OwedUser, str]
+Item = tuple[PendingUser, str]
 """One user's part of a bulk request: the body of the profile, or of one event."""
 
 
@@ -104,7 +104,7 @@ def _listed(endpoint: str, items: Sequence[Item], data: Mapping[str, Any], maske
     }
 
 
-def _identities(user: OwedUser, body: str, *, is_profile: bool) -> Iterator[str]:
+def _identities(user: PendingUser, body: str, *, is_profile: bool) -> Iterator[str]:
     """Both names of an item's user, as far as they are known here; Iterable stores addresses in lower case."""
     yield user.identity
     fields = json.loads(body).get("dataFields", {}) if is_profile else {}

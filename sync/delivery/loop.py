@@ -24,7 +24,7 @@ from sync.delivery.work import Answer, Gate, Why, Work, all_with
 from sync.delivery.workers import TICK, Left, Workers
 from sync.rows.identity import log_field
 from sync.state.outbox import Outbox
-from sync.state.owed import Outcome, OwedUser, PayloadResult, Plan, UserOutcome
+from sync.state.pending import Outcome, PayloadResult, PendingUser, Plan, UserOutcome
 
 logger = logging.getLogger("delivery")
 
@@ -75,7 +75,7 @@ class Loop:
         self._canaries, self._canary_accepted, self._all_claimed = MOST_CANARIES, False, False
         self._waiting: deque[Work] = deque()
         self._settling: deque[tuple[float, Work]] = deque()
-        self._continuing: list[OwedUser] = []
+        self._continuing: list[PendingUser] = []
         self._in_flight: dict[str, bool] = {}
         """Who was handed out and is not done with; True: and waits for the quota."""
         self._unrecorded: list[UserOutcome] = []
@@ -85,7 +85,7 @@ class Loop:
     def run(self, plan: Plan) -> Tally:
         """Deliver all that `plan` counts; whatever has no outcome at the end is failed, which is to say pending."""
         self.tally.begin(plan)
-        if pending := plan.owed_users + plan.leavers:
+        if pending := plan.pending_users + plan.leavers:
             self._workers.start(min(self._most_workers, pending))
             try:
                 self._serve()
@@ -122,7 +122,7 @@ class Loop:
             self._take_answers()
         self._fail([*self._waiting, *(work for _, work in self._settling)], _NOT_SENT)
         for identity in self._in_flight.keys() - {user.identity for user in self._continuing}:
-            logger.warning("no answer within %.0f s of the signal; owed again %s", GRACE, log_field(identity))
+            logger.warning("no answer within %.0f s of the signal; pending again %s", GRACE, log_field(identity))
 
     # -- out
 
@@ -164,7 +164,7 @@ class Loop:
         self._queue(users)
         return bool(users or self._continuing)
 
-    def _queue(self, users: Sequence[OwedUser]) -> None:
+    def _queue(self, users: Sequence[PendingUser]) -> None:
         """Queue users who were just claimed."""
         together, size, canary = [user for user in users if not user.apart], self._way.users, self._canaries > 0
         self._waiting.extend(Work((user,), canary) for user in users if user.apart)
@@ -182,7 +182,7 @@ class Loop:
             self._rules.give_up()
             self._stop.set(str(self._rules.reason))
 
-    def _sample(self) -> list[OwedUser]:
+    def _sample(self) -> list[PendingUser]:
         """Take users at random from those not yet tried; who failed before only when nobody else is left."""
         for before in (False, True):
             untried = [user for work in self._waiting if not work.tried for user in work.users]
@@ -261,7 +261,7 @@ class Loop:
         self._take(Answer(None, [all_with(user, result) for user in users]))
         self._finish(users)
 
-    def _finish(self, users: Iterable[OwedUser]) -> None:
+    def _finish(self, users: Iterable[PendingUser]) -> None:
         """Be done with users, unless further events of theirs wait."""
         done = {user.identity for user in users} - {user.identity for user in self._continuing}
         for identity in done:

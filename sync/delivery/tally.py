@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from sync.api.answers import ApiResult, Verdict
 from sync.delivery.rules import why
-from sync.state.owed import Counts, Outcome, OwedUser, PayloadResult, Plan, UserOutcome
+from sync.state.pending import Counts, Outcome, PayloadResult, PendingUser, Plan, UserOutcome
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Tally:
             if result.outcome is Outcome.FAILED:
                 self._note_failure(user, result)
 
-    def _note_failure(self, user: OwedUser, result: PayloadResult) -> None:
+    def _note_failure(self, user: PendingUser, result: PayloadResult) -> None:
         """Note why a user failed. To whom nothing was sent is not failing, such as a link of a chain that waits."""
         if not result.sent:
             self.failure = self.failure or result.reason
@@ -85,19 +85,19 @@ class Tally:
         events = f" ({more[0]})" if more else ""
         return why(self.failed_with, f"nothing was accepted, and {told} failed{events}, the last with: {self.failure}")
 
-    def reject_further_events(self, user: OwedUser, result: PayloadResult, count: int) -> None:
+    def reject_further_events(self, user: PendingUser, result: PayloadResult, count: int) -> None:
         """Count events that are not in memory, and whose profile was rejected."""
         _count(self.events, user, result, count)
 
     def fail_unsent(self, plan: Plan) -> None:
         """Whatever has no outcome at the end is failed, which is to say pending."""
-        profiles = plan.owed_profiles + plan.leavers - self.left_segment - (self.users.sent() - plan.users.sent())
-        events = plan.owed_events - (self.events.sent() - plan.events.sent())
+        profiles = plan.pending_profiles + plan.leavers - self.left_segment - (self.users.sent() - plan.users.sent())
+        events = plan.pending_events - (self.events.sent() - plan.events.sent())
         self.users.failed += max(0, profiles)
         self.events.failed += max(0, events)
 
 
-def _count(counts: Counts, user: OwedUser, result: PayloadResult, count: int = 1) -> None:
+def _count(counts: Counts, user: PendingUser, result: PayloadResult, count: int = 1) -> None:
     """A rejection over a name, which is tried again every run, is news only once."""
     counts.add(result.outcome, count)
     known = user.refused_before and result.over_a_name

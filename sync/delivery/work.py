@@ -12,7 +12,7 @@ from sync.api.answers import NAME_CODES, REJECTIONS, STOPPING, ApiResult, Verdic
 from sync.delivery.rules import CallEnd, StopRules
 from sync.delivery.stop import Stop
 from sync.rows.payloads import names_in
-from sync.state.owed import DELIVERED, Outcome, OwedUser, PayloadResult, UserOutcome
+from sync.state.pending import DELIVERED, Outcome, PayloadResult, PendingUser, UserOutcome
 
 _TURN_OVER: Final = PayloadResult(Outcome.FAILED, "not sent: several calls of this user failed in a row", sent=False)
 
@@ -24,7 +24,7 @@ class Work(NamedTuple):
     user was answered; `at_most`: so many events go into the lone user's next request.
     """
 
-    users: tuple[OwedUser, ...]
+    users: tuple[PendingUser, ...]
     canary: bool = False
     sampled: bool = False
     tried: bool = False
@@ -39,7 +39,7 @@ class Answer(NamedTuple):
 
     call: ApiResult | None
     outcomes: Sequence[UserOutcome] = ()
-    attempted: Sequence[OwedUser] = ()
+    attempted: Sequence[PendingUser] = ()
 
 
 class Why(enum.Enum):
@@ -99,7 +99,7 @@ class Turn:
         self._gate, self._asked_at = gate, 0.0
 
     @property
-    def user(self) -> OwedUser:
+    def user(self) -> PendingUser:
         """The user in hand."""
         return self.left[0].users[0]
 
@@ -107,7 +107,7 @@ class Turn:
         """Ask for the next request; raises Ended when there is to be none."""
         self._asked_at = self._gate.ask(sampled=self.left[0].sampled)
 
-    def tell(self, call: ApiResult, users: Sequence[OwedUser] = (), said: tuple[Verdict, str] | None = None) -> None:
+    def tell(self, call: ApiResult, users: Sequence[PendingUser] = (), said: tuple[Verdict, str] | None = None) -> None:
         """Tell the rules of a call; raises Ended when it was about the quota, or given up because the run stops.
 
         In bulk it held these `users`; `said` is what the answer says of them, and why.
@@ -125,7 +125,9 @@ class Turn:
             self.hand_on(Answer(call, attempted=users if call.attempts else ()))
             raise Ended(Why.QUOTA if verdict is Verdict.THROTTLED else Why.STOPPED)
 
-    def settled(self, call: ApiResult | None, outcomes: Sequence[UserOutcome], left: Sequence[OwedUser] = ()) -> None:
+    def settled(
+        self, call: ApiResult | None, outcomes: Sequence[UserOutcome], left: Sequence[PendingUser] = ()
+    ) -> None:
         """Hand on outcomes of the users in hand, of whom this is left; raises Ended when nothing more is to be sent."""
         work = self.left.popleft()
         if left:
@@ -152,7 +154,7 @@ def outcome_of(call: ApiResult) -> PayloadResult:
     return PayloadResult(Outcome.FAILED, call.reason, sent=sent, alone=alone, turned_away=turned_away)
 
 
-def all_with(user: OwedUser, result: PayloadResult) -> UserOutcome:
+def all_with(user: PendingUser, result: PayloadResult) -> UserOutcome:
     """All that is left of this user has one result. What comes after what was refused or failed was not sent."""
     profile = result if user.profile is not None else None
     move = result if user.move is not None else None
@@ -160,7 +162,7 @@ def all_with(user: OwedUser, result: PayloadResult) -> UserOutcome:
     return UserOutcome(user, profile, (result,) * len(user.events), derived=bool(profile or move), move=move)
 
 
-def after(user: OwedUser, results: Sequence[PayloadResult], is_over: bool) -> tuple[UserOutcome, list[OwedUser]]:
+def after(user: PendingUser, results: Sequence[PayloadResult], is_over: bool) -> tuple[UserOutcome, list[PendingUser]]:
     """What the results of a user's profile, or else of the next events, settle, and the user with what is left.
 
     The events follow once the profile is accepted, and one another unless the turn is over.
@@ -174,7 +176,7 @@ def after(user: OwedUser, results: Sequence[PayloadResult], is_over: bool) -> tu
     return UserOutcome(done, None, tuple(results)), [user._replace(events=left)] if left else []
 
 
-def _after_profile(user: OwedUser, result: PayloadResult) -> tuple[UserOutcome, list[OwedUser]]:
+def _after_profile(user: PendingUser, result: PayloadResult) -> tuple[UserOutcome, list[PendingUser]]:
     if result.over_a_name:
         result = result._replace(reason=f"{result.reason}, {names_in(user.profile or '{}')}")
     if result.outcome is not Outcome.DELIVERED:

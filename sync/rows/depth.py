@@ -6,23 +6,24 @@ measured against a bound of ours.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 
 def is_deeper(document: Any, levels: int) -> bool:
-    """Whether *document*, which does not hold itself, has more than so many objects and lists inside each other.
+    """Whether *document* has more than so many objects and lists inside each other; one that holds itself has.
 
     >>> is_deeper({"a": [1]}, 2), is_deeper({"a": [1]}, 1)
     (False, True)
     """
-    nodes = [document]
+    level = {id(document): document} if _holds_others(document) else {}
     for _ in range(levels):
-        nodes = [child for node in nodes for child in _children(node)]
-    return any(isinstance(node, list | tuple | Mapping) for node in nodes)
+        if not level:
+            return False
+        children = (node.values() if isinstance(node, Mapping) else node for node in level.values())
+        level = {id(node): node for nodes in children for node in nodes if _holds_others(node)}
+    return bool(level)
 
 
-def _children(node: Any) -> Iterable[Any]:
-    if isinstance(node, Mapping):
-        return node.values()
-    return node if isinstance(node, list | tuple) else ()
+def _holds_others(node: Any) -> bool:
+    return isinstance(node, dict | list | tuple | Mapping)

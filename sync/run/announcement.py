@@ -9,7 +9,7 @@ from itertools import chain
 from sync.rows.identity import log_field
 from sync.run.summary import Summary
 from sync.state.outbox import Outbox
-from sync.state.owed import Plan
+from sync.state.pending import Plan
 
 logger = logging.getLogger("main")
 
@@ -24,9 +24,9 @@ def announce(plan: Plan, outbox: Outbox, summary: Summary, segment_field: str) -
         )
     logger.info(
         "Pending: %d users (%d profiles, %d events); unchanged: %d profiles, %d events; leaving the segment: %d",
-        plan.owed_users,
-        plan.owed_profiles,
-        plan.owed_events,
+        plan.pending_users,
+        plan.pending_profiles,
+        plan.pending_events,
         plan.users.unchanged,
         plan.events.unchanged,
         0 if plan.exit_held_back else plan.leaving,

@@ -20,7 +20,7 @@ from sync.run.reader import Found, Reader
 from sync.run.record import OnRecord
 from sync.run.settings import Settings, SettingsError
 from sync.run.steps import Run, export_stem
-from sync.state.verification import DeliveredUser, Repair, Verification, owe_again
+from sync.state.verification import DeliveredUser, Repair, Verification, make_pending_again
 
 logger = logging.getLogger("main")
 
@@ -121,5 +121,5 @@ def repair(run: Run, verified: Verified) -> None:
     ]
     with locked_state(run.settings, run.stop.is_overdue) as state:
         sync = OnRecord(state, run.settings, run.switches).record.id
-        owe_again(state, sync, repairs, int(time.time() // 86400))
+        make_pending_again(state, sync, repairs, int(time.time() // 86400))
     verified.repaired = len(repairs)

@@ -107,6 +107,10 @@ class PrivateFile(RotatingFileHandler):
         super().__init__(place, maxBytes=0, backupCount=KEEP, encoding="utf-8")
         self.failure = self.complaint = ""
 
+    def shouldRollover(self, record: logging.LogRecord) -> int:  # noqa: N802, ARG002 - logging's names
+        """Never in the middle of a run; the library would ask the system about the file before each line."""
+        return False
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Keep the first reason why a line was lost."""
         error = sys.exc_info()[1]

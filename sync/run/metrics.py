@@ -65,8 +65,8 @@ def _gauges(summary: Summary, now: float, success: float) -> Iterator[tuple[str,
     yield "requests", "Requests that the last run made.", (), {(): summary.requests}
     yield "retries", "Attempts of the last run that were repeated, by what they met.", ("reason",), retries
     if figures := summary.figures:
-        pending = {("profile",): figures.owed_users, ("event",): figures.owed_events}
+        pending = {("profile",): figures.pending_users, ("event",): figures.pending_events}
         oldest = "Age of what has been pending for longest; 0: nothing."
         yield "pending", "Payloads that Iterable does not have yet.", ("kind",), pending
         yield "segment_users", "Users in the segment.", (), {(): figures.segment_users}
-        yield "oldest_pending_seconds", oldest, (), {(): figures.oldest_debt}
+        yield "oldest_pending_seconds", oldest, (), {(): figures.oldest_pending}

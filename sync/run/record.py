@@ -14,7 +14,7 @@ from sync.run.settings import Settings
 from sync.run.switches import Switches
 from sync.state.destinations import RefusedError, SyncName
 from sync.state.file import State
-from sync.state.owed import Policy
+from sync.state.pending import Policy
 from sync.state.syncs import Recorded, SyncRecord, merged
 
 logger = logging.getLogger("main")

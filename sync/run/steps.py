@@ -290,7 +290,7 @@ class Run:
         rules = StopRules(outbox.stops_in_a_row())
         way, workers = way_of(self.settings)
         settle_seconds = self.settings.move_settle_seconds
-        with self.screen.counting("users", plan.owed_users + plan.leavers) as progress:
+        with self.screen.counting("users", plan.pending_users + plan.leavers) as progress:
             loop = Loop(
                 way, client, outbox, rules, stop, workers=workers, settle_seconds=settle_seconds, progress=progress
             )

@@ -9,7 +9,7 @@ from typing import Any
 from sync.delivery.tally import Tally
 from sync.run.exit_codes import ExitCode
 from sync.state.figures import Figures
-from sync.state.owed import Counts
+from sync.state.pending import Counts
 
 OUTCOMES = ("delivered", "unchanged", "rejected", "failed")
 _NOT_IN_JSON = frozenset({"failed_because", "rejected_csv", "figures"})

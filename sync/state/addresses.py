@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from sync.state.owed import Plan
+from sync.state.pending import Plan
 from sync.state.scope import RunScope
 
 _SENTENCES: Final = {

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from sync.state.addresses import Addresses
-from sync.state.owed import Merged, Plan
+from sync.state.pending import Merged, Plan
 from sync.state.scope import Mark
 
 SMALL_SEGMENT: Final = 10
@@ -40,7 +40,7 @@ class Backlog(Addresses):
             self._count(plan)
             self.run("backlog", "remember")
             self.run("backlog", "line up")
-            plan.owed_users = self.one("SELECT COUNT(*) FROM temp.turn WHERE NOT leaves")
+            plan.pending_users = self.one("SELECT COUNT(*) FROM temp.turn WHERE NOT leaves")
         return plan
 
     def _take_up_field(self) -> str:
@@ -71,7 +71,7 @@ class Backlog(Addresses):
             counts.unchanged = found.get((is_profile, Mark.UNCHANGED), 0)
             counts.newly_rejected = found.get((is_profile, Mark.NEWLY_REJECTED), 0)
             counts.rejected = counts.newly_rejected + found.get((is_profile, Mark.KNOWN_REJECTED), 0)
-        plan.owed_profiles, plan.owed_events = (found.get((kind, Mark.PENDING), 0) for kind in (True, False))
+        plan.pending_profiles, plan.pending_events = (found.get((kind, Mark.PENDING), 0) for kind in (True, False))
         plan.leavers = found.get((True, Mark.EXIT), 0)
         if not plan.exit_held_back:
             plan.leaving = plan.leavers

@@ -7,7 +7,7 @@ from itertools import takewhile
 from typing import Any, Final
 
 from sync.rows.payloads import event_request, exit_request, profile_request
-from sync.state.owed import Move, OwedEvent, OwedUser
+from sync.state.pending import Move, PendingEvent, PendingUser
 from sync.state.scope import RunScope
 
 _TURN: Final = "SELECT first, last, failed, leaves FROM temp.turn WHERE NOT taken"
@@ -22,7 +22,7 @@ class Claims(RunScope):
 
     _after = 0
 
-    def claim(self, count: int, events: int) -> list[OwedUser]:
+    def claim(self, count: int, events: int) -> list[PendingUser]:
         """The next `count` users at most, with `events` of their events, shared out evenly, one for each at least.
 
         Repeat failures come last, and never together with others. All of it is marked as claimed before this returns.
@@ -34,7 +34,7 @@ class Claims(RunScope):
                 self._after = turns[-1][0]
             return self._claim(turns, events)
 
-    def claim_drawn(self, ranks: Sequence[int], events: int, *, failed_before: bool) -> list[OwedUser]:
+    def claim_drawn(self, ranks: Sequence[int], events: int, *, failed_before: bool) -> list[PendingUser]:
         """As `claim`, for users who are far from their turn: those of these ranks, from 0, in `count_unclaimed`."""
         with self._state.transaction():
             turns = [
@@ -47,7 +47,7 @@ class Claims(RunScope):
             self._db.executemany("UPDATE temp.turn SET taken = 1 WHERE first = ?", [turn[:1] for turn in turns])
             return self._claim(turns, events)
 
-    def claim_rest(self, users: Sequence[OwedUser], events: int) -> list[OwedUser]:
+    def claim_rest(self, users: Sequence[PendingUser], events: int) -> list[PendingUser]:
         """As `claim`, for the events that come after the last of each of these users, whatever became of those."""
         with self._state.transaction():
             rest = [self._rest_of(user, max(1, events // len(users))) for user in users]
@@ -59,33 +59,33 @@ class Claims(RunScope):
         query = "SELECT COUNT(*) FROM temp.turn WHERE NOT taken AND first > :after AND failed = :failed"
         return self.one(query, after=self._after, failed=failed_before)
 
-    def count_rest(self, user: OwedUser) -> int:
+    def count_rest(self, user: PendingUser) -> int:
         """How many events of this user come after the last of these."""
         after, last = self._rest(user)
         query = "SELECT COUNT(*) FROM pending WHERE place > :after AND place <= :last AND state = 0"
         return self.one(query, after=after, last=last)
 
-    def _claim(self, turns: Sequence[tuple[int, int, int, int]], events: int) -> list[OwedUser]:
+    def _claim(self, turns: Sequence[tuple[int, int, int, int]], events: int) -> list[PendingUser]:
         each = max(1, events // max(1, len(turns)))
         users = [self._claimed(*turn, each) for turn in turns]
         self._note_claimed(users)
         return users
 
-    def _note_claimed(self, users: Sequence[OwedUser]) -> None:
+    def _note_claimed(self, users: Sequence[PendingUser]) -> None:
         places = [user.place for user in users if user.profile is not None]
         places += [event.place for user in users for event in user.events]
         self._db.executemany(
             "UPDATE pending SET state = 1 WHERE place = ? AND state = 0", [(place,) for place in places]
         )
 
-    def _claimed(self, first: int, last: int, failed: int, leaves: int, each: int) -> OwedUser:
+    def _claimed(self, first: int, last: int, failed: int, leaves: int, each: int) -> PendingUser:
         rows = self._db.execute(_PAYLOADS, (first, last, each + 2)).fetchall()
         _, person, _, moment, inside, address, reason, body = rows[0]
         identity = address or person
         has_profile = moment is None
         events = rows[has_profile : has_profile + each]
         move = self._move_of(person, identity) if address else None
-        return OwedUser(
+        return PendingUser(
             identity,
             self._profile(identity, body, inside) if has_profile else None,
             tuple(_event(identity, row) for row in events),
@@ -104,13 +104,13 @@ class Claims(RunScope):
             return exit_request(identity, field)
         return profile_request(identity, rest, field, inside=inside == 1)
 
-    def _rest_of(self, user: OwedUser, each: int) -> OwedUser:
+    def _rest_of(self, user: PendingUser, each: int) -> PendingUser:
         after, last = self._rest(user)
         rows = self._db.execute(_PAYLOADS, (after + 1, last, each + 1)).fetchall()
         events = tuple(_event(user.identity, row) for row in rows[:each])
         return user._replace(profile=None, events=events, more=len(rows) > each)
 
-    def _rest(self, user: OwedUser) -> tuple[int, int]:
+    def _rest(self, user: PendingUser) -> tuple[int, int]:
         """The place of the last payload that was handed out of this user, and that of the last one there is."""
         after = user.events[-1].place if user.events else user.place
         return after, self.one("SELECT last FROM temp.turn WHERE first = :first", first=user.place)
@@ -129,5 +129,5 @@ class Claims(RunScope):
         return Move(person, sources, in_doubt=in_doubt, shared=shared) if sources else None
 
 
-def _event(identity: str, row: tuple[Any, ...]) -> OwedEvent:
-    return OwedEvent(row[2], event_request(identity, row[7]), row[0])
+def _event(identity: str, row: tuple[Any, ...]) -> PendingEvent:
+    return PendingEvent(row[2], event_request(identity, row[7]), row[0])

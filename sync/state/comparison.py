@@ -30,7 +30,7 @@ class _Record(NamedTuple):
 
 _Known = Mapping[str | bytes, _Record]
 
-_KNOWN_USER: Final = "INSERT INTO temp.scan (line, person, key, rank, mark, address) VALUES (?1, ?2, ?2, ?3, ?4, ?5)"
+_KNOWN_USER: Final = "INSERT INTO temp.scan (line, person, key, rank, mark, address) VALUES (?, ?, ?, ?, ?, ?)"
 _KNOWN_EVENT: Final = (
     f"INSERT INTO temp.scan (line, person, key, rank, moment, mark) VALUES (?, ?, ?, 0, ?, {Mark.UNCHANGED:d})"
 )
@@ -76,7 +76,7 @@ class Comparison(RunScope):
                 made.append((line, it, reading.payloads(values)))
                 continue
             mark = Mark.NONE if it.profile is None else Mark.UNCHANGED
-            users.append((line, it.person, it.moment, mark, it.identity if follows else None))
+            users.append((line, it.person, it.person, it.moment, mark, it.identity if follows else None))
             if it.event is not None:
                 events.append((line, it.person, it.event_id, it.moment))
         self._db.executemany(_KNOWN_USER, users)

@@ -8,15 +8,15 @@ from sync.state.file import State
 
 
 class Figures(NamedTuple):
-    """Of one sync. `oldest_debt` is the age in seconds of what has been pending for longest; 0 when nothing is.
+    """Of one sync. `oldest_pending` is the age in seconds of what has been pending for longest; 0 when nothing is.
 
     What is tried again in every run, because another user has a name of its user, is not counted.
     """
 
-    owed_users: int
-    owed_events: int
+    pending_users: int
+    pending_events: int
     segment_users: int
-    oldest_debt: float
+    oldest_pending: float
 
 
 def read_figures(state: State, sync: int, now: float) -> Figures:

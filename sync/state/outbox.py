@@ -7,7 +7,7 @@ from sync.state.claims import Claims
 from sync.state.comparison import Comparison
 from sync.state.file import State
 from sync.state.outcomes import Outcomes
-from sync.state.owed import Policy
+from sync.state.pending import Policy
 from sync.state.settle import settle
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from sync.rows.mapping import PROFILE
 from sync.state.file import State
-from sync.state.owed import Outcome, OwedUser, PayloadResult, Policy, UserOutcome
+from sync.state.pending import Outcome, PayloadResult, PendingUser, Policy, UserOutcome
 from sync.state.scope import RunScope
 from sync.state.syncs import add_delivered
 
@@ -26,7 +26,7 @@ class Outcomes(RunScope):
         self._undelivered = dict(policy.fields)
         self._has_failers = bool(self.one("SELECT EXISTS (SELECT 1 FROM failer WHERE sync = :sync)"))
 
-    def stay_in_doubt(self, user: OwedUser) -> None:
+    def stay_in_doubt(self, user: PendingUser) -> None:
         """An attempt was made for this user, and another waits: whatever follows, it is unconfirmed until answered."""
         self._attempted.update(_places(user))
 
@@ -77,7 +77,7 @@ class Outcomes(RunScope):
         else:
             self._db.execute(_NOT_SENT, (place,))
 
-    def _reject(self, user: OwedUser, result: PayloadResult) -> None:
+    def _reject(self, user: PendingUser, result: PayloadResult) -> None:
         """A rejected profile takes its user's events along: set aside with it, or, over a name, tried again with it.
 
         An attempt before the rejection may have put the user into the segment, and nobody knows what Iterable has.
@@ -111,7 +111,7 @@ class Outcomes(RunScope):
             reason=reason,
         )
 
-    def _note_move(self, user: OwedUser, result: PayloadResult) -> None:
+    def _note_move(self, user: PendingUser, result: PayloadResult) -> None:
         """A user whose address was changed, or did not have to be, is known by the new one, without a profile yet."""
         assert user.move is not None  # noqa: S101 - it has an outcome
         person = user.move.person
@@ -157,6 +157,6 @@ def _is_delivered(outcome: UserOutcome, name: str) -> bool:
     return any(result.outcome is Outcome.DELIVERED for result in outcome.events)
 
 
-def _places(user: OwedUser) -> list[int]:
+def _places(user: PendingUser) -> list[int]:
     """Where what is pending of a user lies in the backlog."""
     return [*([user.place] if user.profile is not None else []), *(event.place for event in user.events)]

@@ -6,7 +6,7 @@ import enum
 from typing import Any
 
 from sync.state.file import CACHE_KIB, Cursor, State
-from sync.state.owed import Policy
+from sync.state.pending import Policy
 from sync.state.schema import script
 
 

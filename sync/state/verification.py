@@ -70,7 +70,7 @@ class Repair(NamedTuple):
     events: Sequence[bytes]
 
 
-def owe_again(state: State, sync: int, repairs: Sequence[Repair], today: int) -> None:
+def make_pending_again(state: State, sync: int, repairs: Sequence[Repair], today: int) -> None:
     """Forget that these were delivered, so that the next run sends them; membership stays.
 
     `today` is a day number since 1970. Who should have left the segment and has not is a member again, so that the

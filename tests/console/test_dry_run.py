@@ -109,8 +109,8 @@ def test_with_an_existing_state(desk: Desk) -> None:
     assert "requests: none; nothing was sent" in desk.errors
 
 
-def test_what_is_still_owed(desk: Desk) -> None:
-    """Debts of a run that failed are printed too, also of users who have left the result."""
+def test_what_is_still_pending(desk: Desk) -> None:
+    """The backlog of a run that failed is printed too, also of users who have left the result."""
     desk.world.rows = people(6)
     desk.world.iterable.faults = catalogue.on("/api/events/track", lambda _request: catalogue.UNAVAILABLE)
     desk.world.run()

@@ -45,7 +45,7 @@ def test_nobody_is_given_work_beside_the_canary(world: World, monkeypatch: pytes
 
 
 def test_a_refused_key_costs_one_request(world: World) -> None:
-    """BadApiKey stops at the canary: one request, exit 1, everything still owed and counted as failed."""
+    """BadApiKey stops at the canary: one request, exit 1, everything still pending and counted as failed."""
     world.environ["WORKERS"] = "16"
     world.rows = people(20)
     world.iterable.faults = always(catalogue.BAD_API_KEY)
@@ -60,7 +60,7 @@ def test_a_refused_key_costs_one_request(world: World) -> None:
 
 
 def test_a_refused_key_costs_one_request_when_all_leave(world: World) -> None:
-    """The first of those who leave is a canary as well, when nobody else is owed anything."""
+    """The first of those who leave is a canary as well, when nothing is pending for anybody else."""
     world.environ["WORKERS"] = "8"
     world.rows = people(8)
     world.run()
@@ -187,7 +187,7 @@ def test_what_was_held_when_the_run_was_stopped_is_not_in_doubt(world: World) ->
 @pytest.mark.parametrize("fault", [catalogue.BAD_API_KEY, catalogue.rate_limited("3600")], ids=str)
 @pytest.mark.parametrize("profile", ["first_name", ""], ids=["after the profile", "events only"])
 def test_a_stop_is_heeded_between_two_requests_of_one_user(world: World, fault: Fault, profile: str) -> None:
-    """An answer that stops the run is the last one, though the same user is owed 300 more events; all are failed."""
+    """An answer that stops the run is the last one, though 300 more events of the user are pending: all are failed."""
     world.environ["USER_FIELDS"] = profile
     world.rows = [person(1, page=f"page {number}") for number in range(300)]
     world.iterable.faults = lambda request: fault if request.path == TRACK else None

@@ -19,7 +19,7 @@ from sync.delivery.work import Ended, Gate, Turn, Work
 from sync.rows.columns import Column, Kind
 from sync.rows.mapping import Mapping, parse_fields
 from sync.rows.payloads import Event, Payload, PayloadBuilder
-from sync.state.owed import OwedEvent, OwedUser
+from sync.state.pending import PendingEvent, PendingUser
 from tests.harness import Wire
 from tests.rows.payload_samples import SAMPLE, quick
 
@@ -72,7 +72,7 @@ def bodies(mapping: Mapping, kinds: list[Kind], values: dict[Kind, Any], address
     )
 
 
-def sent(wire: Wire, user: OwedUser) -> str:
+def sent(wire: Wire, user: PendingUser) -> str:
     """The body of the one request that this user's turn makes."""
     client = IterableClient(api_key="k" * 32)
     client.session.mount("https://", wire)
@@ -95,9 +95,9 @@ def test_any_row(values: dict[Kind, Any], kinds: list[Kind], way: Mapping, addre
     profile, event = bodies(mapping_of(way, kinds), kinds, values, address)
     wire = Wire()
     if profile:
-        assert sent(wire, OwedUser("any", profile, ())) == profile
+        assert sent(wire, PendingUser("any", profile, ())) == profile
     if event:
-        assert sent(wire, OwedUser("any", None, (OwedEvent(b"", event),))) == event
+        assert sent(wire, PendingUser("any", None, (PendingEvent(b"", event),))) == event
 
 
 def test_a_decimal() -> None:
@@ -106,8 +106,8 @@ def test_a_decimal() -> None:
     profile, event = bodies(mapping_of(SAMPLE, kinds), kinds, {Kind.NUMBER: Decimal("1234567.30")}, "ann@example.com")
     assert profile and '"number":1234567.3,' in profile
     wire = Wire()
-    assert sent(wire, OwedUser("any", profile, ())) == profile
-    assert event and sent(wire, OwedUser("any", None, (OwedEvent(b"", event),))) == event
+    assert sent(wire, PendingUser("any", profile, ())) == profile
+    assert event and sent(wire, PendingUser("any", None, (PendingEvent(b"", event),))) == event
 
 
 def test_dates_are_text() -> None:
@@ -115,4 +115,4 @@ def test_dates_are_text() -> None:
     kinds = [Kind.DATE]
     profile, _ = bodies(mapping_of(SAMPLE, kinds), kinds, {Kind.DATE: date(2026, 1, 6)}, "ann@example.com")
     assert profile and '"date":"2026-01-06 00:00:00 +00:00"' in profile
-    assert sent(Wire(), OwedUser("any", profile, ())) == profile
+    assert sent(Wire(), PendingUser("any", profile, ())) == profile

@@ -29,7 +29,7 @@ from sync.run.settings import load_settings
 from sync.run.summary import Summary
 from sync.state.file import State
 from sync.state.outbox import Outbox
-from sync.state.owed import Counts, Policy
+from sync.state.pending import Counts, Policy
 from tests import faults as catalogue
 from tests.harness import World, address, counts, identity, people, person, sync_of, to_load, whom
 from tests.stand_in.answers import Request
@@ -97,7 +97,7 @@ def deliver(path: Path, count: int, script: Script | Silent, stop: Stop | None =
 
 
 def test_throttled_for_ten_minutes(tmp_path: Path) -> None:
-    """When nothing at all was accepted for more than 10 minutes the run stops, and says so; all are owed."""
+    """When nothing at all was accepted for more than 10 minutes the run stops, and says so; all are pending."""
     script = Script(Clock(), lambda _: 429)
     tally = deliver(tmp_path, 3, script)
 

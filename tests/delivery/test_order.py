@@ -20,7 +20,7 @@ from sync.delivery.work import Ended, Gate, Turn, Why, Work
 from sync.delivery.workers import Left
 from sync.state.file import State
 from sync.state.outbox import Outbox
-from sync.state.owed import OwedEvent, OwedUser, Policy
+from sync.state.pending import PendingEvent, PendingUser, Policy
 from tests.harness import T0, World, address, counts, person, sync_of
 
 Waiting = Callable[..., Loop]
@@ -40,9 +40,9 @@ def waiting(tmp_path: Path) -> Iterator[Waiting]:
         yield loop_of
 
 
-def user(number: int, *, failed_before: bool = False) -> OwedUser:
+def user(number: int, *, failed_before: bool = False) -> PendingUser:
     """A user with a profile."""
-    return OwedUser(address(number), "{}", (), failed_before=failed_before)
+    return PendingUser(address(number), "{}", (), failed_before=failed_before)
 
 
 def test_who_is_sampled(waiting: Waiting) -> None:
@@ -71,7 +71,7 @@ def test_no_more_are_sampled_than_the_rules_say(waiting: Waiting) -> None:
 
 def test_who_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lone user of whom a call was answered; in bulk nobody, as long as several go together."""
-    rules, alone = StopRules(), user(1)._replace(events=(OwedEvent(b"", "{}"),) * 2)
+    rules, alone = StopRules(), user(1)._replace(events=(PendingEvent(b"", "{}"),) * 2)
     turn = Turn(Work((alone,)), Gate(rules, Stop(), lambda: 0.0), lambda _: None)
     assert not turn.left[0].tried
     turn.ask()
@@ -92,7 +92,7 @@ def test_who_goes_on_with_events(waiting: Waiting, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Outbox, "claim_rest", lambda _box, users, _events: list(users))
     loop = waiting()
     loop._canaries = 0
-    loop._continuing = [user(n)._replace(events=(OwedEvent(b"", "{}"),)) for n in (1, 2, 3)]
+    loop._continuing = [user(n)._replace(events=(PendingEvent(b"", "{}"),)) for n in (1, 2, 3)]
     assert loop._claim()
     assert [work.users[0].identity for work in loop._waiting] == [address(1)]
     assert [one.identity for one in loop._continuing] == [address(2), address(3)]

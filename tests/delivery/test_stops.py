@@ -82,7 +82,7 @@ def test_an_api_that_goes_down_in_the_middle(world: World, monkeypatch: pytest.M
 @pytest.mark.parametrize("bulk", [False, True], ids=["singly", "bulk"])
 @pytest.mark.parametrize("profile", ["first_name", ""], ids=["after the profile", "events only"])
 def test_an_api_that_goes_down_inside_one_user(world: World, profile: str, bulk: bool) -> None:
-    """One user with 300 events, and from the second event on nothing is answered: a few calls, exit 1, all owed."""
+    """One user with 300 events, and from the second event on nothing is answered: a few calls, exit 1, all pending."""
     world.environ |= {"ITERABLE_BULK": str(bulk), "USER_FIELDS": profile, "SEGMENT_FIELD": ""}
     world.rows = [person(1, page=f"page {number}") for number in range(300)]
     world.iterable.faults = scripted([None] * (2 if profile else 1) + [DOWN] * 1_000)

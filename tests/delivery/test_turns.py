@@ -76,13 +76,13 @@ def runs_needed(crowd: list[User], *, bulk: bool) -> int:
     return (-(-failing // SAMPLED) if bulk else failing.bit_length()) + 1
 
 
-def requests_allowed(owed: int, *, bulk: bool) -> int:
+def requests_allowed(pending: int, *, bulk: bool) -> int:
     """How many requests one run makes, at most, without a second attempt.
 
     Each payload alone; in bulk three times as many, for a batch of n that is halved to the end takes 2n - 1, and a
     user's own events are tried together before they are cut.
     """
-    return owed * (3 if bulk else 1)
+    return pending * (3 if bulk else 1)
 
 
 @pytest.mark.parametrize("bulk", [False, True], ids=["one by one", "bulk"])
@@ -116,12 +116,12 @@ def let_all_have_their_turn(folder: Path, crowd: list[User], seed: int, *, bulk:
             person(n, page=f"{n} {place}") for n, user in enumerate(crowd) for place in range(len(user.events))
         ]
         world.iterable.faults = _answering(crowd)
-        owed = len(crowd) + len(world.rows)
+        pending = len(crowd) + len(world.rows)
         for _ in range(runs_needed(crowd, bulk=bulk)):
             sent_at_stop.clear()
             summary = world.run()
             assert [sum(outcomes) for outcomes in counts(summary)] == [len(crowd), len(world.rows)]
-            assert summary.requests <= requests_allowed(owed, bulk=bulk)
+            assert summary.requests <= requests_allowed(pending, bulk=bulk)
             assert sent_at_stop[:1] in ([], [summary.requests])
             check_exit_code(summary, world)
         fine = {address(n) for n, user in enumerate(crowd) if user.is_fine}

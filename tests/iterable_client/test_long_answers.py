@@ -45,7 +45,7 @@ def packed(body: bytes) -> bytes:
 
 @pytest.mark.parametrize("data", [OPEN_END + b"x" * 5_000, packed(b" " * 500_000)], ids=["long", "packed"])
 def test_what_is_too_long_is_not_read_on(data: bytes) -> None:
-    """It counts as a broken connection, tried again and owed in the end, and the reason says what it was."""
+    """It counts as a broken connection, tried again and pending in the end, and the reason says what it was."""
     result = answered(data)
     assert (result.verdict, result.attempts) == (Verdict.RETRYABLE, 3)
     assert result.reason == "connection: TooLongError an answer of more than 1,000 bytes"

@@ -189,7 +189,7 @@ def test_nested_fields() -> None:
 
 
 def test_leaving_the_segment() -> None:
-    """Who left gets the segment field alone; a profile that is still owed gets it along with the rest."""
+    """Who left gets the segment field alone; a profile that is still pending gets it along with the rest."""
     assert (
         exit_request("ada@example.com", "recent_page_view")
         == '{"email":"ada@example.com","dataFields":{"recent_page_view":false}}'

@@ -49,7 +49,7 @@ def refused(summary: Summary, *told: str) -> bool:
     return (summary.exit_code, summary.requests) == (ExitCode.USAGE, 0) and all(words in why for words in told)
 
 
-def owed_or_rejected(world: World) -> list[tuple[Any, ...]]:
+def pending_or_rejected(world: World) -> list[tuple[Any, ...]]:
     """What the state has of payloads."""
     tables = ("pending", "known")
     return [found for table in tables for found in world.table(f"SELECT * FROM {table}")]
@@ -65,7 +65,7 @@ def test_the_first_run_refuses(shop: World) -> None:
         "USER_FIELDS: rating is 4: neither 0 nor 1; map it as rating:rating:number (rows with such a value: 1)",
         "EVENT_FIELDS: rating is 4: neither 0 nor 1; map it as rating:review.stars:number (rows with such a value: 1)",
     )
-    assert owed_or_rejected(shop) == []
+    assert pending_or_rejected(shop) == []
     with Path(str(summary.csv)).open(encoding="utf-8") as file:
         assert [row["rating"] for row in csv.DictReader(file)] == ["1", "0", "4"]
     assert not list(shop.folder.glob("rejected_rows*"))
@@ -108,16 +108,16 @@ def test_a_field_that_comes_later(shop: World) -> None:
 
 
 def test_a_run_that_delivered_nothing_fixed_nothing(shop: World) -> None:
-    """The API was down: the field has no type yet, and what is owed stays owed while the next run refuses."""
+    """The API was down: the field has no type yet, and what is pending stays pending while the next run refuses."""
     shop.rows = rated(1, 0)
     shop.iterable.faults = lambda _: SERVER_ERROR
     shop.run()
-    before = owed_or_rejected(shop)
+    before = pending_or_rejected(shop)
     assert before
     shop.iterable.faults, shop.rows = None, rated(1, 0, 4)
 
     assert refused(shop.run(), "USER_FIELDS: rating is 4", "EVENT_FIELDS: rating is 4")
-    assert owed_or_rejected(shop) == before
+    assert pending_or_rejected(shop) == before
 
 
 def test_a_field_that_was_mapped_in_no_run_that_delivered(shop: World) -> None:

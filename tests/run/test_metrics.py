@@ -71,7 +71,7 @@ def test_after_a_good_run(world: World) -> None:
 
 
 def test_after_a_run_that_failed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The exit code is told, and the last success stays; what is owed has its age."""
+    """The exit code is told, and the last success stays; what is pending has its age."""
     monkeypatch.setattr("sync.run.steps.time.time", lambda: 1_000_000.0)
     world.run()
     world.rows = [*(person(number, first_name="New") for number in (1, 2)), person(3)]
@@ -91,8 +91,8 @@ def test_after_a_run_that_failed(world: World, monkeypatch: pytest.MonkeyPatch) 
     assert (series(world)["exit_code"], series(world)["oldest_pending_seconds"]) == (0, 0)
 
 
-def test_an_exit_that_is_owed_has_its_age(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who has left the result and could not be told is owed that."""
+def test_an_exit_that_is_pending_has_its_age(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has left the result and could not be told has a pending exit."""
     world.run()
     world.rows = people(2)
     world.iterable.faults = lambda request: page(503, "down") if b"user3@" in request.body else None
@@ -133,7 +133,7 @@ def test_a_destination_with_odd_characters(world: World, capsys: pytest.CaptureF
 
 
 def test_after_a_run_that_was_stopped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A signal in the middle of the delivery: its exit code, what is owed, and the last success as it was."""
+    """A signal in the middle of the delivery: its exit code, what is pending, and the last success as it was."""
     world.run()
     success = series(world)["last_success_timestamp_seconds"]
     world.rows = [person(n, first_name="New") for n in (1, 2, 3)]

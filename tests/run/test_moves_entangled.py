@@ -178,8 +178,8 @@ def test_events_keep_the_ids_that_were_made_with_an_address(tmp_path: Path, monk
     assert len(world.events) == 1
 
 
-def test_a_debt_does_not_begin_anew_with_an_address(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Since when a user is owed something does not hang on the name."""
+def test_a_backlog_does_not_begin_anew_with_an_address(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Since when something is pending for a user does not hang on the name."""
     now = [1_800_000_000.0]
     monkeypatch.setattr("sync.run.steps.time.time", lambda: now[0])
     world.iterable.faults = lambda request: UNAVAILABLE if b"ann@" in request.body or b"cat@" in request.body else None
@@ -188,7 +188,7 @@ def test_a_debt_does_not_begin_anew_with_an_address(world: World, monkeypatch: p
         figures = world.run().figures
         now[0] += 3600
     assert figures
-    assert figures.oldest_debt == 7200
+    assert figures.oldest_pending == 7200
 
 
 class Died(BaseException):

@@ -11,7 +11,7 @@ import pytest
 
 from sync.run.exit_codes import ExitCode
 from sync.state.file import State
-from sync.state.owed import PayloadResult, UserOutcome
+from sync.state.pending import PayloadResult, UserOutcome
 from tests import faults as catalogue
 from tests.harness import T0, TRACK, World, person
 from tests.run.moving import (
@@ -115,7 +115,7 @@ def test_a_newcomer_never_gets_the_user_of_an_address_that_is_not_given_up(world
 
 
 def test_a_backlog_by_address_becomes_the_person_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Known by address alone, and owed an event; then a row gives the user id: nothing is there twice."""
+    """Known by address alone, and with a pending event; then a row gives the user id: nothing is there twice."""
     world = moving_world(tmp_path, monkeypatch)
     del world.environ["USER_ID_COLUMN"], world.environ["IDENTIFY_BY"]
     world.rows = rows_of(ANN, BOB)

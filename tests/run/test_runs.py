@@ -1,4 +1,4 @@
-"""The run from its rows to its outcomes: nothing twice, what is rejected, what stays owed, over a real database."""
+"""The run from its rows to its outcomes: nothing twice, what is rejected, what stays pending, over a real database."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_an_event_alone(world: World) -> None:
     assert (second.exit_code, counts(second)) == (ExitCode.DONE, ((0, 2, 0, 0), (1, 1, 0, 0)))
 
 
-def test_failed_is_owed(world: World) -> None:
+def test_failed_is_pending(world: World) -> None:
     """Spent retries: the profile has failed and its event with it, unsent; the next run sends both."""
     world.rows = people(2)
     world.iterable.faults = about(address(1), DOWN)
@@ -207,7 +207,7 @@ def test_a_disallowed_event(world: World) -> None:
     assert world.run().requests == 0
 
 
-def test_what_is_owed_outlives_its_row(world: World) -> None:
+def test_what_is_pending_outlives_its_row(world: World) -> None:
     """Payloads whose row left the result are delivered by the next plain run, and not by --limit or --since."""
     world.environ["SEGMENT_FIELD"] = ""
     world.rows = people(3)

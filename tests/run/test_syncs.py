@@ -74,8 +74,8 @@ def test_who_leaves_one_stays_in_the_other(views: World, orders: World) -> None:
     assert members(views, "ordered_lately") == {address(n) for n in range(10, 21)}
 
 
-def test_debts_are_paid_by_who_made_them(views: World, orders: World) -> None:
-    """What one sync still owes waits for its own next run, with its own field."""
+def test_backlogs_are_paid_by_who_made_them(views: World, orders: World) -> None:
+    """The backlog of one sync waits for its own next run, with its own field."""
     views.iterable.faults = lambda _: catalogue.SERVER_ERROR
     views.run()
     views.iterable.faults = None

@@ -48,7 +48,7 @@ def test_fewer_threads(world: World, monkeypatch: pytest.MonkeyPatch, most: int,
 
 
 def test_no_thread(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without any the run stops and says what to do; everything is owed."""
+    """Without any the run stops and says what to do; everything is pending."""
     Threads(0, monkeypatch)
     world.rows = people(3)
     summary = world.run()

@@ -50,7 +50,7 @@ def test_a_token_of_a_user_who_is_not_found_yet(jwt_world: World, times: int) ->
 
 
 def test_a_token_of_a_user_who_is_never_found(jwt_world: World) -> None:
-    """If it stays so, these events have failed and are owed; the run is not stopped and no profile is kept back."""
+    """If it stays so, these events have failed and are pending; the run is not stopped and no profile is kept back."""
     jwt_world.iterable.faults = not_found(1000)
     summary = jwt_world.run()
 

@@ -121,7 +121,7 @@ def test_every_kind_of_difference(world: World, capsys: pytest.CaptureFixture[st
 def test_repair_after_a_run_that_was_ended(
     world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a run delivered, and had no time to sort in, is owed again like all else."""
+    """What a run delivered, and had no time to sort in, is pending again like all else."""
     project = world.iterable.project
     world.rows = people(13)
     with monkeypatch.context() as ended:
@@ -166,7 +166,7 @@ def test_the_other_name(world: World, capsys: pytest.CaptureFixture[str]) -> Non
     assert (code, lines[0]) == (3, f'1: email: sent "{address(1)}", found "other@example.com"')
 
 
-def test_who_is_owed_something_is_counted_apart(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_who_is_pending_something_is_counted_apart(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """What the next run sends anyway is no difference."""
     world.rows = [*people(11), person(12, first_name="New"), person(13)]
     code, lines = verified(world, capsys)

@@ -1,4 +1,4 @@
-"""Runs on one state, without a network: rows in, debts out, outcomes back."""
+"""Runs on one state, without a network: rows in, pending users out, outcomes back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sync.rows.mapping import Mapping, parse_fields
 from sync.run.settings import defaults
 from sync.state.file import State
 from sync.state.outbox import Outbox
-from sync.state.owed import Outcome, OwedUser, PayloadResult, Plan, Policy, UserOutcome
+from sync.state.pending import Outcome, PayloadResult, PendingUser, Plan, Policy, UserOutcome
 from tests.harness import T0, person, sync_of, to_load
 
 TODAY = 20_000
@@ -57,7 +57,7 @@ class Runs:
         self.today = TODAY
 
     def begin(self, rows: Sequence[Row], mapping: Mapping = MAPPING, **policy: Any) -> Plan:
-        """Rows in; the debts are in the state when this returns."""
+        """Rows in; the backlog is in the state when this returns."""
         tables = "SELECT name FROM temp.sqlite_master WHERE type = 'table'"  # of the run before, which is over
         for (table,) in self.state.db.execute(tables).fetchall():
             self.state.db.execute(f"DROP TABLE temp.{table}")
@@ -74,7 +74,7 @@ class Runs:
         assert self.state.db.execute(twice).fetchall() == [], "the backlog has somebody or something twice"
         return plan
 
-    def deliver(self, told: Callable[[OwedUser], PayloadResult] = lambda _: DELIVERED) -> list[OwedUser]:
+    def deliver(self, told: Callable[[PendingUser], PayloadResult] = lambda _: DELIVERED) -> list[PendingUser]:
         """Serve everybody; `told` says what Iterable says of the profile, or of the events where there is none.
 
         They are as many as the plan has counted.
@@ -85,12 +85,16 @@ class Runs:
             events += sum(len(user.events) + self.outbox.count_rest(user) for user in users)
             self.outbox.record([answered(user, told(user)) for user in users])
         found = (len(served), sum(user.profile is not None and not user.leaves for user in served), events)
-        assert found == (self.plan.owed_users + self.plan.leavers, self.plan.owed_profiles, self.plan.owed_events)
+        assert found == (
+            self.plan.pending_users + self.plan.leavers,
+            self.plan.pending_profiles,
+            self.plan.pending_events,
+        )
         return served
 
     def run(
-        self, rows: Sequence[Row], told: Callable[[OwedUser], PayloadResult] = lambda _: DELIVERED, **policy: Any
-    ) -> list[OwedUser]:
+        self, rows: Sequence[Row], told: Callable[[PendingUser], PayloadResult] = lambda _: DELIVERED, **policy: Any
+    ) -> list[PendingUser]:
         """A whole run; whom it served."""
         self.begin(rows, **policy)
         served = self.deliver(told)
@@ -108,30 +112,30 @@ def forget_raw_values(runs: Runs) -> None:
     runs.state.db.execute("UPDATE known SET fingerprint = substr(fingerprint, 1, 8)")
 
 
-def answered(user: OwedUser, told: PayloadResult) -> UserOutcome:
+def answered(user: PendingUser, told: PayloadResult) -> UserOutcome:
     """What Iterable said of a user's profile; the events follow a profile that was accepted."""
     profile = told if user.profile is not None else None
     derived = profile is not None and told.outcome is not Outcome.DELIVERED
     return UserOutcome(user, profile, (told,) * len(user.events), derived=derived)
 
 
-def names(users: Sequence[OwedUser]) -> list[str]:
+def names(users: Sequence[PendingUser]) -> list[str]:
     """Who was served, in order."""
     return [user.identity.split("@")[0] for user in users]
 
 
-def fields_of(user: OwedUser) -> dict[str, Any]:
+def fields_of(user: PendingUser) -> dict[str, Any]:
     """The data fields of the profile."""
     assert user.profile is not None
     fields: dict[str, Any] = json.loads(user.profile)["dataFields"]
     return fields
 
 
-def bodies(user: OwedUser) -> list[str]:
+def bodies(user: PendingUser) -> list[str]:
     """The events as they are sent, with their ids."""
     return [event.body for event in user.events]
 
 
-def pages(user: OwedUser) -> list[str]:
+def pages(user: PendingUser) -> list[str]:
     """The pages of the events, in order."""
     return [json.loads(event.body)["dataFields"]["page"] for event in user.events]

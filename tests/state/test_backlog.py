@@ -9,14 +9,14 @@ import pytest
 
 from sync.state.figures import read_figures
 from sync.state.file import State
-from sync.state.owed import OwedUser, UserOutcome
+from sync.state.pending import PendingUser, UserOutcome
 from tests.harness import T0, address, people, person, sync_of
 from tests.state.runs import BOTH_NAMES, DELIVERED, FAILED, REJECTED, Runs, answered, fields_of, names, pages
 
 LATE, EARLY = (person(1, page=f"{hour} h", event_time=T0 + timedelta(hours=hour)) for hour in (2, 1))
 
 
-def answer(runs: Runs, users: list[OwedUser]) -> None:
+def answer(runs: Runs, users: list[PendingUser]) -> None:
     """All of it was delivered."""
     runs.outbox.record([answered(user, DELIVERED) for user in users])
 
@@ -81,7 +81,7 @@ def test_members_are_counted_before_they_are_settled(runs: Runs, is_settled: boo
 
     figures = read_figures(runs.state, runs.sync, 0.0)
 
-    assert (figures.segment_users, figures.owed_users, figures.owed_events) == (3, 2, 2)
+    assert (figures.segment_users, figures.pending_users, figures.pending_events) == (3, 2, 2)
 
 
 def test_who_was_told_to_leave_is_not_counted(runs: Runs) -> None:
@@ -101,7 +101,7 @@ def test_the_age_of_the_backlog(runs: Runs) -> None:
         runs.today += 1
         runs.run(rows, lambda _: FAILED)
 
-    assert read_figures(runs.state, runs.sync, 86400.0 * runs.today).oldest_debt == 2 * 86400
+    assert read_figures(runs.state, runs.sync, 86400.0 * runs.today).oldest_pending == 2 * 86400
 
 
 def test_the_backlog_of_who_had_the_address_before(runs: Runs) -> None:
@@ -118,7 +118,7 @@ def test_the_backlog_of_who_had_the_address_before(runs: Runs) -> None:
 
 
 def test_a_profile_whose_events_wait_is_not_in_doubt(runs: Runs) -> None:
-    """It was delivered before the run was killed; the other event alone is owed."""
+    """It was delivered before the run was killed; the other event alone is pending."""
     runs.begin([LATE, EARLY])
     answer(runs, runs.outbox.claim(1, 1))
 
@@ -150,8 +150,8 @@ def test_who_was_rejected_is_no_member(runs: Runs, attempted: bool) -> None:
     assert runs.begin(people(2)[1:], allow_mass_exit=True).leavers == attempted
 
 
-def test_a_debt_older_than_a_known_rejection_has_its_segment(runs: Runs) -> None:
-    """The row says again what was rejected; what it said in between is owed still, to somebody of the result."""
+def test_a_backlog_older_than_a_known_rejection_has_its_segment(runs: Runs) -> None:
+    """The row says again what was rejected; what it said in between is pending still, for somebody of the result."""
     runs.run(people(1), lambda _: REJECTED)
     runs.run([person(1, first_name="Between")], lambda _: FAILED)
 
@@ -162,7 +162,7 @@ def test_a_debt_older_than_a_known_rejection_has_its_segment(runs: Runs) -> None
 
 
 def test_a_leaver_whose_event_comes_back(runs: Runs) -> None:
-    """It was rejected alone, and is asked for again when the user leaves: delivered, nothing is owed to anybody."""
+    """It was rejected alone, and is asked for again when the user leaves: delivered, nothing is pending for anybody."""
     runs.begin(people(2))
     first, second = runs.outbox.claim(9, 9)
     runs.outbox.record([UserOutcome(first, DELIVERED, (REJECTED,)), answered(second, DELIVERED)])

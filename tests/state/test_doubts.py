@@ -1,4 +1,4 @@
-"""In doubt, owed: what the state knows when a run dies in between."""
+"""Unconfirmed, so pending: what the state knows when a run dies in between."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sync.state.outbox import Outbox
-from sync.state.owed import Outcome, PayloadResult, Policy, UserOutcome
+from sync.state.pending import Outcome, PayloadResult, Policy, UserOutcome
 from tests.harness import address, people, person, to_load
 from tests.state.runs import (
     BOTH_NAMES,
@@ -67,7 +67,7 @@ def test_the_hole_is_closed_for_an_exit(runs: Runs) -> None:
 
 
 def test_the_hole_is_closed_for_an_entry(runs: Runs) -> None:
-    """An entry in doubt and the user is gone: the exit is sent, with the profile that is still owed."""
+    """An entry in doubt and the user is gone: the exit is sent, with the profile that is still pending."""
     runs.begin([person(1), person(2)])
     runs.outbox.claim(9, 9)
 
@@ -141,7 +141,7 @@ def test_a_group_is_claimed_before_it_is_given(runs: Runs) -> None:
 
 
 def test_outcomes_are_recorded_together(runs: Runs) -> None:
-    """A crash inside `record` leaves all of its users owed and in doubt."""
+    """A crash inside `record` leaves all of its users pending and unconfirmed."""
     runs.begin(people(2))
     users = runs.outbox.claim(9, 9)
     broken = UserOutcome(users[1], DELIVERED, ())  # an event without an outcome is a bug

@@ -31,7 +31,7 @@ def test_who_left_is_told_once(runs: Runs) -> None:
 
 
 def test_an_exit_that_failed_is_tried_again(runs: Runs) -> None:
-    """An exit is owed until Iterable took it."""
+    """An exit is pending until Iterable took it."""
     runs.run(people(3))
     runs.run(people(2), lambda _: FAILED)
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sync.state.file import State, StateError
-from sync.state.owed import OwedUser, UserOutcome
+from sync.state.pending import PendingUser, UserOutcome
 from sync.state.settle import settle
 from tests.harness import PROJECT, address, people, person
 from tests.state.runs import (
@@ -60,7 +60,7 @@ def test_the_comparison(runs: Runs, there: bool, known: str, rejected: str, memb
 
     plan = runs.begin([person(1)] if there else [], PROFILES_ALONE)
 
-    told = (plan.users.unchanged, plan.users.rejected, plan.owed_profiles, plan.leavers)
+    told = (plan.users.unchanged, plan.users.rejected, plan.pending_profiles, plan.leavers)
     if not there:
         assert told == (0, 0, 0, member)
     elif known == "same":
@@ -85,7 +85,7 @@ WAYS: dict[str, dict[int, int | None]] = {
 RESULTS = {"delivered": DELIVERED, "rejected": REJECTED, "failed": FAILED, "not sent": FAILED._replace(sent=False)}
 
 
-def do(runs: Runs, verb: str, user: OwedUser) -> None:
+def do(runs: Runs, verb: str, user: PendingUser) -> None:
     """Let this become of the user's profile."""
     if verb == "settled":
         settle(runs.state, runs.sync, TODAY)
@@ -194,7 +194,7 @@ def test_a_crash_at_every_statement(tmp_path: Path, mapping: Any, lane: int) -> 
 
 def runs_quietly(state: State, mapping: Any) -> bool:
     """Whether another run has nothing to do."""
-    return Runs(state).begin(AFTER, mapping).owed_users == 0
+    return Runs(state).begin(AFTER, mapping).pending_users == 0
 
 
 def _check(lines: list[list[str]], number: int) -> None:
@@ -228,7 +228,7 @@ def test_a_disk_that_fills_at_any_page(tmp_path: Path) -> None:
         with closing(State(path)) as state:
             Iterable(log).run(Runs(state), MAPPING, rows)
             assert state.db.execute("SELECT * FROM pending").fetchall() == [], room
-            assert Runs(state).begin(rows).owed_users == 0, room
+            assert Runs(state).begin(rows).pending_users == 0, room
         told = {who: name for who, _, name, _ in Iterable(log).lines() if name}
         assert told == {row["email"]: row["first_name"] for row in rows}, room
         room += 1

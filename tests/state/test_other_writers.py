@@ -12,7 +12,7 @@ import pytest
 from sync.run.exit_codes import ExitCode
 from sync.state.file import State, StateError
 from sync.state.outbox import Outbox
-from sync.state.owed import Policy
+from sync.state.pending import Policy
 from tests.harness import World, identity, people, to_load
 from tests.stand_in.answers import Request
 from tests.state.runs import MAPPING, SEGMENT, TODAY, Runs, forget_raw_values
@@ -64,7 +64,7 @@ def test_rows_are_taken_in_while_another_sync_writes(path: Path, runs: Runs, mon
         writer.execute("COMMIT")
 
         plan = outbox.plan()
-    assert (plan.users.unchanged, plan.owed_users) == (1, 1199)
+    assert (plan.users.unchanged, plan.pending_users) == (1, 1199)
 
 
 def test_rows_are_compared_with_one_moment(path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sync.rows.mapping import Mapping, parse_fields
-from sync.state.owed import Counts, UserOutcome
+from sync.state.pending import Counts, UserOutcome
 from tests.harness import address, people, person
 from tests.state.runs import (
     BOTH_NAMES,
@@ -27,11 +27,11 @@ from tests.state.runs import (
 
 
 def test_rejected_is_remembered(runs: Runs) -> None:
-    """A rejected profile is not owed until its payload changes, and its event shares its outcome."""
+    """A rejected profile is not pending until its payload changes, and its event shares its outcome."""
     runs.run(people(1), lambda _: REJECTED)
 
     plan = runs.begin(people(1))
-    assert (plan.owed_users, plan.users, plan.events) == (0, Counts(rejected=1), Counts(rejected=1))
+    assert (plan.pending_users, plan.users, plan.events) == (0, Counts(rejected=1), Counts(rejected=1))
     assert len(runs.run([person(1, first_name="New")])) == 1
 
 
@@ -42,17 +42,17 @@ def test_a_rejected_change_is_remembered(runs: Runs) -> None:
     runs.run([person(1, browser="Lynx", first_name="New")], lambda _: REJECTED)
 
     plan = runs.begin([person(1, browser="Lynx", first_name="New")])
-    assert (plan.owed_users, plan.users, plan.events) == (0, Counts(rejected=1), Counts(rejected=1))
+    assert (plan.pending_users, plan.users, plan.events) == (0, Counts(rejected=1), Counts(rejected=1))
 
 
 def test_a_rejected_event_is_remembered(runs: Runs) -> None:
-    """A rejected event is not owed, and its profile is none the worse for it."""
+    """A rejected event is not pending, and its profile is none the worse for it."""
     runs.begin(people(1))
     (user,) = runs.outbox.claim(9, 9)
     runs.outbox.record([UserOutcome(user, DELIVERED, (REJECTED,))])
 
     plan = runs.begin(people(1))
-    assert (plan.owed_users, plan.users, plan.events) == (0, Counts(unchanged=1), Counts(rejected=1))
+    assert (plan.pending_users, plan.users, plan.events) == (0, Counts(unchanged=1), Counts(rejected=1))
     (again,) = runs.run(people(1), retry_rejected=True)
     assert (again.profile, len(again.events)) == (None, 1)
 
@@ -214,7 +214,7 @@ def test_an_event_that_was_rejected_and_then_delivered_otherwise(runs: Runs) -> 
     runs.run([person(1, browser="Lynx")], lambda _: REJECTED)
     runs.run([person(1, browser="Safari")])
     plan = runs.begin([person(1, browser="Lynx")])
-    assert (plan.owed_events, plan.events.rejected) == (1, 0)
+    assert (plan.pending_events, plan.events.rejected) == (1, 0)
 
 
 def test_what_was_rejected_and_then_delivered_otherwise_does_not_come_back(runs: Runs) -> None:

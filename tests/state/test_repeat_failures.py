@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sync.state.owed import Outcome, PayloadResult, UserOutcome
+from sync.state.pending import Outcome, PayloadResult, UserOutcome
 from tests.harness import address, people, person
 from tests.state.runs import DELIVERED, FAILED, REJECTED, Runs, many_events, names
 
@@ -12,7 +12,7 @@ NOT_SENT = PayloadResult(Outcome.FAILED, "stopped", sent=False)
 
 
 def test_known_failers_come_last_and_by_themselves(runs: Runs) -> None:
-    """Fresh users and unsent debts come in the query's order, then who leaves, then who failed before."""
+    """Fresh users and the unsent backlog come in the query's order, then who leaves, then who failed before."""
     runs.run(people(4))
     changed = [person(n, first_name="New") for n in (1, 2, 3)]
     runs.run([*changed, person(4)], lambda user: FAILED if user.identity == address(1) else NOT_SENT)

@@ -18,7 +18,7 @@ from sync.rows.columns import Row
 from sync.rows.mapping import Mapping
 from sync.state.figures import read_figures
 from sync.state.file import State
-from sync.state.owed import OwedUser, PayloadResult
+from sync.state.pending import PayloadResult, PendingUser
 from tests.harness import T0, person
 from tests.state.runs import BOTH_NAMES, DELIVERED, FAILED, MAPPING, REJECTED, SEGMENT, TODAY, Runs, answered
 
@@ -51,7 +51,7 @@ class Side:
         self.path, self.name, self.mapping, self.stack = path, name, mapping, stack
         self.today = TODAY
         self.begun = False
-        self.held: list[OwedUser] = []
+        self.held: list[PendingUser] = []
         self.open()
 
     def open(self) -> None:

@@ -83,7 +83,7 @@ def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def test_an_upgrade_sends_nothing_again(old: World) -> None:
-    """What was delivered is unchanged, what was rejected is remembered, what was owed is still owed; a copy is kept."""
+    """What was delivered is unchanged, what was rejected is remembered, the backlog is pending; a copy is kept."""
     summary = old.run()
     assert (summary.users.delivered, summary.users.unchanged, summary.users.rejected) == (1, 10, 1)
     assert {who for _, who in old.sent} == {"user12@example.com"}
@@ -234,7 +234,7 @@ def test_many_make_a_state_at_once(path: Path) -> None:
 
 
 def test_after_a_signal_the_wait_ends(path: Path) -> None:
-    """What was not recorded by then is in doubt, so owed."""
+    """What was not recorded by then is unconfirmed, so pending."""
     with closing(State(path, give_up=lambda: True)) as state, closing(sqlite3.connect(path)) as other:
         other.isolation_level = None
         other.execute("BEGIN IMMEDIATE")

@@ -19,7 +19,7 @@ from sync.rows.mapping import Mapping
 from sync.rows.payloads import Reading
 from sync.state import comparison
 from sync.state.file import State
-from sync.state.owed import OwedUser, PayloadResult, Plan
+from sync.state.pending import PayloadResult, PendingUser, Plan
 from tests.harness import COLUMNS, T0, people, person
 from tests.state.runs import BOTH_NAMES, DELIVERED, FAILED, MAPPING, REJECTED, TODAY, Runs, forget_raw_values
 
@@ -40,7 +40,7 @@ def two_states() -> Iterator[tuple[Runs, Runs]]:
         yield Runs(first), Runs(second)
 
 
-def whole(users: Sequence[OwedUser]) -> list[Any]:
+def whole(users: Sequence[PendingUser]) -> list[Any]:
     """All that was sent; a user's place is that of the first row that had to be looked at, and may differ."""
     return sorted(
         (user.identity, user.profile or "", user.leaves, [event.body for event in user.events]) for user in users
@@ -115,7 +115,7 @@ def _run(
     return counted(plan), whole(served)
 
 
-def _number(user: OwedUser) -> str:
+def _number(user: PendingUser) -> str:
     return user.identity.removeprefix("id:").removeprefix("user").split("@")[0]
 
 
@@ -130,7 +130,7 @@ def test_known_rows_are_not_made(runs: Runs, monkeypatch: pytest.MonkeyPatch, ma
     monkeypatch.setattr(Reading, "payloads", lambda *_: pytest.fail("a payload was made"))
     plan = runs.begin(people(1200), mapping)
 
-    assert (plan.users.unchanged, plan.events.unchanged, plan.owed_users) == (1200, 1200, 0)
+    assert (plan.users.unchanged, plan.events.unchanged, plan.pending_users) == (1200, 1200, 0)
 
 
 def test_rows_that_were_made_once_are_known_then(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +175,7 @@ def test_a_column_that_is_not_mapped_is_not(runs: Runs) -> None:
 
 
 def test_what_changed_and_changed_back_while_nobody_answered(runs: Runs) -> None:
-    """In doubt, owed: the fingerprint of what was delivered before says nothing any more."""
+    """Unconfirmed, so pending: the fingerprint of what was delivered before says nothing any more."""
     runs.run([person(1)])
     runs.begin([person(1, first_name="New")])
     runs.outbox.claim(9, 9)  # and the process dies
@@ -193,8 +193,8 @@ def test_what_was_delivered_and_is_not_remembered(runs: Runs) -> None:
     assert (user.profile is not None, len(user.events)) == (True, 1)
 
 
-def test_what_is_owed_and_no_longer_so(runs: Runs) -> None:
-    """A row that went back before anything was sent of it: the debt goes."""
+def test_what_is_pending_and_no_longer_so(runs: Runs) -> None:
+    """A row that went back before anything was sent of it: it is no longer pending."""
     runs.run([person(1)])
     runs.begin([person(1, first_name="New", browser="Lynx")])
 
@@ -237,7 +237,7 @@ def test_two_rows_that_are_one_event(runs: Runs) -> None:
     """The known one comes first and counts; the other is counted as merged, and nothing is sent."""
     runs.run([at(1)])
     plan = runs.begin([at(1), at(1, browser="Lynx")])
-    assert (plan.merged_rows, plan.events.unchanged, plan.owed_events) == (1, 1, 0)
+    assert (plan.merged_rows, plan.events.unchanged, plan.pending_events) == (1, 1, 0)
 
 
 def test_new_rules_of_a_time_zone_know_no_row() -> None:

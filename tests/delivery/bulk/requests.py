@@ -1,4 +1,4 @@
-"""What the tests of bulk delivery ask: which items a request held, what was logged, who is owed."""
+"""What the tests of bulk delivery ask: which items a request held, what was logged, for whom something is pending."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def lines(world: World, *words: str) -> list[str]:
     return [line for line in world.log().splitlines() if all(word in line for word in words)]
 
 
-def owed(world: World) -> set[str]:
-    """Who is still owed something."""
+def pending(world: World) -> set[str]:
+    """For whom something is still pending."""
     rows = world.table("SELECT COALESCE(address, person) FROM pending WHERE state = 0 AND reason IS NULL")
     return {identity for (identity,) in rows}
 

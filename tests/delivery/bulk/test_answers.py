@@ -17,7 +17,7 @@ from tests.delivery.bulk.requests import (
     holding,
     items,
     lines,
-    owed,
+    pending,
     rejected,
     sent,
     whom,
@@ -57,7 +57,7 @@ def test_every_list_of_failed_profiles(world: World, list_name: str) -> None:
     assert summary.exit_code == ExitCode.INCOMPLETE
     names = f", address {address(3)}" if list_name.startswith("conflict") else ""
     assert rejected(world) == {address(3): f"listed in {list_name}{names}"}
-    assert owed(world) == set()
+    assert pending(world) == set()
 
 
 @pytest.mark.parametrize("list_name", ["forgottenEmails", "invalidEmails", "quarantinedEmails"])
@@ -74,15 +74,15 @@ def test_every_list_of_failed_events(world: World, list_name: str) -> None:
 
 
 @pytest.mark.parametrize("path", [USERS, EVENTS])
-def test_a_user_nobody_knows_yet_is_owed_again(world: World, path: str) -> None:
-    """`notFound...` is a matter of time: failed and owed, not rejected; the next run sends it."""
+def test_a_user_nobody_knows_yet_is_pending_again(world: World, path: str) -> None:
+    """`notFound...` is a matter of time: failed and pending, not rejected; the next run sends it."""
     world.rows = people(4)
     world.iterable.faults = said(address(3), "notFoundEmails", path)
 
     users, events = counts(world.run())
     assert users == ((3, 0, 0, 1) if path == USERS else (4, 0, 0, 0))
     assert events == (3, 0, 0, 1)
-    assert owed(world) == {address(3)} and rejected(world) == {}
+    assert pending(world) == {address(3)} and rejected(world) == {}
     world.iterable.faults = None
     assert world.run().exit_code == ExitCode.DONE
     assert len(world.events) == 4
@@ -153,7 +153,7 @@ def test_who_stands_alone_and_does_not_add_up_is_failed(world: World, path: str)
     )
 
     assert counts(world.run())[path == EVENTS] == (29, 0, 0, 1)
-    assert owed(world) == {odd}
+    assert pending(world) == {odd}
     assert len(lines(world, f"its counts do not add up: sent 1, succeeded 1, failed 1, named 0 email={odd}")) == 1
 
 
@@ -183,7 +183,7 @@ def test_disallowed_events(world: World, counted: bool) -> None:
 
 @pytest.mark.parametrize("counted", [True, False])
 def test_only_the_disallowed_name_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: bool) -> None:
-    """Events that are owed from before EVENT_NAME was changed have the old name, which may be disallowed alone."""
+    """Events that are pending from before EVENT_NAME was changed have the old name, which may be disallowed alone."""
     world = bulk_world(tmp_path, monkeypatch, EVENT_NAME="old_name")
     world.rows = people(4)
     world.iterable.faults = on(EVENTS, lambda _request: catalogue.SERVER_ERROR)
@@ -199,7 +199,7 @@ def test_only_the_disallowed_name_is_rejected(tmp_path: Path, monkeypatch: pytes
     assert reasons == [("the project disallows the event: old_name",)] * 4
     assert Counter(event["eventName"] for event in world.events) == {"new_name": 4}
     assert counts(told)[1][0] == 4
-    assert owed(world) == set()
+    assert pending(world) == set()
 
 
 def test_dropped_fields_are_warned_of(world: World) -> None:
@@ -213,9 +213,9 @@ def test_dropped_fields_are_warned_of(world: World) -> None:
 
 
 def test_an_answer_without_counts_is_no_success(world: World) -> None:
-    """A 200 that does not give both counts says nothing: everybody in it is owed again."""
+    """A 200 that does not give both counts says nothing: everything in it is pending again."""
     world.rows = people(3)
     world.iterable.faults = holding(address(2), catalogue.raw("200", 200, b'{"code":"Success","msg":""}'))
 
     assert counts(world.run())[0] == (2, 0, 0, 1)
-    assert owed(world) == {address(2)}
+    assert pending(world) == {address(2)}

@@ -19,7 +19,7 @@ from tests.delivery.bulk.requests import (
     bulk_world,
     holding,
     items,
-    owed,
+    pending,
     rejected,
     sent,
     whom,
@@ -69,12 +69,12 @@ def test_every_refusal_of_a_whole_batch(world: World, fault: Fault) -> None:
 
 
 def test_a_refusal_that_nobody_understands(world: World) -> None:
-    """A 400 with an unknown code is halved too, and its culprit is failed, not rejected: in doubt, owed."""
+    """A 400 with an unknown code is halved too, and its culprit is failed, not rejected: unconfirmed, so pending."""
     world.rows = people(65)
     world.iterable.faults = holding(address(40), catalogue.UNKNOWN_CODE)
 
     assert counts(world.run())[0] == (64, 0, 0, 1)
-    assert owed(world) == {address(40)}
+    assert pending(world) == {address(40)}
 
 
 def test_a_conflict_of_types_as_the_project_answers_it(world: World) -> None:
@@ -117,7 +117,7 @@ def test_what_concerns_the_key_is_not_halved(world: World, fault: Fault) -> None
     assert summary.exit_code == ExitCode.STOPPED
     assert len(sent(world, USERS)) == 2
     assert counts(summary) == ((1, 0, 0, 100), (1, 0, 0, 100))
-    assert len(owed(world)) == 100
+    assert len(pending(world)) == 100
 
 
 FATES = ("fine", "forgotten", "invalid", "types", "notFound", "event forgotten", "event types")
@@ -154,7 +154,7 @@ def test_any_mix_of_failures_gives_one_outcome_each(
     assert counts(told)[0] == (profiles["delivered"] + 1, 0, profiles["rejected"], profiles["failed"])
     assert counts(told)[1] == (events["delivered"], 0, events["rejected"], events["failed"])
     assert len(world.events) == events["delivered"]
-    assert owed(world) == {who for who, fate in fates.items() if fate == "notFound"}
+    assert pending(world) == {who for who, fate in fates.items() if fate == "notFound"}
 
 
 def _expected(fate: str, kind: str) -> str:

@@ -11,7 +11,7 @@ from sync.delivery.rules import StopRules
 from sync.delivery.stop import Stop
 from sync.delivery.work import Answer, Ended, Gate, Turn, Why, Work
 from sync.run.exit_codes import ExitCode
-from sync.state.owed import OwedEvent, OwedUser
+from sync.state.pending import PendingEvent, PendingUser
 from tests import faults as catalogue
 from tests.delivery.bulk.requests import (
     EVENTS,
@@ -20,7 +20,7 @@ from tests.delivery.bulk.requests import (
     holding,
     items,
     lines,
-    owed,
+    pending,
     sent,
 )
 from tests.harness import T0, World, address, counts, people, person
@@ -56,7 +56,7 @@ def test_one_record_that_breaks_every_batch(world: World, path: str, fault: Faul
     assert counts(summary)[path == EVENTS] == (1_000, 0, 0, 1)
     assert summary.exit_code == ExitCode.INCOMPLETE
     assert summary.requests < 80
-    assert owed(world) == {culprit}
+    assert pending(world) == {culprit}
     assert world.table("SELECT person FROM failer") == [(culprit,)]
 
 
@@ -146,7 +146,7 @@ def test_a_throttled_event_is_not_overtaken(world: World) -> None:
 
 
 def test_a_stop_in_the_middle(world: World) -> None:
-    """A run that is told to stop sends nothing more: what was answered is recorded, all else is owed."""
+    """A run that is told to stop sends nothing more: what was answered is recorded, all else is pending."""
     world.rows = people(2_100)
     world.iterable.faults = on(USERS, scripted([None, None, catalogue.BAD_API_KEY]))
     summary = world.run()
@@ -166,7 +166,7 @@ def test_a_turn_that_is_stopped_makes_no_request(world: World) -> None:
     stop = Stop()
     client = world.client(world.settings, stop)
     world.iterable.faults = lambda _request: stop.set("enough") or TYPES  # type: ignore[func-returns-value]
-    users = tuple(OwedUser(address(n), f'{{"email":"{address(n)}"}}', (OwedEvent(b"1", "{}"),)) for n in range(8))
+    users = tuple(PendingUser(address(n), f'{{"email":"{address(n)}"}}', (PendingEvent(b"1", "{}"),)) for n in range(8))
     said: list[Answer] = []
     turn = Turn(Work(users), Gate(StopRules(), stop, lambda: 0.0), said.append)
     with pytest.raises(Ended) as ended:

@@ -10,7 +10,7 @@ import pytest
 from sync.api.answers import ApiResult, Verdict, read_answer
 from sync.api.endpoints import EVENTS_TRACK_BULK, USERS_BULK_UPDATE
 from sync.delivery.bulk_answer import Item, read_bulk_answer
-from sync.state.owed import OwedUser
+from sync.state.pending import PendingUser
 from tests.harness import address
 
 ACCEPTED, REJECTED, BY_PROJECT, UNREADABLE = (
@@ -26,13 +26,13 @@ def profiles(*numbers: int) -> list[Item]:
     bodies = (
         (number, json.dumps({"userId": str(number), "dataFields": {"email": address(number)}})) for number in numbers
     )
-    return [(OwedUser(f"id:{number}", body, ()), body) for number, body in bodies]
+    return [(PendingUser(f"id:{number}", body, ()), body) for number, body in bodies]
 
 
 def events(*numbers: int, name: str = "page_view") -> list[Item]:
     """An event of each of these users; a number that stands twice has two."""
     body = json.dumps({"eventName": name, "dataFields": {"email": "a field like any other"}})
-    return [(OwedUser(address(number), None, ()), body) for number in numbers]
+    return [(PendingUser(address(number), None, ()), body) for number in numbers]
 
 
 def read(items: list[Item], succeeded: int, failed: int, **said: Any) -> tuple[str | None, Verdict]:

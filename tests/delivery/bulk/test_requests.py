@@ -13,7 +13,7 @@ from sync.api.endpoints import MAX_BYTES
 from sync.delivery.bulk import fitting, next_batch
 from sync.run.exit_codes import ExitCode
 from sync.run.settings import SettingsError, load_settings
-from sync.state.owed import OwedUser
+from sync.state.pending import PendingUser
 from tests import faults as catalogue
 from tests.delivery.bulk.requests import (
     EVENTS,
@@ -34,7 +34,7 @@ BULK = {USERS, EVENTS}
 
 def test_a_request_is_measured_in_bytes() -> None:
     """At most 4,000,000 bytes a request: of UTF-8, not of characters; commas and envelope included."""
-    users = [OwedUser(address(n), json.dumps({"x": "é" * 249_000}, ensure_ascii=False), ()) for n in range(17)]
+    users = [PendingUser(address(n), json.dumps({"x": "é" * 249_000}, ensure_ascii=False), ()) for n in range(17)]
     endpoint, batch = next_batch(users)
 
     size = len(('{"users":[' + ",".join(body for _, bodies in batch for body in bodies) + "]}").encode())

@@ -186,12 +186,12 @@ def test_soak(background: Background) -> None:
 
 
 def test_a_signal_while_an_answer_hangs(background: Background) -> None:
-    """Within 6 seconds the run has ended though an answer hangs: that one and the rest are owed, and on record so."""
+    """Within 6 seconds the run has ended though an answer hangs: that one and the rest are pending, on record."""
     assert background.hanging
     seconds, place = background.hanging.result()
 
     assert 4 < seconds < LIMIT
     told = json.loads(place.table("SELECT summary FROM run")[0][0])
     assert (told["exit_code"], told["users"]["failed"], told["events"]["failed"]) == (130, 6, 6)
-    assert "no answer within 5 s of the signal; owed again email=user1@example.com" in place.log()
+    assert "no answer within 5 s of the signal; pending again email=user1@example.com" in place.log()
     assert place.table("SELECT COUNT(*) FROM pending WHERE moment IS NULL") == [(6,)]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sync.rows.mapping import Fields
 
 
-class OwedEvent(NamedTuple):
+class PendingEvent(NamedTuple):
     """An event that Iterable does not have: its id, the body of its request, and its place in the backlog."""
 
     id: bytes
@@ -30,7 +30,7 @@ class Move(NamedTuple):
     shared: frozenset[str] = frozenset()
 
 
-class OwedUser(NamedTuple):
+class PendingUser(NamedTuple):
     """A user with what is pending: the profile, if any, then the events, oldest first.
 
     `place` is that of the first of them in the backlog. `more` says that further events wait until these are recorded;
@@ -41,7 +41,7 @@ class OwedUser(NamedTuple):
 
     identity: str
     profile: str | None
-    events: tuple[OwedEvent, ...]
+    events: tuple[PendingEvent, ...]
     place: int = 0
     leaves: bool = False
     more: bool = False
@@ -87,13 +87,13 @@ _NONE_OR_DELIVERED = (None, DELIVERED)
 
 
 class UserOutcome(NamedTuple):
-    """What became of one owed user: None for a profile that was not owed; events in the user's order.
+    """What became of one pending user: None for a profile that was not pending; events in the user's order.
 
     `derived` events were not sent: they have the profile's outcome. `move` is what became of the user's move; None
     where there was none, or it had its outcome before.
     """
 
-    user: OwedUser
+    user: PendingUser
     profile: PayloadResult | None
     events: tuple[PayloadResult, ...]
     derived: bool = False
@@ -114,7 +114,7 @@ class UserOutcome(NamedTuple):
 
     @property
     def of_payloads(self) -> tuple[PayloadResult, ...]:
-        """What became of the profile, if it was owed, and of the events, in the order of the calls."""
+        """What became of the profile, if it was pending, and of the events, in the order of the calls."""
         return self.events if self.profile is None else (self.profile, *self.events)
 
     @property
@@ -154,7 +154,7 @@ class Merged(NamedTuple):
 class Plan:
     """What the result of the query means: counted before anything is sent.
 
-    `owed_events` counts those of leavers, too, and who has to wait for the next run is counted as well. `leaving` is
+    `pending_events` counts those of leavers, too, and who has to wait for the next run is counted as well. `leaving` is
     who would leave, `leavers` who does: nobody while a mass exit is held back. `members_renamed` were known by the
     other kind of name. `merged_events` are one event with others by EVENT_KEY; `merged_profiles` are as new as the row
     that makes the profile of their user; `merged_rows` counts each of these rows once. `moves` are addresses to be
@@ -163,9 +163,9 @@ class Plan:
 
     users: Counts = field(default_factory=Counts)
     events: Counts = field(default_factory=Counts)
-    owed_users: int = 0
-    owed_profiles: int = 0
-    owed_events: int = 0
+    pending_users: int = 0
+    pending_profiles: int = 0
+    pending_events: int = 0
     leavers: int = 0
     leaving: int = 0
     segment_size: int = 0

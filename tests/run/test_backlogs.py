@@ -1,4 +1,4 @@
-"""What stays owed: after a switch, after a stop, and when its row has left the result."""
+"""What stays pending: after a switch, after a stop, and when its row has left the result."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def segments_sent(world: World) -> dict[str, list[Any]]:
 
 
 @pytest.mark.parametrize("kind", ["profile", "event"])
-def test_retry_rejected_that_fails_stays_owed(world: World, kind: str) -> None:
-    """What --retry-rejected took up and could not deliver is owed by the next plain run."""
+def test_retry_rejected_that_fails_stays_pending(world: World, kind: str) -> None:
+    """What --retry-rejected took up and could not deliver is pending for the next plain run."""
     world.rows = people(2)
     rules = world.iterable.project.rules
     spoiled, name = (rules.forgotten, address(2)) if kind == "profile" else (rules.disallowed_events, "page_view")
@@ -50,7 +50,7 @@ def test_retry_rejected_that_fails_stays_owed(world: World, kind: str) -> None:
 
 
 @pytest.mark.parametrize("well", [0, 4], ids=["before anybody", "after two users"])
-def test_full_that_was_stopped_stays_owed(world: World, well: int) -> None:
+def test_full_that_was_stopped_stays_pending(world: World, well: int) -> None:
     """Whom a stopped --full did not reach the next plain run sends, the rejected among them; nobody else."""
     world.rows = people(8)
     world.iterable.project.rules.forgotten.add(address(7))
@@ -68,7 +68,7 @@ def test_full_that_was_stopped_stays_owed(world: World, well: int) -> None:
 
 def test_a_rejection_does_not_settle_the_segment(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sent with the segment true and the process died; then the changed row is rejected, which applies nothing: the
-    user may be in the segment still, and the exit is owed when the row has left the result.
+    user may be in the segment still, and the exit is pending when the row has left the result.
     """
     world.rows = people(2)
     world.run()
@@ -99,8 +99,8 @@ CARRIED = pytest.mark.parametrize(
 
 
 @CARRIED
-def test_a_debt_whose_row_has_left(world: World, capsys: pytest.CaptureFixture[str], fault: Fault) -> None:
-    """What is still owed to a user who has left the result goes out with the segment false, once, with the events;
+def test_a_backlog_whose_row_has_left(world: World, capsys: pytest.CaptureFixture[str], fault: Fault) -> None:
+    """What is still pending for a user who has left the result goes out with the segment false, once, with the events;
     the dry run says the same.
     """
     world.rows = people(3)
@@ -126,7 +126,7 @@ def test_a_debt_whose_row_has_left(world: World, capsys: pytest.CaptureFixture[s
 
 
 @CARRIED
-def test_a_debt_whose_row_comes_back(world: World, fault: Fault) -> None:
+def test_a_backlog_whose_row_comes_back(world: World, fault: Fault) -> None:
     """A row that is there again is told as true, like any other."""
     world.rows = people(2)
     world.iterable.faults = lambda _: fault
@@ -142,7 +142,7 @@ def test_a_debt_whose_row_comes_back(world: World, fault: Fault) -> None:
 
 
 @CARRIED
-def test_a_debt_while_a_mass_exit_is_held_back(world: World, fault: Fault) -> None:
+def test_a_backlog_while_a_mass_exit_is_held_back(world: World, fault: Fault) -> None:
     """Held back, nobody is told that these users are in the segment; allowed, they are told that they are not."""
     world.rows = people(12)
     world.run()
@@ -163,8 +163,8 @@ def test_a_debt_while_a_mass_exit_is_held_back(world: World, fault: Fault) -> No
     assert len(world.events) == 15
 
 
-def test_a_debt_and_a_renamed_segment(world: World) -> None:
-    """A debt from before SEGMENT_FIELD changed says nothing of the old field, and false for the new one."""
+def test_a_backlog_and_a_renamed_segment(world: World) -> None:
+    """A backlog from before SEGMENT_FIELD changed says nothing of the old field, and false for the new one."""
     world.rows = people(2)
     world.iterable.faults = lambda _: catalogue.BAD_API_KEY
     world.run()

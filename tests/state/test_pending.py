@@ -1,4 +1,4 @@
-"""What one run owes, and to whom in which order."""
+"""What is pending after a plan, for whom and in which order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from sync.rows.mapping import parse_fields
 from sync.state.comparison import GROUP
 from sync.state.file import State, StateCopy
-from sync.state.owed import Counts, UserOutcome
+from sync.state.pending import Counts, UserOutcome
 from tests.harness import T0, address, people, person
 from tests.state.runs import (
     BOTH_NAMES,
@@ -31,21 +31,21 @@ from tests.state.runs import (
 )
 
 
-def test_everything_is_owed_once(runs: Runs) -> None:
-    """New users are owed a profile and an event each, in the order of the result; once delivered they are unchanged."""
+def test_everything_is_pending_once(runs: Runs) -> None:
+    """A profile and an event of each new user are pending, in the order of the result; then they are unchanged."""
     plan = runs.begin(people(4))
-    assert (plan.owed_users, plan.owed_profiles, plan.owed_events) == (4, 4, 4)
+    assert (plan.pending_users, plan.pending_profiles, plan.pending_events) == (4, 4, 4)
     served = runs.deliver()
     assert names(served) == ["user1", "user2", "user3", "user4"]
     assert all(user.profile and len(user.events) == 1 for user in served)
 
     plan = runs.begin(people(4))
-    assert (plan.owed_users, plan.users, plan.events) == (0, Counts(unchanged=4), Counts(unchanged=4))
+    assert (plan.pending_users, plan.users, plan.events) == (0, Counts(unchanged=4), Counts(unchanged=4))
     assert runs.deliver() == []
 
 
-def test_only_what_changed_is_owed(runs: Runs) -> None:
-    """A changed profile is owed without its event, and a new event without its profile."""
+def test_only_what_changed_is_pending(runs: Runs) -> None:
+    """A changed profile is pending without its event, and a new event without its profile."""
     runs.run(people(3))
     rows = [person(1, first_name="New"), person(2, page="settings"), person(3)]
 
@@ -56,7 +56,7 @@ def test_only_what_changed_is_owed(runs: Runs) -> None:
     assert (viewed.identity, viewed.profile, pages(viewed)) == (address(2), None, ["settings"])
 
 
-def test_failed_is_owed_again(runs: Runs) -> None:
+def test_failed_is_pending_again(runs: Runs) -> None:
     """What failed is the next run's first business, and no longer once delivered."""
     assert len(runs.run(people(2), lambda _: FAILED)) == 2
     assert names(runs.run([person(2), person(1)])) == ["user2", "user1"]
@@ -64,7 +64,7 @@ def test_failed_is_owed_again(runs: Runs) -> None:
 
 
 def test_an_event_alone(runs: Runs) -> None:
-    """A profile that was delivered is not owed again because its event failed."""
+    """A profile that was delivered is not pending again because its event failed."""
     runs.begin(people(1))
     (user,) = runs.outbox.claim(9, 9)
     runs.outbox.record([UserOutcome(user, DELIVERED, (FAILED,))])
@@ -75,7 +75,7 @@ def test_an_event_alone(runs: Runs) -> None:
     assert bodies(again) == bodies(user)
 
 
-def test_what_is_owed_outlives_its_row(runs: Runs) -> None:
+def test_what_is_pending_outlives_its_row(runs: Runs) -> None:
     """A payload whose row has left the result is delivered by the next plain run, and not by one with a limit."""
     mapping = replace(MAPPING, segment_field="")
     runs.begin(people(3), mapping)
@@ -97,8 +97,8 @@ def test_a_row_whose_address_is_unusable_keeps_no_other_back(runs: Runs) -> None
     assert [(user.identity, len(user.events)) for user in runs.deliver()] == [(address(1), 1), (address(2), 1)]
 
 
-def test_a_row_replaces_what_was_owed_before(runs: Runs) -> None:
-    """Of a user the newest profile alone is owed, with every event that Iterable lacks."""
+def test_a_row_replaces_what_was_pending_before(runs: Runs) -> None:
+    """Of a user the newest profile alone is pending, with every event that Iterable lacks."""
     runs.run([person(1)], lambda _: FAILED)
 
     (user,) = runs.run([person(1, first_name="New", page="settings", event_time=T0 + timedelta(hours=1))])
@@ -107,7 +107,7 @@ def test_a_row_replaces_what_was_owed_before(runs: Runs) -> None:
     assert pages(user) == ["pricing", "settings"]
 
 
-def test_full_owes_everything(runs: Runs) -> None:
+def test_full_sends_everything(runs: Runs) -> None:
     """--full sends what is unchanged and what was rejected, the events under the ids they had."""
     first = runs.run(people(2), lambda user: REJECTED if user.identity == address(1) else DELIVERED)
 
@@ -127,7 +127,7 @@ def test_two_rows_of_a_user(runs: Runs) -> None:
     plan = runs.begin(rows)
     (user,) = runs.deliver()
 
-    assert (plan.owed_profiles, plan.owed_events) == (1, 3)
+    assert (plan.pending_profiles, plan.pending_events) == (1, 3)
     assert fields_of(user)["first_name"] == "Newest"
     assert pages(user) == ["a", "c", "b"]
     assert runs.run(rows) == []
@@ -145,13 +145,13 @@ def test_the_same_row_twice(runs: Runs) -> None:
     rows = [*people(GROUP), person(1), person(1)]
     plan = runs.begin(rows)
 
-    assert (plan.owed_profiles, plan.owed_events) == (GROUP,) * 2
+    assert (plan.pending_profiles, plan.pending_events) == (GROUP,) * 2
 
 
 def test_an_address_in_capitals_is_the_same_user(runs: Runs) -> None:
     """Addresses that differ in case or blanks are one user with one profile and one event."""
     plan = runs.begin([person(1), person(1, email=" USER1@Example.COM ")])
-    assert (plan.owed_users, plan.owed_profiles, plan.owed_events) == (1, 1, 1)
+    assert (plan.pending_users, plan.pending_profiles, plan.pending_events) == (1, 1, 1)
     runs.deliver()
 
     assert runs.run([person(1, email="User1@EXAMPLE.com")]) == []
@@ -162,7 +162,7 @@ def test_other_user_fields_send_the_profiles_again(runs: Runs) -> None:
     runs.run(people(2))
     plan = runs.begin(people(2), replace(MAPPING, user_fields=parse_fields("first_name")))
 
-    assert (plan.owed_profiles, plan.owed_events) == (2, 0)
+    assert (plan.pending_profiles, plan.pending_events) == (2, 0)
 
 
 def test_other_event_fields_keep_the_ids(runs: Runs) -> None:
@@ -212,7 +212,7 @@ def test_a_failed_event_does_not_come_twice(runs: Runs) -> None:
 
 
 def test_events_are_shared_out_among_the_users_of_a_claim(runs: Runs) -> None:
-    """So many events are in memory as were asked for, however many users owe them: at least one for each user."""
+    """So many events are in memory as were asked for, however many users have them: at least one for each user."""
     views = [person(n, event_time=T0 + timedelta(seconds=second)) for n in (1, 2, 3) for second in range(5)]
     runs.begin(views)
     assert [len(user.events) for user in runs.outbox.claim(2, 7)] == [3, 3]
@@ -249,7 +249,9 @@ def test_a_copy_shows_what_a_run_would_send(runs: Runs) -> None:
     assert shown == runs.run(rows)
 
 
-@pytest.mark.parametrize("before", ["nothing", "delivered", "owed", "gone", "other addresses", "owed other addresses"])
+@pytest.mark.parametrize(
+    "before", ["nothing", "delivered", "pending", "gone", "other addresses", "pending other addresses"]
+)
 def test_a_plan_costs_each_user_the_same(tmp_path: Path, before: str) -> None:
     """Twice as many users are about twice as much work for SQLite, counted in steps of its machine."""
 
