@@ -9,6 +9,7 @@ import pytest
 from sync.run import differences as module
 from sync.run.exit_codes import ExitCode
 from tests.harness import World, people, person
+from tests.stand_in.faults import UNAVAILABLE
 
 
 @pytest.fixture
@@ -42,3 +43,35 @@ def test_who_was_never_delivered(world: World, capsys: pytest.CaptureFixture[str
     world.rows = people(12)
 
     assert compared(world, capsys) == (ExitCode.DONE, "12 of 12 users are at Iterable as in the database")
+
+
+def test_who_has_something_pending_is_not_compared(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """A new event could not be sent: its user is counted apart, with all that Iterable has of it."""
+    world.rows = [*people(12), person(1, page="further")]
+    world.iterable.faults = lambda _request: UNAVAILABLE
+    world.run()
+    world.iterable.faults = None
+    code, line = compared(world, capsys)
+
+    assert (code, line.split(" users")[0]) == (ExitCode.DONE, "11 of 11")
+
+
+def test_an_exit_that_was_rejected_is_not_compared(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """Iterable refused to be told: what it has is no difference that another run could mend."""
+    world.iterable.project.rules.forgotten.add("user12@example.com")
+    world.rows = people(11)
+    assert world.run().exit_code == ExitCode.INCOMPLETE
+    world.iterable.project.rules.forgotten.clear()
+    code, line = compared(world, capsys)
+
+    assert (code, line.split(" users")[0]) == (ExitCode.DONE, "11 of 11")
+
+
+def test_who_was_known_by_another_name(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """Users are identified by ids now: what is on record of their addresses says nothing of them."""
+    world.environ |= {"USER_ID_COLUMN": "id"}
+    world.rows = people(12)
+    world.run(new_event_ids=True)
+    code, line = compared(world, capsys)
+
+    assert (code, line.split(" users")[0]) == (ExitCode.DONE, "12 of 12")

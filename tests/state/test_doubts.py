@@ -105,6 +105,18 @@ def test_an_address_that_was_changed_and_goes_back(runs: Runs) -> None:
     assert (back.identity, back.move and back.move.sources) == (address(1), ("new@example.com",))
 
 
+def test_a_conflict_after_an_attempt_that_nobody_answered(runs: Runs) -> None:
+    """The attempt may have been taken before the name was another's: back as it was, the profile is sent."""
+    runs.run([person(1, first_name="A")])
+    runs.begin([person(1, first_name="B")])
+    (user,) = runs.outbox.claim(9, 9)
+    runs.outbox.stay_in_doubt(user)
+    conflict = PayloadResult(Outcome.REJECTED, "another's", over_a_name=True)
+    runs.outbox.record([answered(user, conflict)])
+
+    assert [fields_of(again)["first_name"] for again in runs.run([person(1, first_name="A")])] == ["A"]
+
+
 def test_an_unconfirmed_address_change_that_went_back(runs: Runs) -> None:
     """The row has the old address again, and Iterable may have either: the plan counts a change."""
     runs.begin([person(1)], BOTH_NAMES)

@@ -14,7 +14,7 @@ import pytest
 
 from sync.state import file as state_module
 from sync.state.file import State, StateCopy, StateError, read_history
-from sync.state.schema import VERSION
+from sync.state.schema import VERSION, bring_up_to_date
 from tests.harness import KEY, PROJECT, World, counts, sync_of
 from tests.process import without_privilege
 
@@ -162,6 +162,34 @@ def test_a_state_of_1_0_0_is_brought_up_to_date(path: Path) -> None:
     with closing(State(path)) as state:
         assert state.db.execute("PRAGMA user_version").fetchone() == (VERSION,)
         assert state.db.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall() == wanted
+
+
+def test_the_copy_is_nobody_elses(path: Path) -> None:
+    """It holds addresses as well."""
+    path.write_bytes(OLD.read_bytes())
+    before = os.umask(0)
+    try:
+        State(path).close()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.with_name("state.sqlite3.v1").stat().st_mode) == 0o600
+
+
+def test_another_process_may_have_made_the_tables(path: Path) -> None:
+    """They are made once, and what is in them stays."""
+    with closing(State(path)) as state:
+        state.begin_run("one", "2026-01-06 12:00:00")
+        with state.transaction():
+            bring_up_to_date(state.db)
+        assert [run.id for run in state.history(9)] == ["one"]
+
+
+def test_a_mistake_is_not_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what another process holds may be free later."""
+    with closing(State(path)) as state:
+        monkeypatch.setattr("sync.state.file.time.sleep", lambda _: pytest.fail("it was waited for"))
+        with pytest.raises(sqlite3.OperationalError, match="syntax error"):
+            state._patiently("BEGIN SOON")
 
 
 def test_a_copy_that_is_there_stays(path: Path) -> None:

@@ -143,6 +143,17 @@ def test_an_older_event_of_a_row_that_broke(runs: Runs) -> None:
     assert runs.deliver() == []
 
 
+def test_a_row_that_broke_takes_its_backlog_along(runs: Runs) -> None:
+    """What it said before is not sent any more, though it failed."""
+    mapping = replace(MAPPING, event_name="", user_fields=parse_fields("first_name:name:number"))
+    runs.begin([person(1, first_name="1")], mapping)
+    runs.deliver(lambda _: FAILED)
+    plan = runs.begin([person(1, first_name="x")], mapping)
+
+    assert (plan.users.newly_rejected, plan.pending_users) == (1, 0)
+    assert runs.state.db.execute("SELECT * FROM pending").fetchall() == []
+
+
 def test_what_nobody_saw_for_90_days_is_forgotten(runs: Runs) -> None:
     """Those who left long ago go out of the state; members and those of the result stay, however old."""
     runs.run(people(4), lambda user: REJECTED if user.identity == address(4) else DELIVERED)

@@ -14,11 +14,11 @@ import pytest
 from sync.rows.columns import Column, Kind
 from sync.run.exit_codes import ExitCode
 from sync.run.lock import LockedError, lock_path, run_lock
-from sync.state.destinations import SyncName
+from sync.state.destinations import RefusedError, SyncName
 from sync.state.file import State, StateError
 from sync.state.schema import VERSION
-from sync.state.syncs import SyncRecord
-from tests.harness import COLUMNS, World, address, people, person, sync_of
+from sync.state.syncs import Recorded, SyncRecord
+from tests.harness import COLUMNS, TRACK, UPDATE, World, address, people, person, sync_of
 from tests.state.runs import DELIVERED, FAILED, Runs, answered
 
 URL, SECRET, FIELD = "https://api.iterable.com", "the-key-of-the-project", "recent_page_view"
@@ -53,6 +53,17 @@ def test_fields_are_on_record_with_the_first_delivery(runs: Runs) -> None:
 
     runs.run(people(2), fields={"": ["plan", "first_name"], "page_view": ["page"]})
     assert delivered_fields(runs) == {"": ["first_name", "plan"], "page_view": ["page"]}
+
+
+def test_events_that_are_not_settled_are_on_record(runs: Runs) -> None:
+    """The run that delivered them was killed: another EVENT_NAME would track them once more."""
+    runs.begin(people(2))
+    runs.deliver()
+    record = SyncRecord(runs.state, SyncName("default", URL, "key"), FIELD)
+    with runs.state.transaction():
+        record.put(Recorded(event_name="page_view", event_key=("page",)))
+    with pytest.raises(RefusedError, match="EVENT_NAME from page_view to view: 2 events that are on record"):
+        record.refuse_new_event_ids("view", ("page",), by_user_id=False, has_address=True)
 
 
 def test_an_exit_delivers_no_field(runs: Runs) -> None:
@@ -90,6 +101,16 @@ def test_an_upgrade_sends_nothing_again(old: World) -> None:
     assert (old.folder / "state.sqlite3.v1").read_bytes()
     assert old.table("PRAGMA user_version") == [(VERSION,)]
     assert old.run().requests == 0
+
+
+def test_a_backlog_of_1_0_0_whose_row_has_left(old: World) -> None:
+    """The profile that failed and its event are sent as the row said, with the segment false."""
+    old.rows = people(11)
+    assert old.run().exit_code == ExitCode.DONE
+    assert old.sent == [(UPDATE, address(12)), (TRACK, address(12))]
+    assert old.iterable.requests[0].body.count(b"recent_page_view") == 1
+    told = {name: person(12)[name] for name in ("first_name", "last_name", "plan_type")}
+    assert old.profiles[address(12)] == {**told, "recent_page_view": False}
 
 
 def test_a_backlog_of_1_0_0_without_its_segment(old: World) -> None:
