@@ -118,6 +118,7 @@ class Loop:
     def _wind_up(self) -> None:
         """Wait for what is on the wire, after a signal for no longer than the grace. What waits is not sent."""
         logger.warning("Stopping: %s; only what is on the wire is waited for", self._stop.reason)
+        self._fail(self._workers.withdraw(), _NOT_SENT)
         while self._workers.at_work and not self._stop.is_overdue():
             self._take_answers()
         self._fail([*self._waiting, *(work for _, work in self._settling)], _NOT_SENT)

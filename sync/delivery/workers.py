@@ -81,6 +81,13 @@ class Workers:
         self.at_work += 1
         self._todo.put(work)
 
+    def withdraw(self) -> Iterator[Work]:
+        """What nobody has begun yet."""
+        with suppress(queue.Empty):
+            while work := self._todo.get_nowait():
+                self.at_work -= 1
+                yield work
+
     def listen(self) -> Iterator[tuple[Work, Answer | Left]]:
         """What the workers have said of their work; waits a tick for the first of it."""
         with suppress(queue.Empty):

@@ -38,7 +38,7 @@ class Backlog(Addresses):
             if not plan.exit_held_back:
                 self.run("backlog", "exits")
             self._count(plan)
-            self.run("backlog", "remember")
+            self.run("backlog", "remember", everybody=self.policy.whole_window)
             self.run("backlog", "line up")
             plan.pending_users = self.one("SELECT COUNT(*) FROM temp.turn WHERE NOT leaves")
         return plan

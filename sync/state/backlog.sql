@@ -86,11 +86,11 @@ UPDATE known SET seen = :today WHERE sync = :sync AND seen < :today - 7
 AND EXISTS (SELECT 1 FROM temp.scan s WHERE s.key = known.key);
 UPDATE name SET seen = :today WHERE sync = :sync AND seen < :today - 7
 AND EXISTS (SELECT 1 FROM temp.scan s WHERE s.key = name.person);
-DELETE FROM failer WHERE sync = :sync AND seen < :today - 90;
-DELETE FROM name WHERE sync = :sync AND seen < :today - 90
+DELETE FROM failer WHERE :everybody AND sync = :sync AND seen < :today - 90;
+DELETE FROM name WHERE :everybody AND sync = :sync AND seen < :today - 90
 AND person NOT IN (SELECT person FROM member WHERE sync = :sync);
-DELETE FROM known WHERE sync = :sync AND seen < :today - 90;
-DELETE FROM pending AS p WHERE sync = :sync AND state = 5
+DELETE FROM known WHERE :everybody AND sync = :sync AND seen < :today - 90;
+DELETE FROM pending AS p WHERE :everybody AND sync = :sync AND state = 5
 AND NOT EXISTS (SELECT 1 FROM known k WHERE k.sync = :sync AND k.key IN (p.key, p.person));
 
 -- # line up

@@ -77,3 +77,18 @@ def test_everybody_is_counted_once(
     again = world.run()
     assert (again.exit_code, counts(again)[0][:2]) == (0, (users - taken[0], taken[0]))
     assert {event["writes"] for event in world.events} == {1}
+
+
+def test_who_was_not_begun_is_not_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, let_go: threading.Event
+) -> None:
+    """Of the users that no worker has begun no request was made: the log names nobody else than the one that hangs."""
+    monkeypatch.setattr("sync.run.signals.GRACE", 0.2)
+    world.rows = people(5)
+    world.iterable.faults = HangsAt(3, let_go)
+    world.run()
+    let_go.set()
+
+    named = [record.getMessage() for record in caplog.records if record.getMessage().startswith("no answer within")]
+    assert len(named) == 1
+    assert "email=user2@example.com" in named[0]

@@ -66,6 +66,15 @@ def test_nobody_leaves_in_a_run_that_is_not_plain(runs: Runs) -> None:
     assert runs.run(people(1), whole_window=False) == []
 
 
+def test_a_run_that_is_not_plain_forgets_nobody(runs: Runs) -> None:
+    """Also after months without a run: it has not seen who else would be in the result."""
+    runs.run(people(3))
+    runs.today += 100
+    runs.run(people(1), whole_window=False)
+
+    assert runs.run(people(3)) == []
+
+
 def test_without_a_segment_nobody_leaves(runs: Runs) -> None:
     """An empty SEGMENT_FIELD: absence means nothing."""
     runs.begin(people(3), replace(MAPPING, segment_field=""))
