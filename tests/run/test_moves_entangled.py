@@ -301,3 +301,15 @@ def test_who_has_an_address_of_its_own_again(world: World) -> None:
 
     assert {who: held["recent_page_view"] for who, held in world.profiles.items()} == {ANN: True, BOB: True}
     assert quiet(world)
+
+
+def test_who_leaves_an_address_that_another_had_who_has_left(world: World) -> None:
+    """Users 1 and 5 shared ann, and Iterable knows her as 5, who has left: she stays, and user 1 is somebody else."""
+    world.rows = [*rows_of(ANN, BOB), person(5, email=ANN, event_time=T0 + timedelta(hours=1))]
+    world.run()
+    assert names(world) == {ANN: "5", BOB: "2"}
+    world.rows = rows_of(CAT, BOB)
+    summary = world.run(allow_mass_exit=True)
+
+    assert (summary.exit_code, moves(world), names(world)) == (ExitCode.DONE, [], {ANN: "5", BOB: "2", CAT: "1"})
+    assert quiet(world)

@@ -112,6 +112,7 @@ def test_a_newcomer_never_gets_the_user_of_an_address_that_is_not_given_up(world
 
     assert names(world) == {ANN: "1", BOB: "2"}
     assert world.profiles[ANN]["first_name"] == "Name 1"
+    assert not any(b"Nine" in request.body for request in world.iterable.requests)
 
 
 def test_a_backlog_by_address_becomes_the_person_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

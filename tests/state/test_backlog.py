@@ -95,6 +95,13 @@ def test_who_was_told_to_leave_is_not_counted(runs: Runs) -> None:
     assert (before.segment_users, read_figures(runs.state, runs.sync, 0.0).segment_users) == (2, 2)
 
 
+def test_the_order_of_the_backlog(runs: Runs) -> None:
+    """Users whose rows have left come in the order that they had in the query."""
+    runs.run([person(2), person(3), person(1)], lambda _: FAILED._replace(sent=False))
+    runs.begin([])
+    assert names(runs.outbox.claim(9, 9)) == ["user2", "user3", "user1"]
+
+
 def test_the_age_of_the_backlog(runs: Runs) -> None:
     """A profile is pending since the first run that could not send it, also when its row changes or leaves."""
     for rows in (people(1), [person(1, first_name="New")], []):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sync.rows.mapping import Mapping, parse_fields
+from sync.state.figures import read_figures
 from sync.state.pending import Counts, UserOutcome
 from tests.harness import address, people, person
 from tests.state.runs import (
@@ -35,6 +36,12 @@ def test_rejected_is_remembered(runs: Runs) -> None:
     assert len(runs.run([person(1, first_name="New")])) == 1
 
 
+def test_the_events_of_who_was_rejected_are_set_aside(runs: Runs) -> None:
+    """They have the profile's outcome, also when the row has left the result."""
+    runs.run(people(1), lambda _: REJECTED)
+    assert runs.run([]) == []
+
+
 def test_a_rejected_change_is_remembered(runs: Runs) -> None:
     """Also of who was delivered before, and of an event: nothing is sent until the row changes once more."""
     runs.run([person(1, browser="Firefox")])
@@ -50,6 +57,7 @@ def test_a_rejected_event_is_remembered(runs: Runs) -> None:
     runs.begin(people(1))
     (user,) = runs.outbox.claim(9, 9)
     runs.outbox.record([UserOutcome(user, DELIVERED, (REJECTED,))])
+    assert list(runs.outbox.refused_lines()) == [(1, "forgotten")]
 
     plan = runs.begin(people(1))
     assert (plan.pending_users, plan.users, plan.events) == (0, Counts(unchanged=1), Counts(rejected=1))
@@ -247,11 +255,13 @@ def test_an_event_of_who_was_rejected_before_comes_back(runs: Runs) -> None:
 
 
 def test_a_conflict_over_a_name_is_new_once(runs: Runs) -> None:
-    """It is tried in every run, and told again when the row says something else."""
+    """It is tried in every run, counted as no backlog, and new again when the row says something else."""
     conflict = REJECTED._replace(over_a_name=True)
     for name, is_new in (("Ann", True), ("Ann", False), ("Bob", True), ("Bob", False)):
         assert len(runs.run([person(1, first_name=name)], lambda _: conflict)) == 1
         assert bool(list(runs.outbox.refused_lines())) is is_new
+        figures = read_figures(runs.state, runs.sync, 0.0)
+        assert (figures.pending_users, figures.pending_events) == (0, 0)
 
 
 def test_what_was_set_aside_is_there_once(runs: Runs) -> None:
