@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
@@ -120,7 +121,10 @@ def _may_write(path: Path) -> bool:
 
 def _time_zone(checked: Checked) -> Found:
     if not any(problem.startswith("DB_TIMEZONE ") for problem in checked.problems):
-        yield "ok", "time zone", meaning(checked.run.settings.db_timezone, datetime.now(UTC))
+        zone = checked.run.settings.db_timezone
+        yield "ok", "time zone", meaning(zone, datetime.now(UTC))
+        if told := mistaken_for(str(zone)):
+            yield "note", "time zone", told
 
 
 def meaning(zone: tzinfo, now: datetime) -> str:
@@ -130,6 +134,18 @@ def meaning(zone: tzinfo, now: datetime) -> str:
     if others:
         return f"{zone} is {current} now, and {' or '.join(others)} in another part of the year: it has summer time"
     return f"{zone} is {current} now and all year: it has no summer time"
+
+
+def mistaken_for(zone: str) -> str:
+    """What people take the name of a zone for; empty for one that says what it is."""
+    if re.fullmatch(r"(Etc/)?GMT[+-][1-9]\d?", zone):
+        return "the sign in such a name is reversed: Etc/GMT+2 is two hours behind UTC, and Etc/GMT-2 two hours ahead"
+    if re.fullmatch(r"(?!UTC|UCT)[A-Z]{3}", zone):
+        return (
+            f"{zone} is not the clock of a place: EST, MST, HST and GMT never have summer time, and CET, MET, EET and WET "
+            "always do; if you mean the clock of a place, name it, such as America/New_York"
+        )
+    return ""
 
 
 # -- the database --------------------------------------------------------------------------------------------

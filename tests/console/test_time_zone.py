@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from sync.console.check import meaning
+from sync.console.check import meaning, mistaken_for
 from tests.console.desk import Desk
 
 WINTER, SUMMER = datetime(2026, 1, 6, 12, tzinfo=UTC), datetime(2026, 7, 6, 12, tzinfo=UTC)
@@ -54,14 +54,34 @@ def test_utc() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "verdict"), [("", "ok"), ("utc", "ok"), ("Europe/Berlin", "ok"), ("Etc/GMT+2", "ok"), ("Mars", "")]
+    ("name", "told"),
+    [
+        ("Etc/GMT+2", "the sign in such a name is reversed"),
+        ("GMT-5", "the sign in such a name is reversed"),
+        ("EST", "EST is not the clock of a place"),
+        ("CET", "CET is not the clock of a place"),
+        ("UTC", ""),
+        ("Etc/UTC", ""),
+        ("Europe/Berlin", ""),
+        ("Japan", ""),
+    ],
 )
-def test_check_tells_it(desk: Desk, name: str, verdict: str) -> None:
-    """The zone is one line, and nothing when the setting itself is wrong."""
+def test_names_that_are_mistaken(name: str, told: str) -> None:
+    """A name that people take for another zone has a note; one that says what it is has none."""
+    assert mistaken_for(name).startswith(told)
+    assert bool(mistaken_for(name)) == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("name", "verdicts"),
+    [("", ["ok"]), ("utc", ["ok"]), ("Europe/Berlin", ["ok"]), ("Etc/GMT+2", ["ok", "note"]), ("Mars", [])],
+)
+def test_check_tells_it(desk: Desk, name: str, verdicts: list[str]) -> None:
+    """The zone is one line, with a note where people mistake it, and nothing when the setting itself is wrong."""
     desk.world.environ["DB_TIMEZONE"] = name
     wrong = desk.check()
 
     told = [(how, sentence) for how, what, sentence in desk.findings if what == "time zone"]
-    assert [how for how, _ in told] == [verdict] * bool(verdict)
+    assert [how for how, _ in told] == verdicts
     assert bool(wrong) == (name == "Mars")
-    assert all(sentence.startswith(name or "UTC") or name == "utc" for _, sentence in told)
+    assert all(sentence.startswith(name or "UTC") or name == "utc" for how, sentence in told if how == "ok")
