@@ -46,6 +46,10 @@ class Checked:
     identity: str | None = None
     fields: dict[str, Any] = field(default_factory=dict)
 
+    def can_use(self, *settings: str) -> bool:
+        """Whether none of these settings has a problem: one that has stands at its default, which nobody meant."""
+        return not any(problem.startswith((f"{name} ", f"{name}:")) for problem in self.problems for name in settings)
+
 
 def check(run: Run, problems: Sequence[str] = ()) -> int:
     """Print a line for each check, all of them also after one that fails; exit code 1 when something is wrong."""
@@ -120,7 +124,7 @@ def _may_write(path: Path) -> bool:
 
 
 def _time_zone(checked: Checked) -> Found:
-    if not any(problem.startswith("DB_TIMEZONE ") for problem in checked.problems):
+    if checked.can_use("DB_TIMEZONE"):
         zone = checked.run.settings.db_timezone
         yield "ok", "time zone", meaning(zone, datetime.now(UTC))
         if told := mistaken_for(str(zone)):
@@ -142,8 +146,8 @@ def mistaken_for(zone: str) -> str:
         return "the sign in such a name is reversed: Etc/GMT+2 is two hours behind UTC, and Etc/GMT-2 two hours ahead"
     if re.fullmatch(r"(?!UTC|UCT)[A-Z]{3}", zone):
         return (
-            f"{zone} is not the clock of a place: EST, MST, HST and GMT never have summer time, and CET, MET, EET and WET "
-            "always do; if you mean the clock of a place, name it, such as America/New_York"
+            f"{zone} is not the clock of a place: EST, MST, HST and GMT never have summer time, and CET, MET, EET and "
+            "WET always do; if you mean the clock of a place, name it, such as America/New_York"
         )
     return ""
 
@@ -154,6 +158,8 @@ def mistaken_for(zone: str) -> str:
 def _database(checked: Checked) -> Found:
     run = checked.run
     if not (run.settings.db_user and run.settings.db_name):  # the settings' findings say what is missing
+        return
+    if not checked.can_use("DB_HOST", "DB_PORT", "DB_SOCKET", "DB_SSL_CA"):  # the password is for another server
         return
     try:
         source = run.connect()
@@ -272,6 +278,8 @@ def _record(checked: Checked) -> Found:
 
 def _project(checked: Checked) -> Found:
     at = checked.run.settings
+    if not checked.can_use("ITERABLE_API_BASE_URL"):  # the key is for another address
+        return iter(())
     if at.iterable_api_key and (at.iterable_jwt_secret or not at.use_jwt_auth):
         return project_findings(at, checked.identity, checked.fields)
     return iter(())

@@ -44,3 +44,20 @@ def test_no_setting_ends_the_check_early(desk: Desk, name: str) -> None:
         last = desk.out.splitlines()[-1]
         assert last.endswith("to fix") or last.startswith("all is well"), (value, desk.out)
         assert "unexpected" not in desk.out
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "left_out"),
+    [
+        ("ITERABLE_API_BASE_URL", "http://api.example.com", "credentials"),
+        ("DB_PORT", "99999", "database"),
+        ("DB_SSL_CA", "nowhere.pem", "database"),
+    ],
+)
+def test_nobody_else_gets_a_secret(desk: Desk, name: str, value: str, left_out: str) -> None:
+    """Where an address cannot be used, no other is tried in its place: the key or the password is not for that one."""
+    desk.world.environ[name] = value
+    assert desk.check()
+
+    assert any(what == "settings" and name in sentence for _, what, sentence in desk.findings)
+    assert left_out not in {what for _, what, _ in desk.findings}
