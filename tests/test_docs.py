@@ -190,8 +190,8 @@ def test_nothing_is_left_to_fill_in() -> None:
 
 
 def test_rooms_table() -> None:
-    """The README says of every file at the top level and of every room what it holds, and of no other."""
-    told = {span for files, _ in table(document("README.md"), "room", "holds") for span in spans(files)}
+    """The README says of every file at the top level and of every package what it holds, and of no other."""
+    told = {span for files, _ in table(document("README.md"), "package", "holds") for span in spans(files)}
     rooms = {f"sync/{path.parent.name}/" for path in HOME.glob("sync/*/__init__.py")}
     assert rooms == {name for name in told if name.startswith("sync/")}
     assert {path.name for path in HOME.glob("*.py")} == {name for name in told if name.endswith(".py")}
