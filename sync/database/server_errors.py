@@ -60,7 +60,7 @@ def one_line(text: object) -> str:
 def error_sentence(error: Exception, params: MySQLParams, remedy: str) -> str:
     """What an error that the driver raised comes down to; `remedy` is for those that name none."""
     cause = getattr(error, "original_exception", error)  # the driver's, when it could not connect
-    said = one_line(params.masked(str((cause.args or ("nothing",))[-1])))
+    said = one_line(params.masked(str((cause.args or ("nothing",))[-1]))).rstrip(".")  # our sentence goes on
     if isinstance(cause, ssl.SSLError):
         return _tls_sentence(cause, params.address)
     if isinstance(cause, UnicodeDecodeError):
