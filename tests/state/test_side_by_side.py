@@ -20,7 +20,7 @@ from sync.state.figures import read_figures
 from sync.state.file import State
 from sync.state.pending import PayloadResult, PendingUser
 from tests.harness import T0, person
-from tests.state.runs import BOTH_NAMES, DELIVERED, FAILED, MAPPING, REJECTED, SEGMENT, TODAY, Runs, answered
+from tests.state.runs import BOTH_NAMES, DELIVERED, FAILED, MAPPING, REJECTED, SEGMENT, TODAY, Runs, answered, fields_of
 
 rows = st.builds(
     lambda number, name, letter, seconds: person(
@@ -131,3 +131,18 @@ def test_each_has_what_it_has_alone(mapping: Mapping) -> None:
                 assert together[which].on_record() == alone[which].on_record()
 
     hold()
+
+
+def test_what_each_has_set_aside_is_its_own(path: Path) -> None:
+    """The same change was rejected for both: what one asks for again, or tells of an exit, is not the other's."""
+    changed = [person(1, first_name="New"), person(2)]
+    with closing(State(path)) as state, closing(State(path)) as another:
+        one, two = Runs(state, "one"), Runs(another, "two")
+        for runs in (one, two):
+            runs.run([person(1), person(2)])
+            runs.run(changed, lambda _: REJECTED)
+        one.run(changed, lambda _: REJECTED, retry_rejected=True)
+        assert two.run(changed) == []
+        one.run([person(2)])
+        (user,) = two.run([person(2)], retry_rejected=True)
+    assert (user.leaves, fields_of(user)["first_name"]) == (True, "New")
