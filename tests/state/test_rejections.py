@@ -176,6 +176,16 @@ def test_what_nobody_saw_for_90_days_is_forgotten(runs: Runs) -> None:
     assert runs.run(people(2)) == []
 
 
+def test_addresses_that_nobody_saw_for_90_days_are_forgotten(runs: Runs) -> None:
+    """Of those who have left; a year later the file has not grown by everybody who was ever there."""
+    for rows, days in ((people(3), 1), (people(2), 90), (people(2), 1)):
+        runs.begin(rows, BOTH_NAMES)
+        runs.deliver()
+        runs.outbox.remember()
+        runs.today += days
+    assert runs.state.db.execute("SELECT person FROM name").fetchall() == [("id:1",), ("id:2",)]
+
+
 @pytest.mark.parametrize("mapping", [MAPPING, BOTH_NAMES], ids=["addresses", "addresses with ids"])
 def test_members_are_not_forgotten(runs: Runs, mapping: Mapping) -> None:
     """Whose exit was held back is a member still after 90 days, and may then be let go."""
