@@ -106,6 +106,15 @@ class PrivateFile(RotatingFileHandler):
         self._is_ours = not _is_device(place)
         super().__init__(place, maxBytes=0, backupCount=KEEP, encoding="utf-8")
         self.failure = self.complaint = ""
+        self._is_over = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line; none after the log was closed, for which the library would open the file again.
+
+        A worker whose answer hung until the end of an interrupted run speaks so late.
+        """
+        if not self._is_over:
+            super().emit(record)
 
     def shouldRollover(self, record: logging.LogRecord) -> int:  # noqa: N802, ARG002 - logging's names
         """Never in the middle of a run; the library would ask the system about the file before each line."""
@@ -118,6 +127,7 @@ class PrivateFile(RotatingFileHandler):
 
     def close(self) -> None:
         """Close the file; what a full disk kept from it is told by `failure`, not raised."""
+        self._is_over = True
         try:
             super().close()
         except OSError as error:

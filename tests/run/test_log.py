@@ -71,6 +71,17 @@ def test_disk_full_at_the_end() -> None:
     assert "No space left on device" in file.failure
 
 
+def test_a_late_line_opens_nothing(tmp_path: Path) -> None:
+    """The last line of a run stays the last: what a hanging worker says after it is not in the file, nor opens it."""
+    file = start_logging(tmp_path / "log", "INFO", LineFormatter("r1"))
+    logging.getLogger("main").info("the last line")
+    stop_logging()
+    file.handle(logging.LogRecord("main", logging.INFO, "", 0, "late", None, None))
+
+    assert file.stream is None
+    assert "late" not in (tmp_path / "log").read_text()
+
+
 def test_log_that_cannot_be_opened(tmp_path: Path) -> None:
     """A folder that is missing is an OSError before anything is done."""
     with pytest.raises(OSError, match="No such file"):
