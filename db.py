@@ -102,14 +102,14 @@ class _MySQL:
         with _advice_in_time(self._params, time_limit):
             cursor.wait(time_limit.left())
             _ask(self._connection, "START TRANSACTION READ ONLY")
-            cursor.execute(statement.for_mysql(), values)
+            cursor.execute(statement.text, values)
             cursor.convert_by_our_rules()
         if not cursor.columns:
             raise SourceError("The query has no result: QUERY_FILE must hold a SELECT.")
         return ResultSet(
             cursor.columns,
             islice(self._rows(cursor, time_limit), limit),
-            parameters=statement.parameters,
+            uses_since=bool(statement.parameters),
             release=partial(self._release, cursor),
         )
 

@@ -105,7 +105,7 @@ class Rows:
         """All rows, whatever is asked for."""
         del sql, since, since_local
         rows = islice(self._values(), limit)
-        return ResultSet(self._columns, rows, parameters=frozenset({"since"}), release=lambda: None)
+        return ResultSet(self._columns, rows, uses_since=True, release=lambda: None)
 
     def _values(self) -> Iterator[Sequence[Any]]:
         for number, row in enumerate(self._rows):

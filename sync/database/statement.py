@@ -1,13 +1,12 @@
-"""The text of a query: one statement, cut where its parameters stand."""
+"""The text of a query: where its parameters stand in it, and what is bound to them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sync.rows.source import SourceError, StatementError
+from sync.rows.source import StatementError
 
 _NAME_END = r"(?![0-9A-Za-z_$\u0080-\U0010ffff])"
 
@@ -21,17 +20,15 @@ _TOKENS = {
     backslash_escapes: re.compile(
         # A doubled quote needs no rule: it ends one quoted text and begins the next.
         rf"""(?P<quoted> {quoted} | `[^`]*(?:`|\Z) )
-        | (?P<comment> \#[^\n]* | --(?=[\x00-\x20]|\Z)[^\n]* | /\*(?!M?!).*?(?:\*/|\Z) )
-        | (?P<mark> /\*M?![0-9]* | \*/ )  # what stands between these is code to the server
+        | \#[^\n]* | --(?=[\x00-\x20]|\Z)[^\n]* | /\*(?!M?!).*?(?:\*/|\Z)  # comments; what is in /*! ... */ is code
         | :(?P<parameter> since_local | since ){_NAME_END}
-        | (?P<end> ; )
-        | (?P<space> \s+ )
-        | (?P<code> . )
+        | %
         """,
         re.VERBOSE | re.DOTALL,
     )
     for backslash_escapes, quoted in _QUOTED.items()
 }
+"""What is not copied as it is, or in which nothing else is looked for."""
 
 _IN_QUOTES = re.compile(rf"(?<!\w):(since_local|since){_NAME_END}", re.IGNORECASE)
 """A parameter as somebody writes it into quotes; `member:since` in a text or a column's name is none."""
@@ -39,65 +36,39 @@ _IN_QUOTES = re.compile(rf"(?<!\w):(since_local|since){_NAME_END}", re.IGNORECAS
 
 @dataclass(frozen=True)
 class Statement:
-    """One SQL statement, cut where its parameters stand: text, parameter, text, ..., text."""
+    """A query in Python's format style: `%(since)s` stands for a parameter, and `%%` for a percent sign."""
 
-    pieces: tuple[str, ...]
-
-    @property
-    def parameters(self) -> frozenset[str]:
-        """The parameters that the statement uses."""
-        return frozenset(self.pieces[1::2])
-
-    def render(self, text: Callable[[str], str], parameter: Callable[[str], str]) -> str:
-        """The statement with both kinds of piece as a driver wants them."""
-        return "".join(parameter(piece) if position % 2 else text(piece) for position, piece in enumerate(self.pieces))
-
-    def for_mysql(self) -> str:
-        """The statement for MySQL's driver, to which a percent sign begins a placeholder."""
-        return self.render(lambda text: text.replace("%", "%%"), "%({})s".format)
+    text: str
+    parameters: frozenset[str]
 
 
 def parse(sql: str, *, backslash_escapes: bool = True) -> Statement:
-    """Find the parameters of *sql*, which must be one statement, where a server sees code.
+    """Find the parameters of *sql* where a server sees code.
 
     In quotes and comments `:since` is text. In `/*! ... */`, which MySQL executes, it is a parameter.
     *backslash_escapes* is false for SQLite and in MySQL's mode NO_BACKSLASH_ESCAPES.
-    Raises SourceError, and StatementError for a parameter that is only in quotes.
+    Raises StatementError for a parameter that is only in quotes.
     """
-    pieces = [""]
+    parameters: set[str] = set()
     in_quotes: set[str] = set()
-    ended = meaningful = False
-    for token in _TOKENS[backslash_escapes].finditer(sql):
-        kind = token.lastgroup
-        if kind in ("quoted", "parameter", "code"):
-            meaningful = True
-            if ended:
-                raise SourceError("The query holds more than one statement: leave one SELECT in QUERY_FILE.")
-        ended |= kind == "end"
-        if kind == "quoted":
-            in_quotes |= {name.lower() for name in _IN_QUOTES.findall(token[0])}
-        if kind == "parameter":
-            pieces += [token["parameter"], ""]
-        elif kind != "end":
-            pieces[-1] += token[0]
-    if not meaningful:
-        raise SourceError("The query is empty: write one SELECT into the file that QUERY_FILE names.")
-    _refuse_quoted(in_quotes - set(pieces[1::2]))
-    return Statement(tuple(pieces))
 
+    def formatted(token: re.Match[str]) -> str:
+        in_quotes.update(name.lower() for name in _IN_QUOTES.findall(token["quoted"] or ""))
+        if not token["parameter"]:
+            return token[0].replace("%", "%%")
+        parameters.add(token["parameter"])
+        return f"%({token['parameter']})s"
 
-def _refuse_quoted(names: set[str]) -> None:
-    """A moment is compared with the text as if that were one, and then all rows are newer, or none."""
-    if names:
-        told = " and ".join(f":{name}" for name in sorted(names))
+    text = _TOKENS[backslash_escapes].sub(formatted, sql)
+    if only_in_quotes := in_quotes - parameters:  # it would be compared as a text: all rows are newer, or none
+        told = " and ".join(f":{name}" for name in sorted(only_in_quotes))
         raise StatementError(
             f"QUERY_FILE has {told} only inside quotes, where it is a text and not a moment: write it without them."
         )
+    return Statement(text, frozenset(parameters))
 
 
 def bound_values(since: datetime, since_local: datetime) -> dict[str, str]:
     """The parameters as a TIMESTAMP or DATETIME column compares with them, in whole seconds."""
-    if since.tzinfo is None or since_local.tzinfo is not None:
-        raise ValueError("since is an aware time, since_local a naive one")
     in_utc = since.astimezone(UTC).replace(tzinfo=None)
     return {"since": in_utc.isoformat(" ", "seconds"), "since_local": since_local.isoformat(" ", "seconds")}

@@ -62,14 +62,16 @@ class _Embedded:
         statement = parse(sql, backslash_escapes=False)
         values = bound_values(since, since_local)
         with _advice():
-            declared = self._declared_types(statement.render(str, lambda _: "NULL"))
-            self._cursor = cursor = self._connection.execute(statement.render(str, ":{}".format), values)
+            declared = self._declared_types(statement.text % dict.fromkeys(values, "NULL"))
+            self._cursor = cursor = self._connection.execute(
+                statement.text % {name: f":{name}" for name in values}, values
+            )
         columns = [
             Column(description[0], _KINDS.get(declaration, Kind.UNKNOWN))
             for description, declaration in zip(cursor.description, declared, strict=True)
         ]
         rows = _rows(cursor, columns)
-        return ResultSet(columns, islice(rows, limit), parameters=statement.parameters, release=cursor.close)
+        return ResultSet(columns, islice(rows, limit), uses_since=bool(statement.parameters), release=cursor.close)
 
     def _declared_types(self, sql: str) -> list[str]:
         """The type of each column as its table declares it; empty for an expression.

@@ -25,16 +25,10 @@ class ResultSet:
     """
 
     def __init__(
-        self,
-        columns: Iterable[Column],
-        rows: Iterable[Sequence[Any]],
-        *,
-        parameters: frozenset[str],
-        release: Callable[[], None],
+        self, columns: Iterable[Column], rows: Iterable[Sequence[Any]], *, uses_since: bool, release: Callable[[], None]
     ) -> None:
         self.columns = tuple(columns)
-        self._parameters = parameters
-        self.uses_since = bool(parameters)
+        self.uses_since = uses_since
         """Whether the query looks at `:since` or `:since_local`; without, it is not a window in time."""
         self._rows = rows
         self._release = release
@@ -53,7 +47,7 @@ class ResultSet:
 
     def passed_through(self, step: Callable[[Iterator[Sequence[Any]]], Iterator[Sequence[Any]]]) -> ResultSet:
         """The same result, whose rows pass through `step` as they are read."""
-        return ResultSet(self.columns, step(self.values()), parameters=self._parameters, release=self._release)
+        return ResultSet(self.columns, step(self.values()), uses_since=self.uses_since, release=self._release)
 
     def __enter__(self) -> ResultSet:
         return self

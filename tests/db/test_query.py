@@ -89,6 +89,11 @@ class TestParameters:
 
         assert row == {"x:since": value, "since": "2026-01-06 12:30:15"}
 
+    @pytest.mark.parametrize("ending", [";", " ;; \n", "; -- done", " /* ; */", "; # ;", " -- ;"])
+    def test_one_statement_may_end_in_a_semicolon(self, source: Source, ending: str) -> None:
+        """A semicolon that ends the statement, or that is text, is no second statement."""
+        assert run(source, f"SELECT ';' AS text{ending}") == [{"text": ";"}]
+
     def test_no_backslash_escapes(self, mariadb: Server, sample: MySQLParams) -> None:
         """Where the server's sql_mode makes a backslash a letter, it is one here too."""
         mariadb.execute("SET GLOBAL sql_mode = 'NO_BACKSLASH_ESCAPES'")

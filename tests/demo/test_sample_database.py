@@ -73,8 +73,8 @@ def test_unreadable_schema_is_a_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sql", "sentence"),
     [
-        ("", "The query is empty"),
-        ("SELECT 1; SELECT 2", "more than one statement"),
+        ("", "incomplete input"),
+        ("SELECT 1; SELECT 2", "one statement at a time"),
         ("DELETE FROM page_views", "syntax error"),
         ("WITH x AS (SELECT 1) DELETE FROM page_views", "syntax error"),
         ("SELECT missing FROM customers", "no such column: missing"),

@@ -27,7 +27,7 @@ def test_result_of_a_query(tmp_path: Path, count: int) -> None:
     columns = [Column("id", Kind.INTEGER), Column("name", Kind.TEXT)]
     rows = [(number, f"=name {number}") for number in range(count)]
     released: list[bool] = []
-    result = ResultSet(columns, rows, parameters=frozenset(), release=lambda: released.append(True))
+    result = ResultSet(columns, rows, uses_since=False, release=lambda: released.append(True))
     assert export_results_to_csv(result, str(tmp_path / "result.csv")) == str(tmp_path / "result.csv")
     assert released
 
@@ -41,7 +41,7 @@ def test_result_of_a_query(tmp_path: Path, count: int) -> None:
 
 def test_rows_pass_through(tmp_path: Path) -> None:
     """Who wants the rows on their way sees each of them, and the file holds what is passed on."""
-    result = ResultSet([Column("a", Kind.INTEGER)], [(1,), (2,)], parameters=frozenset(), release=lambda: None)
+    result = ResultSet([Column("a", Kind.INTEGER)], [(1,), (2,)], uses_since=False, release=lambda: None)
     seen: list[Any] = []
 
     def doubled(rows: Iterable[Any]) -> Iterator[Any]:
