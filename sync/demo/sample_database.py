@@ -14,10 +14,15 @@ from sync.database.statement import bound_values, parse
 from sync.rows.columns import Column, Kind
 from sync.rows.source import ResultSet, Source, SourceError
 
+_KINDS = {"INTEGER": Kind.INTEGER, "VARCHAR": Kind.TEXT, "TIMESTAMP": Kind.TIMESTAMP}
+"""The types of schema.sql, which are all that SQLite is asked to hold here."""
+
+sqlite3.register_converter("TIMESTAMP", lambda text: datetime.fromisoformat(text.decode()))
+
 
 def sample_database(schema: Path, seed: Path) -> Source:
     """A fresh database in memory, made by the two files."""
-    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection = sqlite3.connect(":memory:", isolation_level=None, detect_types=sqlite3.PARSE_DECLTYPES)
     try:
         _fill(connection, schema, seed)
     except BaseException:
@@ -41,10 +46,6 @@ def _subdate(day: str, days: int) -> str:
     return (date.fromisoformat(day) - timedelta(days=days)).isoformat()
 
 
-_KINDS = {"INTEGER": Kind.INTEGER, "VARCHAR": Kind.TEXT, "TIMESTAMP": Kind.TIMESTAMP}
-"""The types of schema.sql, which are all that SQLite is asked to hold here."""
-
-
 class _Embedded:
     """A Source on the sample database."""
 
@@ -54,27 +55,20 @@ class _Embedded:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._cursor: sqlite3.Cursor | None = None
 
     def query(self, sql: str, since: datetime, since_local: datetime, limit: int | None = None) -> ResultSet:
-        if self._cursor is not None:
-            self._cursor.close()
         statement = parse(sql, backslash_escapes=False)
         values = bound_values(since, since_local)
         with _advice():
-            declared = self._declared_types(statement.text % dict.fromkeys(values, "NULL"))
-            self._cursor = cursor = self._connection.execute(
-                statement.text % {name: f":{name}" for name in values}, values
-            )
-        columns = [
-            Column(description[0], _KINDS.get(declaration, Kind.UNKNOWN))
-            for description, declaration in zip(cursor.description, declared, strict=True)
-        ]
-        rows = _rows(cursor, columns)
-        return ResultSet(columns, islice(rows, limit), uses_since=bool(statement.parameters), release=cursor.close)
+            kinds = self._kinds(statement.text % dict.fromkeys(values, "NULL"))
+            cursor = self._connection.execute(statement.text % {name: f":{name}" for name in values}, values)
+        names = (name for name, *_ in cursor.description)
+        columns = [Column(name, kind) for name, kind in zip(names, kinds, strict=True)]
+        uses_since = bool(statement.parameters)
+        return ResultSet(columns, islice(_rows(cursor), limit), uses_since=uses_since, release=cursor.close)
 
-    def _declared_types(self, sql: str) -> list[str]:
-        """The type of each column as its table declares it; empty for an expression.
+    def _kinds(self, sql: str) -> list[Kind]:
+        """The kind of each column as its table declares it; that of an expression is unknown.
 
         SQLite tells the columns of a view, and takes nothing but one SELECT for it.
         """
@@ -83,34 +77,21 @@ class _Embedded:
             found = self._connection.execute("SELECT type FROM pragma_table_info('asked')").fetchall()
         finally:
             self._connection.execute("DROP VIEW temp.asked")
-        return [declaration.partition("(")[0].upper() for (declaration,) in found]
+        return [_KINDS.get(declaration.partition("(")[0].upper(), Kind.UNKNOWN) for (declaration,) in found]
 
     def close(self) -> None:
         self._connection.close()
 
 
-def _rows(cursor: sqlite3.Cursor, columns: list[Column]) -> Iterator[tuple[Any, ...]]:
-    """The rows with the Python values that MySQL's driver gives for these kinds."""
-    converters = [_timestamp if column.kind is Kind.TIMESTAMP else _as_it_is for column in columns]
+def _rows(cursor: sqlite3.Cursor) -> Iterator[tuple[Any, ...]]:
     with _advice():
-        for row in cursor:
-            yield tuple(convert(value) for convert, value in zip(converters, row, strict=True))
-
-
-def _timestamp(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
+        yield from cursor
 
 
 @contextlib.contextmanager
 def _advice() -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        raise SourceError(f"{error.filename} cannot be read ({error.strerror}): restore the file.") from error
     except sqlite3.Error as error:
         raise SourceError(
             f"The embedded sample database cannot do this ({error}): correct QUERY_FILE, schema.sql or seed.sql."

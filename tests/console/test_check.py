@@ -307,8 +307,7 @@ def test_on_a_real_server(desk: Desk, mariadb: Server, monkeypatch: pytest.Monke
         ({}, "SELECT * FROM missing", "query: 127.0.0.1:{} answered with error 1146 ("),
         ({}, "SELEKT 1", "query: 127.0.0.1:{} answered with error 1064 ("),
         ({}, "DELETE FROM customers", "query: The user app may not read what the query asks of 127.0.0.1:{}"),
-        ({}, "SELECT 1; SELECT 2", "query: The query holds more than one statement"),
-        ({}, " -- nothing", "query: The query is empty"),
+        ({}, "SELECT 1; SELECT 2", "query: 127.0.0.1:{} answered with error 1064 ("),
     ],
 )
 def test_what_a_real_server_refuses(

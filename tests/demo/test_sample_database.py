@@ -64,12 +64,6 @@ def test_broken_seed_is_a_sentence(tmp_path: Path) -> None:
         embedded.sample_database(SCHEMA, broken)
 
 
-def test_unreadable_schema_is_a_sentence(tmp_path: Path) -> None:
-    """Files that are not there are reported with their name."""
-    with pytest.raises(SourceError, match=r"nowhere\.sql cannot be read"):
-        embedded.sample_database(tmp_path / "nowhere.sql", SEED)
-
-
 @pytest.mark.parametrize(
     ("sql", "sentence"),
     [
