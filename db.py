@@ -11,7 +11,6 @@ import logging
 import struct
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -20,11 +19,16 @@ from pymysql.connections import Connection
 from pymysql.constants import SERVER_STATUS
 from pymysql.cursors import Cursor, SSCursor
 
-from sync.database.login import refusals
 from sync.database.server_address import MySQLParams, described, exposure
-from sync.database.server_errors import IN_THE_QUERY, WHILE_CONNECTING, error_sentence, tls_files_sentence
-from sync.database.server_warnings import cut_sentence, summed_up, window_sentence
-from sync.database.session import ALWAYS, TimeLimit, where_allowed
+from sync.database.server_messages import (
+    IN_THE_QUERY,
+    WHILE_CONNECTING,
+    error_sentence,
+    summed_up,
+    tls_files_sentence,
+    unusable_sentence,
+)
+from sync.database.session import ALWAYS, TimeLimit, refusals, where_allowed
 from sync.database.statement import bound_values, parse
 from sync.database.wire_types import Field, column_kind, reader
 from sync.rows.columns import Column
@@ -91,9 +95,6 @@ class _MySQL:
         self.server, self.exposure = _server(self._connection, params)
 
     def query(self, sql: str, since: datetime, since_local: datetime, limit: int | None = None) -> ResultSet:
-        self._release(self._cursor)
-        if not self._connection.open:
-            self._connection = _open(self._params)
         statement = parse(sql, backslash_escapes=_backslash_escapes(self._connection))
         values = bound_values(since, since_local)
         self._cursor = cursor = self._connection.cursor(_Cursor)
@@ -110,16 +111,13 @@ class _MySQL:
             cursor.columns,
             islice(self._rows(cursor, time_limit), limit),
             uses_since=bool(statement.parameters),
-            release=partial(self._release, cursor),
+            release=cursor.leave_unread,
         )
 
     def _rows(self, cursor: _Cursor, limit: TimeLimit) -> Iterator[tuple[Any, ...]]:
         """The rows of the result, one at a time; raises SourceError when the last of them comes too late."""
-        width = len(cursor.columns)
         with _advice_in_time(self._params, limit):
             while row := _next_row(cursor, limit):
-                if len(row) != width:
-                    raise IndexError("a row has fewer values than there are columns")
                 yield row
             if not cursor.left_unread:
                 _refuse_more_results(cursor)
@@ -128,12 +126,9 @@ class _MySQL:
         if cursor.left_unread:
             raise RuntimeError("the result was closed before all of it was read")
 
-    def _release(self, cursor: _Cursor | None) -> None:
-        if cursor is not None:
-            cursor.leave_unread()
-
     def close(self) -> None:
-        self._release(self._cursor)
+        if self._cursor:
+            self._cursor.leave_unread()
         if self._connection.open:
             self._connection.close()
 
@@ -156,14 +151,13 @@ def _refuse_more_results(cursor: _Cursor) -> None:
 
 def _hear_warnings(connection: Connection, params: MySQLParams, window: Sequence[str]) -> None:
     """Log what the server says of the result; one that was cut, or that has another window, is a failed query."""
-    kept = _ask(connection, "SHOW WARNINGS")
+    kept = [(level, number, params.masked(text)) for level, number, text in _ask(connection, "SHOW WARNINGS")]
     ((counted,),) = _ask(connection, "SHOW COUNT(*) WARNINGS")
-    warnings = summed_up((level, number, params.masked(text)) for level, number, text in kept)
-    for number, said in warnings:
+    for number, said in summed_up(kept):
         logger.warning("The database warns of the result: %s code=%s", said, number)
     if counted > len(kept):
         logger.warning("The database keeps %d of its %d warnings: the others may say more", len(kept), counted)
-    if sentence := cut_sentence(warnings, params.address) or window_sentence(kept, window, params.address):
+    if sentence := unusable_sentence(kept, map(params.masked, window), params.address):
         raise SourceError(sentence)
 
 
@@ -199,7 +193,7 @@ def _open(params: MySQLParams) -> Connection:
             defer_connect=True,
         )
     except OSError as error:
-        raise SourceError(tls_files_sentence(error.strerror or str(error), params.ssl_ca)) from error
+        raise SourceError(tls_files_sentence(error, params)) from error
     with _advice(params, WHILE_CONNECTING):
         connection.connect()
         for setting in ALWAYS:
@@ -223,11 +217,7 @@ def _server(connection: Connection, params: MySQLParams) -> tuple[str, str]:
         ((version,),) = _ask(connection, "SELECT VERSION()")
         status = dict(_ask(connection, "SHOW SESSION STATUS LIKE 'Ssl_cipher'"))
     cipher = status.get("Ssl_cipher", "")
-    try:
-        return described(params, version, cipher), exposure(params, cipher)
-    except SourceError:
-        connection.close()
-        raise
+    return described(params, version, cipher), exposure(params, cipher)
 
 
 @contextlib.contextmanager

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import socket
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Final
 
 from sync.rows.masking import masking_of
-from sync.rows.source import SourceError
 
 
 @dataclass(frozen=True)
@@ -64,55 +61,14 @@ class MySQLParams:
         except ValueError:
             return True
 
-    @property
-    def hint_for_a_refused_user(self) -> str:
-        """What else keeps a user out who has the right password, as the end of a sentence; often empty."""
-        if self.socket:
-            return f"; where the server knows its users by the socket, run as this machine's user {self.user}"
-        return "" if self.is_remote else "; many servers know root by their Unix socket alone: name it in DB_SOCKET"
-
-
-def unreachable(cause: OSError | UnicodeError, params: MySQLParams) -> str:
-    """The sentence for a server that could not be connected to."""
-    if isinstance(cause, socket.gaierror | UnicodeError):
-        return _unknown_host(params.host, str(cause.args[-1]) if cause.args[0] == socket.EAI_AGAIN else "")
-    if isinstance(cause, TimeoutError):
-        waited = f"{params.address} did not answer within {params.connect_timeout:g} s"
-        return f"{waited}: check {params.where}, and whether a firewall stands between."
-    reason = cause.strerror or cause
-    return f"No database answers at {params.address} ({reason}): start the server, or check {params.where}."
-
-
-def _unknown_host(host: str, unasked: str) -> str:
-    """The sentence for a host without an address; *unasked* is why nobody could be asked for it, else empty.
-
-    >>> _unknown_host("db", "")
-    "The host name 'db' is not known: check DB_HOST."
-    """
-    if unasked:
-        return (
-            f"The address of the host {host!r} cannot be looked up now ({unasked}): see whether the network and its "
-            "name server are up, and run again; a job at boot has to wait for them (After=network-online.target)."
-        )
-    is_more = host.count(":") == 1 or "://" in host
-    remedy = "DB_HOST takes a name alone, the port goes into DB_PORT" if is_more else "check DB_HOST"
-    return f"The host name {host!r} is not known: {remedy}."
-
-
-_OLDEST: Final = {"MySQL": (8, 0), "MariaDB": (10, 2)}  # the first with WITH and ROW_NUMBER
-
 
 def described(params: MySQLParams, version: str, cipher: str) -> str:
-    """The server in words: product, version, how private the connection is; raises SourceError for one too old."""
+    """The server in words: product, version, how private the connection is."""
     product = "MariaDB" if "mariadb" in version.lower() else "MySQL"
-    number = version.split("-")[0]
-    server = f"{product} {params.masked(number)}"
-    if tuple(int(part) for part in re.findall(r"\d+", number)[:2]) < _OLDEST[product]:
-        raise SourceError(f"{params.address} runs {server}, which is too old: use MySQL 8 or MariaDB 10.2, or later.")
+    server = f"{product} {params.masked(version.split('-')[0])}"
     if not cipher:
         return f"{server}, {'by its socket' if params.socket else 'no TLS'}"
-    verified = "verified" if params.ssl_ca else "not verified"
-    return f"{server}, TLS ({params.masked(cipher)}, {verified})"
+    return f"{server}, TLS ({params.masked(cipher)}, {'verified' if params.ssl_ca else 'not verified'})"
 
 
 _IN_ITS_PLACE: Final = (

@@ -1,14 +1,41 @@
-"""What a session is told before the query, and how long the query may take."""
+"""How a session begins: which ways of signing in are refused, what it is told, and how long the query may take."""
 
 from __future__ import annotations
 
 import math
 import time
-from typing import Final
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, NoReturn
 
 from sync.database.server_address import MySQLParams
-from sync.database.server_errors import slow_sentence
+from sync.database.server_messages import slow_sentence
 from sync.rows.source import SourceError
+
+_IN_CLEAR_TEXT: Final = ("mysql_clear_password", "dialog")
+"""The ways of signing in by which a driver sends the password as it is."""
+
+_TOO_OLD: Final = "mysql_old_password"
+"""The way of servers before 4.1, which hides the password from nobody, and which the driver does not know any more."""
+
+
+def refusals(params: MySQLParams) -> dict[str, Callable[[Any], object]]:
+    """What the driver takes for the ways of signing in that are refused, each under its name.
+
+    The server names the way, whoever it is. The password goes in clear text only over a Unix socket, or to a server
+    whose certificate is verified.
+    """
+    refused = (_TOO_OLD,) if params.socket or params.ssl_ca else (_TOO_OLD, *_IN_CLEAR_TEXT)
+    return {way: partial(_refuse, way, params) for way in refused}
+
+
+def _refuse(way: str, params: MySQLParams, _connection: object) -> NoReturn:
+    raise SourceError(
+        f"{params.address} asks for the password in clear text ({way}), and it was not sent: set DB_SSL_CA, so that "
+        "the server is verified, or DB_SOCKET on the server's own machine, or give the user "
+        f"{params.user} another way of signing in; if it never asked before, find out who answers there."
+    )
+
 
 ALWAYS: Final = (
     "time_zone = '+00:00'",
@@ -24,9 +51,10 @@ _A_YEAR: Final = 31_536_000  # the most that each of the servers takes
 def where_allowed(query_timeout: float) -> tuple[str, ...]:
     """What a session is told if the server knows the variable and lets this user set it.
 
-    *query_timeout* is in seconds; 0 takes all limits away.
+    *query_timeout* is in seconds; 0 takes all limits away. A lock is waited for less than the whole time, so that it is
+    the lock that is named.
     """
-    lock = _lock_seconds(query_timeout)
+    lock = max(1, min(_A_LOCK, int(query_timeout) - 1)) if query_timeout else _A_YEAR
     return (
         "group_concat_max_len = 1073741824",  # no text can be longer; without, a cut is told by a warning
         "max_error_count = 65535",  # so that a thousand harmless warnings do not hide the one that says what was cut
@@ -35,11 +63,6 @@ def where_allowed(query_timeout: float) -> tuple[str, ...]:
         f"lock_wait_timeout = {lock}",  # a table's lock
         f"innodb_lock_wait_timeout = {lock}",  # a row's
     )
-
-
-def _lock_seconds(query_timeout: float) -> int:
-    """How long a lock is waited for: less than the whole time, so that it is the lock that is named."""
-    return max(1, min(_A_LOCK, int(query_timeout) - 1)) if query_timeout else _A_YEAR
 
 
 class TimeLimit:

@@ -76,10 +76,9 @@ class Source(Protocol):
         """What the way to it leaves open to others, with the remedy, as a sentence; empty when that is nothing."""
 
     def query(self, sql: str, since: datetime, since_local: datetime, limit: int | None = None) -> ResultSet:
-        """Run one SELECT; at most *limit* of its rows are read.
+        """Run one SELECT; at most *limit* of its rows are read. One whose rows were left unread was the last.
 
         *since* is an aware time and is bound in UTC, *since_local* a wall clock and is bound as it is.
-        A result that is still open is closed first.
         """
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from pymysql.constants import CLIENT
 import db
 from db import MySQLParams
 from sync.rows.source import Source, SourceError
-from tests.db.asking import LARGE, SINCE, SINCE_LOCAL, refusal, run
+from tests.db.asking import LARGE, SINCE, SINCE_LOCAL, refusal
 from tests.db.strangers import greeting, listener
 from tests.mariadb import Server, make_certificates
 
@@ -52,9 +52,9 @@ def test_unknown_host(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
-    assert refusal(MySQLParams(host, 3306, "app", "hidden", "shop")) == (
-        f"The host name {host!r} is not known: check DB_HOST."
-    )
+    sentence = refusal(MySQLParams(host, 3306, "app", "hidden", "shop"))
+    assert sentence.startswith(f"The address of the host {host!r} is not known (")
+    assert "check DB_HOST, which takes a name alone" in sentence
 
 
 def test_connect_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,26 +190,11 @@ class TestRefused:
                 pass
         source.close()
 
-    @pytest.mark.database("MariaDB")  # MySQL cannot be told to give itself out for another version
-    def test_old_server(self, spare: Server) -> None:
-        """A server without window functions is refused by its version."""
-        params = spare.database()
-
-        spare.restart("--version=5.7.44")
-        assert f"{params.address} runs MySQL 5.7.44, which is too old" in refusal(params)
-
-        spare.restart("--version=10.1.48-MariaDB")
-        assert "runs MariaDB 10.1.48, which is too old: use MySQL 8 or MariaDB 10.2" in refusal(params)
-
-        spare.restart("--version=8.0.36")
-        source = db.connect(params)
-        assert source.server == "MySQL 8.0.36, no TLS"
-        source.close()
-
     def test_server_dies(self, spare: Server, capfd: pytest.CaptureFixture[str]) -> None:
-        """A server that dies while rows are read is an error; the next query finds the server again."""
+        """A server that dies while rows are read is an error, told once."""
         spare.restart()
-        source = db.connect(spare.database())
+        params = spare.database()
+        source = db.connect(params)
         rows = iter(source.query(LARGE, SINCE, SINCE_LOCAL))
         next(rows)
 
@@ -218,13 +203,10 @@ class TestRefused:
         with pytest.raises(SourceError, match=r"was lost \(.*\): see whether the server is up"):
             for _ in rows:
                 pass
-        del rows
-        gc.collect()
-        with pytest.raises(SourceError, match="No database answers at"):
-            run(source, "SELECT 1")
-        spare.start()
-        assert run(source, "SELECT 1 AS one") == [{"one": 1}]
         source.close()
+        del rows, source
+        gc.collect()
+        assert "No database answers at" in refusal(params)
         assert capfd.readouterr() == ("", "")
 
 
@@ -238,7 +220,7 @@ class TestTLS:
         nonsense.write_text("not a certificate")
 
         for path, reason in ((tmp_path / "none.pem", "No such file or directory"), (nonsense, ".+")):
-            with pytest.raises(SourceError, match=f"{path} cannot be read \\({reason}\\): give DB_SSL_CA a file"):
+            with pytest.raises(SourceError, match=f"with DB_SSL_CA={path} \\({reason}\\): it takes a file in PEM"):
                 db.connect(replace(sample, ssl_ca=str(path)))
 
     def test_other_authority(self, sample: MySQLParams, tmp_path: Path) -> None:
@@ -247,13 +229,13 @@ class TestTLS:
 
         sentence = refusal(replace(sample, host="localhost", ssl_ca=str(tmp_path / "ca.pem")))
 
-        assert "is not to be trusted (" in sentence
+        assert sentence.startswith("TLS with localhost:") and "certificate verify failed" in sentence
 
     def test_other_host(self, mariadb: Server, sample: MySQLParams) -> None:
         """A good certificate for another name is not trusted."""
         sentence = refusal(replace(sample, ssl_ca=str(mariadb.ca)))
 
-        assert "is not to be trusted (" in sentence and "DB_HOST the name that stands in it" in sentence
+        assert "certificate verify failed" in sentence and "DB_HOST the name that stands in it" in sentence
 
     def test_server_without_tls(self, spare: Server, mariadb: Server) -> None:
         """TLS that was demanded is never done without."""

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from pymysql.connections import Connection, MySQLResult
+from pymysql.connections import Connection
 
 import db
 from sync.rows.columns import Kind
@@ -50,19 +50,13 @@ class TestRows:
     def test_reading_stops_half_way(
         self, source: Source, packets: list[int], capfd: pytest.CaptureFixture[str]
     ) -> None:
-        """A result that is closed, or left behind by the next query, is not read to its end."""
+        """A result that is closed is not read to its end."""
         result = source.query(LARGE, SINCE, SINCE_LOCAL)
         next(iter(result))
         result.close()
-        left = source.query(LARGE, SINCE, SINCE_LOCAL)
-        next(iter(left))
-
-        assert run(source, "SELECT 1 AS one") == [{"one": 1}]
-        left.close()
-        assert run(source, "SELECT 2 AS two") == [{"two": 2}]
 
         source.close()
-        del result, left
+        del result
         gc.collect()
         assert len(packets) < 100
         assert capfd.readouterr() == ("", "")
@@ -75,14 +69,6 @@ class TestRows:
 
         with pytest.raises(RuntimeError, match="closed before all of it was read"):
             next(rows)
-
-    def test_row_that_lacks_values(self, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The driver takes a row that ends early for a row: here it is no row of a database."""
-        original = MySQLResult._read_row_from_packet  # type: ignore[attr-defined]
-        monkeypatch.setattr(MySQLResult, "_read_row_from_packet", lambda *args: original(*args)[:-1])
-
-        with pytest.raises(SourceError, match="does not speak MySQL's protocol"):
-            list(source.query(LARGE, SINCE, SINCE_LOCAL).values())
 
     def test_reset_between_two_rows(self, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
         """A connection that breaks where a row ends is told as any other, with what the system said, once."""

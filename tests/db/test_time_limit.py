@@ -118,7 +118,7 @@ class TestTooSlow:
         assert TOO_SLOW in refusal(replace(table, query_timeout=0.2), sql)
 
     def test_rows_before_the_end_are_not_the_whole(self, table: MySQLParams) -> None:
-        """Rows that came in time end in an error when the time is up; the next query has all of its time again."""
+        """Rows that came in time end in an error when the time is up."""
         began = time.monotonic()
         source = db.connect(replace(table, query_timeout=0.5))
         rows = iter(source.query("CALL stalls()", SINCE, SINCE_LOCAL))
@@ -127,7 +127,6 @@ class TestTooSlow:
         with pytest.raises(SourceError, match="QUERY_TIMEOUT"):
             list(rows)
         assert time.monotonic() - began < 15, "it was waited for the server instead"
-        assert run(source, "SELECT 1 AS one") == [{"one": 1}]
         source.close()
 
     @pytest.mark.database("MariaDB")  # MySQL sets no limit to a procedure

@@ -6,7 +6,7 @@ import pymysql
 import pytest
 
 from db import MySQLParams
-from sync.database.server_errors import IN_THE_QUERY, KNOWN, WHILE_CONNECTING, error_sentence
+from sync.database.server_messages import IN_THE_QUERY, KNOWN, WHILE_CONNECTING, error_sentence
 
 PARAMS = MySQLParams("db", 3306, "app", "hidden", "shop")
 
