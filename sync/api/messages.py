@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sync.api.endpoints import EVENTS_TRACK, USERS_UPDATE
 from sync.api.text import excerpt
-from sync.rows.depth import is_deeper
+from sync.rows.values import is_deeper
 
 DEEPEST = 500
 """How many levels a payload may have: more than any document that a row can hold, and no Python gives up before."""

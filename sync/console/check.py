@@ -20,7 +20,7 @@ from sync.rows.columns import Column
 from sync.rows.identity import is_usable
 from sync.rows.mapping import NO_FIELDS, Fields, unset_problems
 from sync.rows.payloads import Payload, Reading, RejectedEvent, RowPayloads
-from sync.rows.rejection import Rejection
+from sync.rows.raw_values import Rejection
 from sync.rows.source import ResultSet, Source, SourceError
 from sync.run.connections import NO_WINDOW, ColumnsError, UsageError, run_query
 from sync.run.env_file import UnreadableError

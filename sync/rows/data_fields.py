@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sync.rows.columns import Column, Kind, Values
 from sync.rows.mapping import Field
-from sync.rows.rejection import Misfit, Rejection, rejection
+from sync.rows.raw_values import Misfit, Rejection, rejection
 from sync.rows.values import Converter, MisfitError, UnfitError, converter
 
 

@@ -15,41 +15,42 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from errno import EEXIST, ENOENT
 from itertools import chain, count, islice
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
-from sync.rows.cells import are_harmless, cell, defused
-from sync.rows.columns import Column, listed
+from sync.rows.columns import listed
+from sync.rows.raw_values import plain_text
 from sync.rows.source import ResultSet
 
 logger = logging.getLogger("csv_export")
 
 SAMPLE_COLUMNS: Final = (
-    "id",
-    "email",
-    "first_name",
-    "last_name",
-    "plan_type",
-    "candidate",
-    "page",
-    "device",
-    "browser",
-    "location",
-    "event_time",
+    *("id", "email", "first_name", "last_name", "plan_type", "candidate"),
+    *("page", "device", "browser", "location", "event_time"),
 )
-"""The header when there is neither a row nor any other word on the columns: those of the sample query."""
+"""The header when there is no row to take it from: the columns of the sample query."""
 
 EXPORT_STEM: Final = "query_results"
 _PART_SUFFIX: Final = ".part"
 _A_DAY: Final = 86400
 _STAMP: Final = r"_\d{8}_\d{6}(_\d+)?\.csv"
 
-Inode = tuple[int, int]
-"""A file's device and number there."""
+# A spreadsheet runs text as a formula when it starts with one of these, also in the full width of East Asian
+# keyboards; it ignores space before them, and some take a leading tab or line break as a way in.
+_IGNORED, _OPERATORS = r"\s\0\u200b-\u200f\u2060\ufeff", r"=+\-@\uff1d\uff0b\uff0d\uff20"
+_FORMULA: Final = re.compile(rf"[\t\r\n]|[{_IGNORED}]*[{_OPERATORS}]")
+_SIGNED_NUMBER: Final = re.compile(r"[+-](?:\d+(?:[.,]\d+)*|\.\d+)(?:[eE][+-]?\d+)?%?", re.ASCII)
+_PHONE_NUMBER: Final = re.compile(r"\+\d[\d ().-]*", re.ASCII)
+_SUSPECT: Final = re.compile(f"[{_IGNORED}{_OPERATORS}]")
+
+_WRITTEN_RIGHT: Final = frozenset({int, float, bool, Decimal, type(None), datetime, date})
+"""The types of which the csv module makes what is wanted, whatever the value."""
+
+_HARMLESS_TYPES: Final = _WRITTEN_RIGHT | {str}
 
 
 class ExportError(OSError):
@@ -59,25 +60,21 @@ class ExportError(OSError):
 def export_results_to_csv(user_records: Iterable[Mapping[str, Any]], filename: str | None = None) -> str:
     """Write rows to a CSV file and return its path; without a name, a new one in this folder.
 
-    The rows are those of a query, or any iterable of dicts. The header is the iterable's attribute `columns` (names,
-    or columns of a query) where it has one, else the keys of the first row. Raises ExportError when the file cannot be
-    written, ValueError for a row with other keys than the header.
+    The rows are those of a query, which is known by its columns, or any iterable of dicts, whose header is the keys of
+    the first. Raises ExportError when the file cannot be written, ValueError for a row with other keys than the header.
     """
     if isinstance(user_records, ResultSet):
-        columns, values = _names(user_records.columns), user_records.values()
+        names, values = [column.name for column in user_records.columns], user_records.values()
     else:
         rows = iter(user_records)
         first = list(islice(rows, 1))
-        columns = _names(getattr(user_records, "columns", None) or (first[0] if first else SAMPLE_COLUMNS))
-        values = _values_of(chain(first, rows), columns, filename)
-    with CsvExport(filename or timestamped_name(datetime.now()), columns) as export:
+        names = list(first[0] if first else SAMPLE_COLUMNS)
+        values = _values_of(chain(first, rows), names, filename)
+    with CsvExport(filename or timestamped_name(datetime.now()), names) as export:
         while some := list(islice(values, 100)):
             export.write_all(some)
+    logger.info("Exported %d records to CSV: %s", export.count, export.path)
     return filename if filename and Path(filename) == export.path else str(export.path)
-
-
-def _names(columns: Iterable[str | Column]) -> tuple[str, ...]:
-    return tuple(column.name if isinstance(column, Column) else column for column in columns)
 
 
 def _values_of(
@@ -95,11 +92,12 @@ def _values_of(
         yield [row[name] for name in names]
 
 
-def export_rejected(source: Path, inode: Inode, refused: Iterable[tuple[int, str]], target: Path) -> int:
+def export_rejected(source: Path, status: os.stat_result, refused: Iterable[tuple[int, str]], target: Path) -> int:
     """Write the rows of the export `source` that were refused to `target`, each with the reason; return how many.
 
     `refused` gives row numbers from 1 in rising order. No file is made when there are none. The rows are read back
-    from the export, one at a time, so nothing had to keep them. Raises OSError when another file took its place.
+    from the export, one at a time, so nothing had to keep them. Raises OSError when another file than the one that has
+    this `status` took its place.
     """
     waiting = iter(refused)
     number, reason = next(waiting, (0, ""))
@@ -107,11 +105,11 @@ def export_rejected(source: Path, inode: Inode, refused: Iterable[tuple[int, str
         return 0
     csv.field_size_limit(sys.maxsize)
     with source.open(encoding="utf-8", newline="") as file:
-        if _inode(os.fstat(file.fileno())) != inode:
+        if not os.path.samestat(os.fstat(file.fileno()), status):
             raise FileNotFoundError(ENOENT, "another file took the place of this export", str(source))
         rows = csv.reader(file)
         header = [*next(rows), "rejected_reason"]
-        with CsvExport(target, header, announce=False) as export:
+        with CsvExport(target, header) as export:
             for position, cells in enumerate(rows, start=1):
                 if position == number:
                     export.write_all([[*cells, reason]])
@@ -150,21 +148,15 @@ def prune(folder: str | os.PathLike[str], keep: int, stem: str = EXPORT_STEM) ->
     The newest takes the place of the one before if they are the same byte for byte: quiet days push out no changes.
     Only names that are `stem` and a time stamp count: `query_results_orders_eu_...` is no export of `orders`.
 
-    Raises OSError for the last of those that cannot be removed, when all others are.
+    Raises OSError.
     """
     name = re.compile(re.escape(stem) + _STAMP)
-    exports = sorted((path for path in _regular_files(folder, "*.csv") if name.fullmatch(path.name)), key=_age)
-    parts = [path for path in _regular_files(folder, f".*{_PART_SUFFIX}") if name.match(path.name[1:])]
-    removed: list[Path] = []
-    failure: OSError | None = None
-    for path in (*_surplus(exports, keep), *_abandoned(parts, exports)):
-        try:
-            path.unlink(missing_ok=True)
-            removed.append(path)
-        except OSError as error:
-            failure = error
-    if failure:
-        raise failure
+    files = sorted(filter(Path.is_file, Path(folder).glob("*")), key=_age)
+    exports = [path for path in files if name.fullmatch(path.name)]
+    parts = [path for path in files if path.suffix == _PART_SUFFIX and name.match(path.name[1:])]
+    removed = [*_surplus(exports, keep), *_abandoned(parts, exports)]
+    for path in removed:
+        path.unlink(missing_ok=True)
     return removed
 
 
@@ -178,12 +170,8 @@ def _surplus(exports: Sequence[Path], keep: int) -> list[Path]:
 
 def _abandoned(parts: Sequence[Path], exports: Sequence[Path]) -> list[Path]:
     """Those to which nobody wrote for the whole day before the newest export was complete."""
-    complete = max((path.stat().st_mtime for path in exports), default=0)
+    complete = exports[-1].stat().st_mtime if exports else 0
     return [path for path in parts if path.stat().st_mtime < complete - _A_DAY]
-
-
-def _regular_files(folder: str | os.PathLike[str], pattern: str) -> Iterator[Path]:
-    return (path for path in Path(folder).glob(pattern) if path.is_file() and not path.is_symlink())
 
 
 def _age(path: Path) -> tuple[int, str]:
@@ -191,18 +179,17 @@ def _age(path: Path) -> tuple[int, str]:
 
 
 class CsvExport:
-    """A CSV file being written: `with CsvExport(path, columns) as export: export.write(row)`.
+    """A CSV file being written: `with CsvExport(path, header) as export: export.write_all(rows)`.
 
     Leaving the block puts the file in its place, over an older one of that name; leaving it by an exception
     leaves nothing behind. A name with a time stamp belongs to one export alone: where it was taken meanwhile, by
     another run, `path` gets a number. Raises ExportError when the file cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], columns: Iterable[str | Column], *, announce: bool = True) -> None:
-        self._announce = announce
+    def __init__(self, path: str | os.PathLike[str], header: Iterable[str]) -> None:
         self.path = Path(path)
         self.count = 0
-        self._columns = _names(columns)
+        self._header = header
 
     def __enter__(self) -> Self:
         with self._told():
@@ -213,7 +200,7 @@ class CsvExport:
             # Text from the database may hold half a surrogate pair, which UTF-8 has no bytes for.
             self._file = open(handle, "w", encoding="utf-8", errors="backslashreplace", newline="")  # noqa: PTH123
             self._writer = csv.writer(self._file)
-            self._writer.writerow([defused(name) for name in self._columns])
+            self._writer.writerow([defused(name) for name in self._header])
         return self
 
     @contextmanager
@@ -230,12 +217,10 @@ class CsvExport:
     def write_all(self, rows: Sequence[Sequence[Any]]) -> None:
         """Write some rows, whose values are in the order of the header."""
         with self._told():
-            self._writer.writerows(rows if are_harmless(rows) else (list(map(cell, values)) for values in rows))
+            self._writer.writerows(rows if _are_harmless(rows) else (list(map(_cell, values)) for values in rows))
         self.count += len(rows)
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
         try:
             if exc_type is None:
                 with self._told():
@@ -251,14 +236,31 @@ class CsvExport:
         if re.search(f"{_STAMP}$", self.path.name):
             self.path = _free(self.path)
         self._part.replace(self.path)
-        if self._announce:
-            logger.info("Exported %d records to CSV: %s", self.count, self.path)
 
 
-def inode_of(path: Path) -> Inode:
-    """What tells a file from every other, whatever its name; raises OSError."""
-    return _inode(path.stat())
+def defused(text: str) -> str:
+    """Return the text with an apostrophe before it if a spreadsheet would run it.
+
+    >>> [defused(text) for text in ("=1+1", " @SUM(A1)", "-5", "+1 (555) 123-4567", "a=b")]
+    ["'=1+1", "' @SUM(A1)", '-5', '+1 (555) 123-4567', 'a=b']
+    """
+    if text[:1].isalnum() or not _FORMULA.match(text):
+        return text
+    if _SIGNED_NUMBER.fullmatch(text.strip(" ")) or _PHONE_NUMBER.fullmatch(text.strip(" ")):
+        return text
+    return f"'{text}"
 
 
-def _inode(status: os.stat_result) -> Inode:
-    return status.st_dev, status.st_ino
+def _are_harmless(rows: Iterable[Sequence[Any]]) -> bool:
+    """Whether no value of these rows needs `_cell`: a look at the first letters of all texts saves half the time."""
+    values = list(chain.from_iterable(rows))
+    if not _HARMLESS_TYPES.issuperset(map(type, values)):
+        return False
+    return not _SUSPECT.search("".join([value[:1] for value in values if type(value) is str]))
+
+
+def _cell(value: Any) -> object:
+    """What the csv module is to write for a value."""
+    if type(value) in _WRITTEN_RIGHT:
+        return value
+    return plain_text(value) if isinstance(value, timedelta | bytes) else defused(str(value))

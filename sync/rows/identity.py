@@ -2,24 +2,25 @@
 
 An identity is the lower-cased address itself, or `id:` and a user id, or `?:` and a stand-in for a value that names
 nobody, so that the row's outcome has a place to be recorded.
+
+A company knows a user by an id and by an address, and so does Iterable. One of them is the identity, which stands on
+top of a body; the other is a profile field, `userId` or `email` (Iterable's support page on changing names). A row
+without a usable identity is rejected; one without a usable other name goes without it.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
 
-from sync.rows.columns import Kind
+from sync.rows.columns import Column, Values
+from sync.rows.mapping import Mapping, named_columns
+from sync.rows.raw_values import Rejection, digest_of, pinned, rejection, shown
 from sync.rows.values import UnfitError
 
 USER_ID_PREFIX: Final = "id:"  # no address starts like this, nor like the next: a colon is not allowed there
 _UNUSABLE_PREFIX: Final = "?:"
-
-ADDRESS_KINDS: Final = frozenset({Kind.TEXT, Kind.UNKNOWN})
-"""The columns that EMAIL_COLUMN may name."""
-
-USER_ID_KINDS: Final = ADDRESS_KINDS | {Kind.INTEGER}
-"""The columns that USER_ID_COLUMN may name."""
 
 
 def is_usable(identity: str) -> bool:
@@ -54,11 +55,6 @@ def is_user_id(identity: str) -> bool:
     return identity.startswith(USER_ID_PREFIX)
 
 
-def unusable_identity(stand_in: str) -> str:
-    """Return the identity of what names nobody."""
-    return _UNUSABLE_PREFIX + stand_in
-
-
 # The rules of Apache Commons' EmailValidator, without its list of top-level domains, which ages. What only some
 # of its versions refuse (characters outside ASCII) passes: Iterable's own answer is then the row's outcome.
 _WORD = r"""(?:(?:[^\s()<>@,;:\\"\[\].]|\\.)+|"(?:[^"\\]|\\.)*")"""
@@ -76,9 +72,7 @@ _MAX_USER_ID: Final = 52
 
 def address_identity(value: Any) -> str:
     """Return the identity of an e-mail address; only what no version of the rules accepts is refused."""
-    if not isinstance(value, str):
-        raise UnfitError("an e-mail address is text; name another column in EMAIL_COLUMN")
-    address = value.strip().lower()
+    address = value.strip().lower() if isinstance(value, str) else ""
     if (
         len(address) <= _MAX_ADDRESS
         and _ADDRESS.fullmatch(address)
@@ -86,31 +80,84 @@ def address_identity(value: Any) -> str:
         and address.isprintable()  # no control characters, invisible marks or half surrogates
     ):
         return address
-    raise UnfitError(f"{_address_fault(address)}; correct it in the database")
-
-
-def _address_fault(address: str) -> str:
-    local, at, domain = address.rpartition("@")
-    faults = (
-        (not at, "an e-mail address needs an @"),
-        (not address.isprintable(), "the address holds a control or invisible character"),
-        (len(address) > _MAX_ADDRESS, f"the address is longer than {_MAX_ADDRESS} characters"),
-        (len(local) > _MAX_LOCAL_PART, f"more than {_MAX_LOCAL_PART} characters stand before the @"),
-        (not re.fullmatch(_LOCAL_PART, local), "what stands before the @ is not allowed there"),
-        (not re.fullmatch(_DOMAIN, domain), "what stands after the @ is not a full domain name"),
-    )
-    return next(text for wrong, text in faults if wrong)
+    raise UnfitError("not an e-mail address that Iterable takes; correct it in the database")
 
 
 def user_id_identity(value: Any) -> str:
     """Return the identity of a user id: text, or a whole number written as text."""
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise UnfitError("a user id is text or a whole number; name another column in USER_ID_COLUMN")
-    text = str(value)
-    if not text.strip():
-        raise UnfitError("the user id is empty")
-    if len(text) > _MAX_USER_ID:
-        raise UnfitError(f"a user id has at most {_MAX_USER_ID} characters; correct it in the database")
-    if not (text.isascii() and text.isprintable()) or text.endswith(" "):
-        raise UnfitError("a user id is printable ASCII without a space at its end; correct it in the database")
-    return USER_ID_PREFIX + text
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    if text.strip() and len(text) <= _MAX_USER_ID and text.isascii() and text.isprintable() and not text.endswith(" "):
+        return USER_ID_PREFIX + text
+    raise UnfitError(
+        f"a user id is a whole number, or text of at most {_MAX_USER_ID} printable ASCII characters without a space at "
+        "its end; correct it in the database"
+    )
+
+
+class Names(NamedTuple):
+    """The names in one row.
+
+    `person` is what all rows of one user have in common, whatever becomes of the address: the user id where the
+    mapping knows one and the row gives it, else the identity. A row whose identity is not usable is nobody's but its
+    own, so that it keeps no other row of its user from being sent. `other` is the other name as an identity, empty when
+    none is sent; `lacks` says why the row gives none, empty when it does or none is asked for.
+    """
+
+    identity: str
+    person: str
+    refused: Rejection | None = None
+    other: str = ""
+    lacks: str = ""
+
+
+class Naming:
+    """Reads the names in every row of one query."""
+
+    def __init__(self, mapping: Mapping, columns: Sequence[Column]) -> None:
+        place = {column.name: number for number, column in enumerate(columns)}
+        self._column, self._other_column = mapping.identity_column, mapping.other_name_column
+        self._at = place[self._column]
+        self._other_at = place[self._other_column] if self._other_column else None
+        self._mapped = [(name, place[name]) for name in sorted(named_columns(mapping))]
+        by_id = mapping.by_user_id
+        self._identify: Callable[[Any], str] = user_id_identity if by_id else address_identity
+        self._identify_other: Callable[[Any], str] = address_identity if by_id else user_id_identity
+
+    def names(self, values: Values) -> Names:
+        """Whom this row is about."""
+        identity, refused = self._identity(values)
+        if self._other_at is None:
+            return Names(identity, identity, refused)
+        other, lacks = self._other(values[self._other_at])
+        person = other if is_user_id(other) and not refused else identity
+        return Names(identity, person, refused, other, lacks)
+
+    def _identity(self, values: Values) -> tuple[str, Rejection | None]:
+        value = values[self._at]
+        try:
+            return self._identify(value), None
+        except UnfitError as exc:
+            if _is_empty(value):
+                return self._no_identity(values)
+            written = shown(value)
+            whole = isinstance(value, str) and written == f"'{value}'"  # nothing escaped, nothing cut
+            stand_in = value if whole else f"{written} {digest_of(pinned(value)).hex()}"
+            return _UNUSABLE_PREFIX + stand_in, rejection(self._column, value, exc)
+
+    def _no_identity(self, values: Values) -> tuple[str, Rejection]:
+        """Rows that name nobody are not one user. Their mapped columns tell them apart; others may hold NOW()."""
+        row = "".join(f"{pinned(name)}{pinned(values[at])}" for name, at in self._mapped)
+        fault = "the row names no user; fill the column in, or leave such rows out of the query"
+        return f"{_UNUSABLE_PREFIX}row-{digest_of(row).hex()}", rejection(self._column, values[self._at], fault)
+
+    def _other(self, value: Any) -> tuple[str, str]:
+        if _is_empty(value):
+            return "", f"{self._other_column} is {shown(value)}"
+        try:
+            return self._identify_other(value), ""
+        except UnfitError as exc:
+            return "", f"{self._other_column} is {shown(value)}: {exc}"
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())

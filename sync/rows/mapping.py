@@ -10,37 +10,27 @@ from datetime import tzinfo
 from typing import Final, NamedTuple
 
 from sync.rows.columns import Column, Kind, listed
-from sync.rows.identity import ADDRESS_KINDS, USER_ID_KINDS
 from sync.rows.values import TIME_KINDS, TYPES
 
 RESERVED_FIELDS: Final = frozenset(
     {
-        "email",
-        "userId",
-        "itblInternal",
-        "itblDS",
-        "itblUserId",
-        "profileUpdatedAt",
-        "signupDate",
-        "signupSource",
-        "emailListIds",
-        "userListIds",
-        "subscribedMessageTypeIds",
-        "unsubscribedChannelIds",
-        "unsubscribedMessageTypeIds",
-        "receivedSMSDisclaimer",
-        "devices",
-        "phoneNumberDetails",
-        "shoppingCartItems",
+        *("email", "userId", "itblInternal", "itblDS", "itblUserId"),
+        *("profileUpdatedAt", "signupDate", "signupSource", "receivedSMSDisclaimer"),
+        *("emailListIds", "userListIds", "subscribedMessageTypeIds"),
+        *("unsubscribedChannelIds", "unsubscribedMessageTypeIds"),
+        *("devices", "phoneNumberDetails", "shoppingCartItems"),
     }
 )
 """Profile fields that Iterable keeps itself; `email` and `userId` are names of the user, which EMAIL_COLUMN and
 USER_ID_COLUMN give."""
 
 _NAME_IT: Final = "give it a name with AS in the query, and use that name here"
-_EXPRESSION: Final = re.compile(r"""[()'"`+*/|<>=]""")
-"""What the name of a column holds that is an expression and has no other name."""
 
+_NAME_KINDS: Final = {
+    "EMAIL_COLUMN": frozenset({Kind.TEXT, Kind.UNKNOWN}),
+    "USER_ID_COLUMN": frozenset({Kind.TEXT, Kind.UNKNOWN, Kind.INTEGER}),
+}
+"""The columns that these settings may name."""
 
 Fields = abc.Mapping[str, Sequence[str]]
 """Names of fields as Iterable types them: those of profiles under `PROFILE`, those of events under the event's name."""
@@ -213,7 +203,7 @@ def mapping_problems(mapping: Mapping, columns: Sequence[Column]) -> list[str]:
 
 
 def _missing(mapping: Mapping, kinds: dict[str, Kind]) -> Iterator[str]:
-    """The columns that a setting names and the query does not give; of an expression, with the remedy.
+    """The columns that a setting names and the query does not give.
 
     A list of columns is split at each comma and colon, and so is the name of a column that holds one.
     """
@@ -224,8 +214,7 @@ def _missing(mapping: Mapping, kinds: dict[str, Kind]) -> Iterator[str]:
         if name in parts:
             yield f"{setting} names a part of the column {parts[name]!r}, which holds a comma or a colon: {_NAME_IT}"
         else:
-            remedy = f": {_NAME_IT}" if _EXPRESSION.search(name) else ""
-            yield f"{setting} names the column {name}, which is missing{remedy}"
+            yield f"{setting} names the column {name}, which is missing"
 
 
 def _named_columns(mapping: Mapping) -> Iterator[tuple[str, str]]:
@@ -270,26 +259,16 @@ def _kind_problems(mapping: Mapping, kinds: dict[str, Kind]) -> Iterator[str]:
             yield f"{setting} writes {field.column} to {field.name}, which must be an object: {remedy}"
     for setting, column in mapping.name_columns:
         kind = kinds.get(column, Kind.UNKNOWN)
-        if kind not in (USER_ID_KINDS if setting == "USER_ID_COLUMN" else ADDRESS_KINDS):
-            remedy = f"name a column of text, or {_as_text(column, kind)}"
-            yield f"{setting} names {column}, which is {kind.value}: {remedy}"
+        if kind not in _NAME_KINDS[setting]:
+            yield (
+                f"{setting} names {column}, which is {kind.value}: name a column of text, or "
+                f"CAST({column} AS CHAR) AS {column} in the query, or LOWER(HEX({column})) AS {column} of a binary UUID"
+            )
     column = mapping.event_time_column
     kind = kinds.get(column, Kind.UNKNOWN)
     if mapping.event_name and kind not in TIME_KINDS:
-        remedy = f"name another column, or {_as_time(column, kind)}"
-        yield f"EVENT_TIME_COLUMN names {column}, which is {kind.value}, not a time: {remedy}"
-
-
-def _as_text(column: str, kind: Kind) -> str:
-    """How a query makes text of it."""
-    if kind is Kind.BINARY:
-        text, uuid = f"CONVERT({column} USING utf8mb4) AS {column}", f"LOWER(HEX({column})) AS {column}"
-        return f"{text} if it holds text, {uuid} if a UUID"
-    return f"CAST({column} AS CHAR) AS {column} in the query"
-
-
-def _as_time(column: str, kind: Kind) -> str:
-    """How a query makes a time of it, or whole seconds since 1970, which count as one."""
-    if kind is Kind.NUMBER:
-        return f"CAST({column} AS SIGNED) AS {column} in the query if it holds Unix seconds"
-    return f"CAST({column} AS DATETIME) AS {column} in the query"
+        yield (
+            f"EVENT_TIME_COLUMN names {column}, which is {kind.value}, not a time: name another column, or "
+            f"CAST({column} AS DATETIME) AS {column} in the query, or CAST({column} AS SIGNED) AS {column} if it holds "
+            "Unix seconds"
+        )

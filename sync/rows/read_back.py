@@ -8,17 +8,17 @@ not sent are others' business.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
+
+from sync.rows.values import UnfitError, microseconds, utc_instant
 
 MOST_EVENTS: Final = 200
 """The newest events of a user, as many as one call gives."""
 
 ABSENT: Final = "(absent)"
 _USER: Final = "(user)"
-_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d:\d\d(?:\.\d+)?(?: ?(?:Z|[+-]\d\d:?\d\d))?)?", re.ASCII)
 
 
 class Difference(NamedTuple):
@@ -118,20 +118,17 @@ def _same(sent: Any, found: Any) -> bool:
     return isinstance(sent, bool) is isinstance(found, bool) and bool(sent == found)
 
 
-def _moment(text: str) -> datetime | None:
-    """The moment of a date in one of the forms that Iterable takes for one; without a zone it is in UTC."""
-    if not _DATE.fullmatch(text):
-        return None
+def _moment(value: Any) -> datetime | None:
+    """The moment of a text that is a date in one of the forms that we send; without a zone it is in UTC."""
     try:
-        moment = datetime.fromisoformat(re.sub(r" (?=[+-]\d\d:?\d\d$)", "", text))
-    except ValueError:
+        return utc_instant(value, None) if isinstance(value, str) else None
+    except UnfitError:
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _seconds(created_at: Any) -> int | None:
-    moment = _moment(created_at) if isinstance(created_at, str) else None
-    return None if moment is None else int(moment.timestamp())
+    moment = _moment(created_at)
+    return None if moment is None else microseconds(moment) // 1_000_000
 
 
 def _text(value: Any) -> str:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from typing import Any, Final, NoReturn
 
 from sync.rows.columns import Kind
-from sync.rows.depth import is_deeper
+from sync.rows.raw_values import time_text
 
 TYPES: Final = ("json", "bool", "number", "string", "date")
 """What may stand in the third place of `column:field:type`."""
@@ -56,19 +56,6 @@ class UnfitError(Exception):
 
 class MisfitError(UnfitError):
     """A value that is not of the type that was chosen for all of its column."""
-
-
-def time_text(value: timedelta) -> str:
-    """Write a TIME as MySQL does: '[-]HH:MM:SS[.ffffff]', where the hours may go beyond 24.
-
-    >>> time_text(timedelta(days=-1, hours=23, minutes=30))
-    '-00:30:00'
-    """
-    sign = "-" if value < timedelta() else ""
-    size = abs(value)
-    minutes, seconds = divmod(size.days * 86400 + size.seconds, 60)
-    fraction = f".{size.microseconds:06}" if size.microseconds else ""
-    return f"{sign}{minutes // 60:02}:{minutes % 60:02}:{seconds:02}{fraction}"
 
 
 def _boolean(value: Any) -> bool:
@@ -186,6 +173,27 @@ def _json_constant(text: str) -> NoReturn:
 _decode = json.JSONDecoder(parse_int=_json_integer, parse_float=_json_float, parse_constant=_json_constant).decode
 
 
+def is_deeper(document: Any, levels: int) -> bool:
+    """Whether *document* has more than so many objects and lists inside each other; one that holds itself has.
+
+    The depth at which Python's own JSON gives up hangs on its version and on the stack of the moment; this does not.
+
+    >>> is_deeper({"a": [1]}, 2), is_deeper({"a": [1]}, 1)
+    (False, True)
+    """
+    level = {id(document): document} if _holds_others(document) else {}
+    for _ in range(levels):
+        if not level:
+            return False
+        children = (node.values() if isinstance(node, Mapping) else node for node in level.values())
+        level = {id(node): node for nodes in children for node in nodes if _holds_others(node)}
+    return bool(level)
+
+
+def _holds_others(node: Any) -> bool:
+    return isinstance(node, dict | list | tuple | Mapping)
+
+
 def _json(value: Any) -> Any:
     """Parse a JSON document; of a key that comes twice the last one counts, as in MySQL."""
     try:
@@ -202,9 +210,7 @@ def _json(value: Any) -> Any:
 
 # -- dates ---------------------------------------------------------------------------------------------------
 
-_DATE_TEXT: Final = re.compile(
-    r"(\d{4}-\d\d-\d\d)(?:[ T](\d\d:\d\d:\d\d)(?:\.(\d{1,6})\d*)? ?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII
-)
+_LONGEST_DAY: Final = len("2026-01-06")
 _ZERO_DATE: Final = re.compile(r"0000-\d\d-\d\d|\d{4}-00-\d\d|\d{4}-\d\d-00", re.ASCII)
 
 
@@ -253,15 +259,11 @@ def _instant_of_text(value: str, zone: tzinfo | None) -> datetime | None:
     text = value.strip()
     if _ZERO_DATE.match(text):
         return None
-    if not (match := _DATE_TEXT.fullmatch(text)):
-        raise UnfitError("not a date like 2026-01-06 or 2026-01-06 14:31:22;", "string")
-    day, clock, fraction, offset = match.groups("")
     try:
-        if not clock:
-            return datetime.fromisoformat(day)
-        return _in_utc(datetime.fromisoformat(f"{day} {clock}.{fraction:0<6}{offset}"), zone)
+        instant = datetime.fromisoformat(re.sub(r" (?=[+-]\d\d:?\d\d$)", "", text))
     except ValueError:
-        raise UnfitError("no such day or time; correct it in the database") from None
+        raise UnfitError("no date like 2026-01-06 or 2026-01-06 14:31:22; correct it, or", "string") from None
+    return instant if len(text) <= _LONGEST_DAY else _in_utc(instant, zone)
 
 
 def _instant_of_seconds(value: int) -> datetime | None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from sync.rows.columns import Column, Kind
 from sync.rows.export import CsvExport, prune, timestamped_name
 from sync.rows.identity import address_of
 from sync.rows.read_back import Difference
@@ -27,7 +26,7 @@ logger = logging.getLogger("main")
 VISIBLE_AFTER = 60.0
 """Seconds after which Iterable shows what it took (its support pages ask for a minute before dependent calls)."""
 
-COLUMNS = tuple(Column(name, Kind.TEXT) for name in ("user", "field", "sent", "found"))
+COLUMNS = ("user", "field", "sent", "found")
 
 
 @dataclass

@@ -19,7 +19,7 @@ from sync.delivery.rules import StopRules
 from sync.delivery.stop import Stop
 from sync.delivery.turn import ONE_BY_ONE, Way
 from sync.rows.columns import Values
-from sync.rows.export import EXPORT_STEM, export_rejected, inode_of, prune, rejected_name, timestamped_name
+from sync.rows.export import EXPORT_STEM, export_rejected, prune, rejected_name, timestamped_name
 from sync.rows.source import ResultSet, Source
 from sync.run.announcement import announce
 from sync.run.connections import mysql_params, open_database, run_query
@@ -257,7 +257,7 @@ class Run:
     def plan(self) -> None:
         """Compare all rows with the state: from here on it is known what is pending."""
         if self.summary.csv:
-            self._export = inode_of(Path(self.summary.csv))
+            self._export = Path(self.summary.csv).stat()
             self._prune_exports()
         with self.screen.counting("comparison"):
             self.planned = self.outbox.plan(self.on_record.put)

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from sync.rows.columns import Column, Kind, Row, Values
 from sync.rows.mapping import Field, Mapping, parse_fields
 from sync.rows.payloads import Event, Payload, PayloadBuilder
-from sync.rows.rejection import Rejection
+from sync.rows.raw_values import Rejection
 
 ONE_USER: Row = {
     "id": 7,

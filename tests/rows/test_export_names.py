@@ -12,7 +12,6 @@ from sync.rows.export import (
     CsvExport,
     export_rejected,
     export_results_to_csv,
-    inode_of,
     timestamped_name,
 )
 
@@ -82,10 +81,10 @@ def test_rejected_rows_come_from_the_own_file(tmp_path: Path) -> None:
     first.__exit__(None, None, None)
     second.__exit__(None, None, None)
 
-    inodes = [inode_of(export.path) for export in (first, second)]
-    assert export_rejected(second.path, inodes[1], [(1, "no")], tmp_path / "rejected.csv") == 1
+    statuses = [export.path.stat() for export in (first, second)]
+    assert export_rejected(second.path, statuses[1], [(1, "no")], tmp_path / "rejected.csv") == 1
     assert (tmp_path / "rejected.csv").read_text().split() == ["a,rejected_reason", "2,no"]
 
     second.path.replace(first.path)
     with pytest.raises(FileNotFoundError, match="another file took the place of this export"):
-        export_rejected(first.path, inodes[0], [(1, "no")], tmp_path / "rejected.csv")
+        export_rejected(first.path, statuses[0], [(1, "no")], tmp_path / "rejected.csv")

@@ -12,54 +12,54 @@ from sync.rows.columns import Column, Kind
 from sync.rows.identity import address_of, identity_fields, is_usable
 from sync.rows.mapping import named_columns
 from sync.rows.payloads import PayloadBuilder, RejectedEvent
-from sync.rows.rejection import Rejection
+from sync.rows.raw_values import Rejection
 from tests.rows.payload_samples import COLUMNS, ONE_USER, SAMPLE, USER_ID, body_of, build, values_of
 
 
 @pytest.mark.parametrize(
-    ("address", "word"),
+    "address",
     [
-        pytest.param("000", "@", id="no-at"),
-        pytest.param("ada@@example.com", "before", id="two-ats"),
-        pytest.param("ada@bob@example.com", "before", id="two-ats-apart"),
-        pytest.param("@example.com", "before", id="nobody"),
-        pytest.param("ada@", "after", id="nowhere"),
-        pytest.param("user @example.com", "before", id="space"),
-        pytest.param("ada@exam\u00a0ple.com", "invisible", id="no-break-space"),
-        pytest.param("ada\u200b@example.com", "invisible", id="zero-width-space"),
-        pytest.param("\u202eada@example.com", "invisible", id="right-to-left-mark"),
-        pytest.param("ada\0@example.com", "control", id="nul"),
-        pytest.param("ada\n@example.com", "control", id="newline"),
-        pytest.param("ada\ud83d@example.com", "invisible", id="half-surrogate"),
-        pytest.param(".ada@example.com", "before", id="leading-dot"),
-        pytest.param("ada.@example.com", "before", id="trailing-dot"),
-        pytest.param("a..da@example.com", "before", id="double-dot"),
-        pytest.param("a" * 65 + "@example.com", "64", id="long-local-part"),
-        pytest.param("ada@" + "a." * 130 + "com", "254", id="long-address"),
-        pytest.param("ada@localhost", "after", id="bare-host"),
-        pytest.param("ada@127.0.0.1", "after", id="ip-address"),
-        pytest.param("ada@[127.0.0.1]", "after", id="ip-literal"),
-        pytest.param("ada@example.c", "after", id="short-tld"),
-        pytest.param("ada@example.com.", "after", id="dot-at-end"),
-        pytest.param("ada@.example.com", "after", id="empty-label"),
-        pytest.param("ada@-example.com", "after", id="hyphen-first"),
-        pytest.param("ada@example-.com", "after", id="hyphen-last"),
-        pytest.param("ada@exam_ple.com", "after", id="underscore"),
-        pytest.param("a(b)c@example.com", "before", id="parentheses"),
-        pytest.param("ada@example.com,bob@example.com", "before", id="list"),
-        pytest.param("Ada <ada@example.com>", "before", id="display-name"),
-        pytest.param(5, "text", id="number"),
-        pytest.param(b"ada@example.com", "text", id="bytes"),
+        pytest.param("000", id="no-at"),
+        pytest.param("ada@@example.com", id="two-ats"),
+        pytest.param("ada@bob@example.com", id="two-ats-apart"),
+        pytest.param("@example.com", id="nobody"),
+        pytest.param("ada@", id="nowhere"),
+        pytest.param("user @example.com", id="space"),
+        pytest.param("ada@exam\u00a0ple.com", id="no-break-space"),
+        pytest.param("ada\u200b@example.com", id="zero-width-space"),
+        pytest.param("\u202eada@example.com", id="right-to-left-mark"),
+        pytest.param("ada\0@example.com", id="nul"),
+        pytest.param("ada\n@example.com", id="newline"),
+        pytest.param("ada\ud83d@example.com", id="half-surrogate"),
+        pytest.param(".ada@example.com", id="leading-dot"),
+        pytest.param("ada.@example.com", id="trailing-dot"),
+        pytest.param("a..da@example.com", id="double-dot"),
+        pytest.param("a" * 65 + "@example.com", id="long-local-part"),
+        pytest.param("ada@" + "a." * 130 + "com", id="long-address"),
+        pytest.param("ada@localhost", id="bare-host"),
+        pytest.param("ada@127.0.0.1", id="ip-address"),
+        pytest.param("ada@[127.0.0.1]", id="ip-literal"),
+        pytest.param("ada@example.c", id="short-tld"),
+        pytest.param("ada@example.com.", id="dot-at-end"),
+        pytest.param("ada@.example.com", id="empty-label"),
+        pytest.param("ada@-example.com", id="hyphen-first"),
+        pytest.param("ada@example-.com", id="hyphen-last"),
+        pytest.param("ada@exam_ple.com", id="underscore"),
+        pytest.param("a(b)c@example.com", id="parentheses"),
+        pytest.param("ada@example.com,bob@example.com", id="list"),
+        pytest.param("Ada <ada@example.com>", id="display-name"),
+        pytest.param(5, id="number"),
+        pytest.param(b"ada@example.com", id="bytes"),
     ],
 )
-def test_unusable_address(address: object, word: str) -> None:
-    """An address that no rule book accepts rejects profile and event, with column, value and cause."""
+def test_unusable_address(address: object) -> None:
+    """An address that no rule book accepts rejects profile and event, with column and value."""
     result = build(email=address)
     assert isinstance(result.profile, Rejection)
     assert isinstance(result.event, RejectedEvent)
     assert result.event.reason == result.profile.reason
     assert result.profile.reason.startswith("email is ")
-    assert word in result.profile.reason.partition(": ")[2]
+    assert result.profile.reason.endswith(": not an e-mail address that Iterable takes; correct it in the database")
     assert "\n" not in result.profile.reason
     assert not is_usable(result.identity)
     assert result == build(email=address)

@@ -84,13 +84,10 @@ def test_mapping_with_every_problem() -> None:
         ("x:y", "x:y", "a part of the column 'x:y'"),
         ("x:y:json", "x:y", "a part of the column 'x:y'"),
         ("first\n", "first\n,last", "a part of the column 'first\\n,last'"),
-        ("UPPER(n):name", "upper(n)", "the column UPPER(n), which is missing"),
-        ("n + 1", "n+1", "the column n + 1, which is missing"),
-        ("'x'", "y", "the column 'x', which is missing"),
     ],
 )
 def test_columns_that_have_no_plain_name(fields: str, name: str, words: str) -> None:
-    """One that a list splits, and an expression that is not there: one sentence, with the remedy."""
+    """One that a list splits is told in one sentence, with the remedy."""
     mapping = replace(SAMPLE, user_fields=parse_fields(fields))
     (problem,) = mapping_problems(mapping, [*COLUMNS, Column(name, Kind.TEXT)])
     assert problem.startswith(f"USER_FIELDS names {words}")
@@ -131,33 +128,20 @@ def test_mapping_problem(changes: dict[str, Any], words: str) -> None:
     assert words in problem
 
 
-@pytest.mark.parametrize(
-    ("kind", "remedy"),
-    [
-        (Kind.BINARY, "LOWER(HEX(v)) AS v if a UUID"),
-        (Kind.BINARY, "CONVERT(v USING utf8mb4) AS v if it holds text"),
-        (Kind.NUMBER, "CAST(v AS CHAR) AS v in the query"),
-        (Kind.DATE, "CAST(v AS CHAR) AS v in the query"),
-    ],
-)
-def test_how_a_user_id_becomes_text(kind: Kind, remedy: str) -> None:
+@pytest.mark.parametrize("kind", [Kind.BINARY, Kind.NUMBER, Kind.DATE])
+def test_how_a_user_id_becomes_text(kind: Kind) -> None:
     """A user id of another type is refused with what a query makes text of it by: bytes are often a UUID."""
     (problem,) = mapping_problems(replace(SAMPLE, user_id_column="v"), [*COLUMNS, Column("v", kind)])
     assert problem.startswith(f"USER_ID_COLUMN names v, which is {kind.value}: name a column of text, or ")
-    assert remedy in problem
+    assert "CAST(v AS CHAR) AS v in the query, or LOWER(HEX(v)) AS v of a binary UUID" in problem
 
 
-@pytest.mark.parametrize(
-    ("kind", "remedy"),
-    [
-        (Kind.NUMBER, "CAST(v AS SIGNED) AS v in the query if it holds Unix seconds"),
-        (Kind.TEXT, "CAST(v AS DATETIME) AS v in the query"),
-    ],
-)
-def test_how_an_event_time_becomes_one(kind: Kind, remedy: str) -> None:
+@pytest.mark.parametrize("kind", [Kind.NUMBER, Kind.TEXT])
+def test_how_an_event_time_becomes_one(kind: Kind) -> None:
     """A number is no date to a server, which would make NULL of Unix seconds: they are made whole instead."""
     (problem,) = mapping_problems(replace(SAMPLE, event_time_column="v"), [*COLUMNS, Column("v", kind)])
-    assert f"EVENT_TIME_COLUMN names v, which is {kind.value}, not a time: name another column, or {remedy}" in problem
+    assert f"EVENT_TIME_COLUMN names v, which is {kind.value}, not a time: name another column, or " in problem
+    assert "CAST(v AS DATETIME) AS v in the query, or CAST(v AS SIGNED) AS v if it holds Unix seconds" in problem
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sync.rows.columns import Column, Kind
 from sync.rows.mapping import Mapping, mapping_problems, parse_fields
 from sync.rows.payloads import Event, Payload, PayloadBuilder, RejectedEvent
-from sync.rows.rejection import Rejection
+from sync.rows.raw_values import Rejection
 from sync.rows.values import UNKNOWN_MOMENT, utc_instant
 from tests.rows.payload_samples import quick
 

@@ -26,7 +26,7 @@ from sync.rows.payloads import (
     profile_request,
     profile_rest,
 )
-from sync.rows.rejection import Rejection
+from sync.rows.raw_values import Rejection
 from sync.rows.values import TYPES, UNKNOWN_MOMENT
 from tests.rows.payload_samples import (
     BERLIN,

@@ -9,8 +9,7 @@ from decimal import Decimal
 import pytest
 
 from sync.rows.columns import Kind
-from sync.rows.rejection import Rejection
-from sync.rows.values import time_text
+from sync.rows.raw_values import Rejection, time_text
 from tests.rows.payload_samples import BERLIN, convert
 
 
