@@ -64,32 +64,25 @@ def export_results_to_csv(user_records: Iterable[Mapping[str, Any]], filename: s
     the first. Raises ExportError when the file cannot be written, ValueError for a row with other keys than the header.
     """
     if isinstance(user_records, ResultSet):
-        names, values = [column.name for column in user_records.columns], user_records.values()
+        header, values = [column.name for column in user_records.columns], user_records.values()
     else:
         rows = iter(user_records)
         first = list(islice(rows, 1))
-        names = list(first[0] if first else SAMPLE_COLUMNS)
-        values = _values_of(chain(first, rows), names, filename)
-    with CsvExport(filename or timestamped_name(datetime.now()), names) as export:
+        header = list(first[0] if first else SAMPLE_COLUMNS)
+        values = _values_of(chain(first, rows), header)
+    with CsvExport(filename or timestamped_name(datetime.now()), header) as export:
         while some := list(islice(values, 100)):
             export.write_all(some)
     logger.info("Exported %d records to CSV: %s", export.count, export.path)
     return filename if filename and Path(filename) == export.path else str(export.path)
 
 
-def _values_of(
-    rows: Iterable[Mapping[str, Any]], names: Sequence[str], filename: str | None
-) -> Iterator[Sequence[Any]]:
+def _values_of(rows: Iterable[Mapping[str, Any]], header: Sequence[str]) -> Iterator[Sequence[Any]]:
     """The values of each row in the order of the header; its keys are those of the header, in any order."""
     for number, row in enumerate(rows, start=1):
-        if row.keys() != set(names):
-            missing = listed(name for name in names if name not in row) or "none"
-            unknown = listed(name for name in row if name not in names) or "none"
-            raise ValueError(
-                f"row {number} has other columns than the header of {filename or 'the CSV'}: "
-                f"missing {missing}; unexpected {unknown}"
-            )
-        yield [row[name] for name in names]
+        if row.keys() != set(header):
+            raise ValueError(f"row {number} has the columns {listed(row)}, and the header of the CSV {listed(header)}")
+        yield [row[name] for name in header]
 
 
 def export_rejected(source: Path, status: os.stat_result, refused: Iterable[tuple[int, str]], target: Path) -> int:

@@ -189,17 +189,14 @@ def mapping_problems(mapping: Mapping, columns: Sequence[Column]) -> list[str]:
     """Everything that would make the mapping fail on these columns, one sentence each; not what it leaves empty."""
     kinds = dict(columns)
     given = f"(the query gives: {listed(name for name, _kind in columns) or 'nothing'})"
-    counts = Counter(name for name, _kind in columns)
-    return [
-        *(
-            f"the query gives {count} columns named {name}: rename all but one with AS {given}"
-            for name, count in counts.items()
-            if count > 1
-        ),
-        *dict.fromkeys(f"{missing} {given}" for missing in _missing(mapping, kinds)),
-        *_profile_problems(mapping),
-        *(f"{problem} {given}" for problem in _kind_problems(mapping, kinds)),
-    ]
+    about_columns = [*_repeated(columns), *_missing(mapping, kinds), *_kind_problems(mapping, kinds)]
+    return [*(f"{problem} {given}" for problem in dict.fromkeys(about_columns)), *_profile_problems(mapping)]
+
+
+def _repeated(columns: Sequence[Column]) -> Iterator[str]:
+    for name, count in Counter(name for name, _kind in columns).items():
+        if count > 1:
+            yield f"the query gives {count} columns named {name}: rename all but one with AS"
 
 
 def _missing(mapping: Mapping, kinds: dict[str, Kind]) -> Iterator[str]:

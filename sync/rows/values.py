@@ -17,7 +17,7 @@ from decimal import Decimal
 from typing import Any, Final, NoReturn
 
 from sync.rows.columns import Kind
-from sync.rows.raw_values import time_text
+from sync.rows.raw_values import plain_text
 
 TYPES: Final = ("json", "bool", "number", "string", "date")
 """What may stand in the third place of `column:field:type`."""
@@ -110,10 +110,6 @@ def _number_by_setting(value: Any) -> float:
     return _number(value)
 
 
-def _decimal_text(value: Decimal) -> str:
-    return format(value, "f") if abs(value.adjusted()) < 100 else str(value)
-
-
 def _decoded(value: bytes) -> str:
     try:
         return value.decode()
@@ -121,22 +117,14 @@ def _decoded(value: bytes) -> str:
         raise UnfitError("these bytes are no UTF-8 text; convert them in the query, for example with HEX()") from None
 
 
-_AS_TEXT: Final[tuple[tuple[Any, Callable[[Any], str]], ...]] = (
-    (str, str),
-    (bytes, _decoded),
-    (int, str),
-    (float, lambda value: repr(_number(value))),
-    (Decimal, lambda value: _decimal_text(value) if value.is_finite() else repr(_number(value))),
-    (date, str),  # a datetime too: the clock as the database gave it
-    (timedelta, time_text),
-)
-
-
 def _string(value: Any) -> str:
-    for types, write in _AS_TEXT:
-        if isinstance(value, types):
-            return write(value)
-    return _nothing_of_json(value)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return _decoded(value)
+    if isinstance(value, Decimal) and value.is_finite():
+        return format(value, "f") if abs(value.adjusted()) < 100 else str(value)
+    return plain_text(_number(value) if isinstance(value, float | Decimal) else value)
 
 
 def _nothing_of_json(value: Any) -> NoReturn:

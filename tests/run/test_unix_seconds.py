@@ -83,7 +83,7 @@ def test_seconds_with_a_fraction(seen: World, capsys: pytest.CaptureFixture[str]
     ask(seen, MEANT)
     assert seen.main() == ExitCode.USAGE
     remedy = "CAST(micro AS SIGNED) AS micro"
-    assert f"or {remedy} in the query if it holds Unix seconds" in capsys.readouterr().err
+    assert f"or {remedy} if it holds Unix seconds" in capsys.readouterr().err
 
     ask(seen, MEANT, f"id, email, name, {remedy}")
     assert seen.main() == ExitCode.DONE
