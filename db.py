@@ -31,8 +31,7 @@ from sync.database.server_messages import (
 from sync.database.session import ALWAYS, TimeLimit, refusals, where_allowed
 from sync.database.statement import bound_values, parse
 from sync.database.wire_types import Field, column_kind, reader
-from sync.rows.columns import Column
-from sync.rows.source import ResultSet, Source, SourceError
+from sync.rows.source import Column, ResultSet, Source, SourceError
 
 __all__ = ["MySQLParams", "connect"]
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from bench.speed import Bench, stand_in
 from main import run
-from sync.rows.columns import Row
+from sync.rows.source import Row
 from sync.run.setting_values import HOME
 from sync.run.settings import load_settings
 from sync.run.steps import Run

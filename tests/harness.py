@@ -25,10 +25,9 @@ from requests.adapters import BaseAdapter
 import main
 from iterable_client import IterableClient
 from sync.delivery.stop import Stop
-from sync.rows.columns import Column, Kind, Row, Values
 from sync.rows.mapping import Mapping as FieldMapping
 from sync.rows.payloads import Reading
-from sync.rows.source import ResultSet, SourceError
+from sync.rows.source import Column, Kind, ResultSet, Row, SourceError, Values
 from sync.run import connections
 from sync.run.connections import make_client
 from sync.run.settings import Settings, load_settings

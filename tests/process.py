@@ -20,7 +20,7 @@ from typing import Any
 
 import main
 from db import MySQLParams
-from sync.rows.columns import Row
+from sync.rows.source import Row
 from sync.run import connections
 from tests.harness import PROJECT, Rows, write_env
 

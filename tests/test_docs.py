@@ -22,9 +22,9 @@ from sync.api.network import CERTIFICATE_VARIABLES
 from sync.console.options import VERSION, _parser
 from sync.database.statement import parse
 from sync.demo import demonstration as demo
-from sync.rows.columns import Column, Kind
 from sync.rows.mapping import mapping_problems
 from sync.rows.payloads import Event, Payload, PayloadBuilder
+from sync.rows.source import Column, Kind
 from sync.run.exit_codes import ExitCode
 from sync.run.settings import defaults, load_settings
 from tests.documents import HOME, PAGES, document, literals, program_says, spans, table

@@ -13,7 +13,7 @@ import pytest
 
 import db
 from sync.database import wire_types
-from sync.rows.columns import Kind, Row
+from sync.rows.source import Kind, Row
 from sync.run import connections
 from sync.run.exit_codes import ExitCode
 from tests import mariadb as servers

@@ -16,12 +16,11 @@ from typing import Any, Final
 
 from sync.console.check_project import Found, project_findings
 from sync.console.screen import print_error, warnings_on_screen
-from sync.rows.columns import Column
 from sync.rows.identity import is_usable
 from sync.rows.mapping import NO_FIELDS, Fields, unset_problems
 from sync.rows.payloads import Payload, Reading, RejectedEvent, RowPayloads
 from sync.rows.raw_values import Rejection
-from sync.rows.source import ResultSet, Source, SourceError
+from sync.rows.source import Column, ResultSet, Source, SourceError
 from sync.run.connections import NO_WINDOW, ColumnsError, UsageError, run_query
 from sync.run.env_file import UnreadableError
 from sync.run.exit_codes import ExitCode

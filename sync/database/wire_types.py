@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from pymysql.constants import FIELD_TYPE
 from pymysql.converters import decoders, through
 
-from sync.rows.columns import Kind
+from sync.rows.source import Kind
 
 _TYPES = {
     Kind.INTEGER: "TINY SHORT INT24 LONG LONGLONG BIT",

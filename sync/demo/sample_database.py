@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sync.database.statement import bound_values, parse
-from sync.rows.columns import Column, Kind
-from sync.rows.source import ResultSet, Source, SourceError
+from sync.rows.source import Column, Kind, ResultSet, Source, SourceError
 
 _KINDS = {"INTEGER": Kind.INTEGER, "VARCHAR": Kind.TEXT, "TIMESTAMP": Kind.TIMESTAMP}
 """The types of schema.sql, which are all that SQLite is asked to hold here."""

@@ -1,10 +1,10 @@
 """Rows: what a database gave becomes what Iterable is told, and a CSV file. Pure but for the CSV; knows no database.
 
-**A row's way.** `source.py` says what a database is (a `Source` gives a `ResultSet`), `columns.py` what is known of a
-column: its name and `Kind`. In `payloads.py` a `Reading` makes two things of a row. First its fingerprint
-(`fingerprint.py`), by its raw values: a row that says what it said in the last run needs no more. Otherwise the bodies:
-`identity.py` tells whom the row is about, `data_fields.py` fills the fields. `raw_values.py` writes the values that an
-event's id is made of, and makes a `Rejection` of what cannot be sent.
+**A row's way.** `source.py` says what a database is (a `Source` gives a `ResultSet`), and what is known of a column:
+its name and `Kind`. In `payloads.py` a `Reading` makes two things of a row. First its fingerprint (`fingerprint.py`),
+by its raw values: a row that says what it said in the last run needs no more. Otherwise the bodies: `identity.py` tells
+whom the row is about, `data_fields.py` fills the fields. `raw_values.py` writes the values that an event's id is made
+of, and makes a `Rejection` of what cannot be sent.
 
 **How a DECIMAL becomes JSON.** The database gives a `Decimal` in a column of the kind `NUMBER`. `values.py` has the
 function for each kind and each type of the settings (`converter`): here `_number`, which gives the double that reads

@@ -6,9 +6,9 @@ from collections.abc import Collection, Sequence
 from datetime import tzinfo
 from typing import Any, NamedTuple
 
-from sync.rows.columns import Column, Kind, Values
 from sync.rows.mapping import Field
 from sync.rows.raw_values import Misfit, Rejection, rejection
+from sync.rows.source import Column, Kind, Values
 from sync.rows.values import Converter, MisfitError, UnfitError, converter
 
 

@@ -22,9 +22,8 @@ from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, Final, Self
 
-from sync.rows.columns import listed
 from sync.rows.raw_values import plain_text
-from sync.rows.source import ResultSet
+from sync.rows.source import ResultSet, listed
 
 logger = logging.getLogger("csv_export")
 

@@ -13,8 +13,8 @@ from datetime import datetime, timedelta, tzinfo
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from sync.rows.columns import Column, Kind, Values
 from sync.rows.mapping import Mapping
+from sync.rows.source import Column, Kind, Values
 
 _FORM: Final = 3
 """To be raised when the same values give another payload than before."""

@@ -14,9 +14,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from sync.rows.columns import Column, Values
 from sync.rows.mapping import Mapping, named_columns
 from sync.rows.raw_values import Rejection, digest_of, pinned, rejection, shown
+from sync.rows.source import Column, Values
 from sync.rows.values import UnfitError
 
 USER_ID_PREFIX: Final = "id:"  # no address starts like this, nor like the next: a colon is not allowed there

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Final, NamedTuple
 
-from sync.rows.columns import Column, Kind, listed
+from sync.rows.source import Column, Kind, listed
 from sync.rows.values import TIME_KINDS, TYPES
 
 RESERVED_FIELDS: Final = frozenset(

@@ -14,12 +14,12 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
-from sync.rows.columns import Column, Kind, Values
 from sync.rows.data_fields import DataFields, zone_of
 from sync.rows.fingerprint import Fingerprint, raw_printers
 from sync.rows.identity import Names, Naming, address_identity, identity_fields, is_user_id, name_of
 from sync.rows.mapping import NO_FIELDS, PROFILE, Fields, Mapping
 from sync.rows.raw_values import Misfit, Rejection, digest_of, pinned, rejection
+from sync.rows.source import Column, Kind, Values
 from sync.rows.values import TIME_KINDS, UNKNOWN_MOMENT, UnfitError, encode, event_instant, microseconds
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")

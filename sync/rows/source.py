@@ -1,12 +1,46 @@
-"""What a database is to the rest of the program: a source of rows, whatever the driver."""
+"""What a database is to the rest of the program: a source of rows, and what it says of their columns."""
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from sync.rows.columns import Column, Row
+Row = dict[str, Any]
+"""One row of the query: column name -> Python value, as the database driver gave it."""
+
+Values = Sequence[Any]
+"""One row of the query: its values, in the order of the columns."""
+
+
+class Kind(enum.Enum):
+    """The type of a column as the database's metadata states it, never guessed from a value."""
+
+    BOOLEAN = "boolean"  # TINYINT(1), BIT(1)
+    INTEGER = "integer"
+    YEAR = "year"
+    NUMBER = "number"  # DECIMAL, FLOAT, DOUBLE
+    TEXT = "text"
+    DATE = "date"  # a day; never shifted between time zones
+    DATETIME = "datetime"  # a wall clock, in the zone of DB_TIMEZONE
+    TIMESTAMP = "timestamp"  # a moment, given in UTC
+    TIME = "time"
+    JSON = "json"
+    BINARY = "binary"
+    UNKNOWN = "unknown"  # no metadata: the Python type of each value decides
+
+
+class Column(NamedTuple):
+    """One column of a result."""
+
+    name: str
+    kind: Kind
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names of columns as a message lists them, each in quotes: that of an expression may hold commas and lines."""
+    return ", ".join(map(repr, names))
 
 
 class SourceError(Exception):
@@ -25,39 +59,36 @@ class ResultSet:
     """
 
     def __init__(
-        self, columns: Iterable[Column], rows: Iterable[Sequence[Any]], *, uses_since: bool, release: Callable[[], None]
+        self, columns: Iterable[Column], rows: Iterable[Values], *, uses_since: bool, release: Callable[[], None]
     ) -> None:
         self.columns = tuple(columns)
         self.uses_since = uses_since
         """Whether the query looks at `:since` or `:since_local`; without, it is not a window in time."""
         self._rows = rows
-        self._release = release
+        self.close = release
+        """Lets go of the rows that were not read."""
 
     def __iter__(self) -> Iterator[Row]:
         names = [column.name for column in self.columns]
         for row in self.values():
             yield dict(zip(names, row, strict=True))
 
-    def values(self) -> Iterator[Sequence[Any]]:
+    def values(self) -> Iterator[Values]:
         """The rows as their values, in the order of the columns."""
         try:
             yield from self._rows
         finally:
             self.close()
 
-    def passed_through(self, step: Callable[[Iterator[Sequence[Any]]], Iterator[Sequence[Any]]]) -> ResultSet:
+    def passed_through(self, step: Callable[[Iterator[Values]], Iterator[Values]]) -> ResultSet:
         """The same result, whose rows pass through `step` as they are read."""
-        return ResultSet(self.columns, step(self.values()), uses_since=self.uses_since, release=self._release)
+        return ResultSet(self.columns, step(self.values()), uses_since=self.uses_since, release=self.close)
 
     def __enter__(self) -> ResultSet:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def close(self) -> None:
-        """Let go of the rows that were not read."""
-        self._release()
 
 
 class Source(Protocol):

@@ -16,8 +16,8 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from typing import Any, Final, NoReturn
 
-from sync.rows.columns import Kind
 from sync.rows.raw_values import plain_text
+from sync.rows.source import Kind
 
 TYPES: Final = ("json", "bool", "number", "string", "date")
 """What may stand in the third place of `column:field:type`."""

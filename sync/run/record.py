@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from sync.rows.columns import Column
 from sync.rows.mapping import Field, fields_of, in_order, named_columns
 from sync.rows.payloads import Reading
+from sync.rows.source import Column
 from sync.run.settings import Settings
 from sync.run.switches import Switches
 from sync.state.destinations import RefusedError, SyncName

@@ -18,9 +18,8 @@ from sync.delivery.loop import Loop
 from sync.delivery.rules import StopRules
 from sync.delivery.stop import Stop
 from sync.delivery.turn import ONE_BY_ONE, Way
-from sync.rows.columns import Values
 from sync.rows.export import EXPORT_STEM, export_rejected, prune, rejected_name, timestamped_name
-from sync.rows.source import ResultSet, Source
+from sync.rows.source import ResultSet, Source, Values
 from sync.run.announcement import announce
 from sync.run.connections import mysql_params, open_database, run_query
 from sync.run.env_file import DEFAULT_SYNC

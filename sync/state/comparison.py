@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from sync.rows.columns import Values
 from sync.rows.fingerprint import Fingerprint
 from sync.rows.identity import is_usable
 from sync.rows.payloads import Event, Payload, Reading, RowPayloads, event_digest, event_rest, profile_rest, under_id
+from sync.rows.source import Values
 from sync.state.file import Cursor
 from sync.state.scope import Mark, RunScope
 

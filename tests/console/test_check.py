@@ -7,7 +7,7 @@ import os
 import pytest
 
 from db import connect
-from sync.rows.columns import Column, Kind
+from sync.rows.source import Column, Kind
 from sync.run import connections
 from sync.run.log import on_this_clock
 from sync.state.file import State

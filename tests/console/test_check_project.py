@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sync.console import check_project as checks
-from sync.rows.columns import Column, Kind
+from sync.rows.source import Column, Kind
 from tests import faults as catalogue
 from tests.console.desk import Desk, with_jwt
 from tests.harness import COLUMNS, address, person

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sync.rows.columns import Column, Kind
+from sync.rows.source import Column, Kind
 from sync.run.exit_codes import ExitCode
 from tests.console.desk import Desk
 from tests.harness import COLUMNS, person

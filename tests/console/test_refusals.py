@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from sync.rows.columns import Column, Kind
+from sync.rows.source import Column, Kind
 from sync.run.exit_codes import ExitCode
 from tests.console.desk import Desk
 from tests.harness import people

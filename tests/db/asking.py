@@ -8,8 +8,7 @@ import pytest
 
 import db
 from db import MySQLParams
-from sync.rows.columns import Row
-from sync.rows.source import Source, SourceError
+from sync.rows.source import Row, Source, SourceError
 from tests.mariadb import numbers
 
 SINCE = datetime(2026, 1, 6, 12, 30, 15, tzinfo=UTC)

@@ -13,8 +13,7 @@ import pytest
 from pymysql.connections import Connection
 
 import db
-from sync.rows.columns import Kind
-from sync.rows.source import Source, SourceError
+from sync.rows.source import Kind, Source, SourceError
 from tests.db.asking import LARGE, SINCE, SINCE_LOCAL, run
 from tests.mariadb import Server
 

@@ -16,9 +16,9 @@ from sync.delivery.rules import StopRules
 from sync.delivery.stop import Stop
 from sync.delivery.turn import take_turn
 from sync.delivery.work import Ended, Gate, Turn, Work
-from sync.rows.columns import Column, Kind
 from sync.rows.mapping import Mapping, parse_fields
 from sync.rows.payloads import Event, Payload, PayloadBuilder
+from sync.rows.source import Column, Kind
 from sync.state.pending import PendingEvent, PendingUser
 from tests.harness import Wire
 from tests.rows.payload_samples import SAMPLE, quick

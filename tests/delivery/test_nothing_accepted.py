@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from sync.rows.columns import Row
+from sync.rows.source import Row
 from sync.run.exit_codes import ExitCode
 from tests import faults as catalogue
 from tests.delivery.answers import always

@@ -13,8 +13,7 @@ import pytest
 
 import db
 from sync.demo import sample_database as embedded
-from sync.rows.columns import Kind, Row
-from sync.rows.source import Source, SourceError
+from sync.rows.source import Kind, Row, Source, SourceError
 from tests.mariadb import Server, numbers
 
 PROJECT = Path(__file__).resolve().parents[2]

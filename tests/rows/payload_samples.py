@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 
 from hypothesis import HealthCheck, settings
 
-from sync.rows.columns import Column, Kind, Row, Values
 from sync.rows.mapping import Field, Mapping, parse_fields
 from sync.rows.payloads import Event, Payload, PayloadBuilder
 from sync.rows.raw_values import Rejection
+from sync.rows.source import Column, Kind, Row, Values
 
 ONE_USER: Row = {
     "id": 7,

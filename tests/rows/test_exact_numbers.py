@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.rows.columns import Kind
+from sync.rows.source import Kind
 from sync.rows.values import UnfitError, converter, encode
 
 

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from sync.rows.columns import Column, Kind
 from sync.rows.export import export_results_to_csv, prune
-from sync.rows.source import ResultSet
+from sync.rows.source import Column, Kind, ResultSet
 
 
 def read(path: Path) -> list[list[str]]:

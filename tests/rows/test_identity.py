@@ -8,11 +8,11 @@ from decimal import Decimal
 
 import pytest
 
-from sync.rows.columns import Column, Kind
 from sync.rows.identity import address_of, identity_fields, is_usable
 from sync.rows.mapping import named_columns
 from sync.rows.payloads import PayloadBuilder, RejectedEvent
 from sync.rows.raw_values import Rejection
+from sync.rows.source import Column, Kind
 from tests.rows.payload_samples import COLUMNS, ONE_USER, SAMPLE, USER_ID, body_of, build, values_of
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sync.rows.columns import Column, Kind
 from sync.rows.mapping import RESERVED_FIELDS, Field, Mapping, mapping_problems, parse_fields, unset_problems
+from sync.rows.source import Column, Kind
 from tests.rows.payload_samples import COLUMNS, SAMPLE, USER_ID
 
 

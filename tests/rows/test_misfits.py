@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.rows.columns import Column, Kind
 from sync.rows.mapping import Fields, parse_fields
 from sync.rows.payloads import Reading, RejectedEvent, RowPayloads
 from sync.rows.raw_values import Rejection
+from sync.rows.source import Column, Kind
 from tests.rows.payload_samples import COLUMNS, ONE_USER, SAMPLE, body_of, quick, values_of
 
 HUGE, LONG = 9007199254740993, Decimal("0.12345678901234567890")

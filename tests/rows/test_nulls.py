@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from sync.rows.columns import Column, Kind
 from sync.rows.mapping import Mapping, parse_fields
 from sync.rows.payloads import PayloadBuilder
+from sync.rows.source import Column, Kind
 from tests.rows.payload_samples import COLUMNS, ONE_USER, SAMPLE, body_of, values_of
 
 MORE = [

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.rows.columns import Column, Kind
 from sync.rows.mapping import Mapping, mapping_problems, parse_fields
 from sync.rows.payloads import Event, Payload, PayloadBuilder, RejectedEvent
 from sync.rows.raw_values import Rejection
+from sync.rows.source import Column, Kind
 from sync.rows.values import UNKNOWN_MOMENT, utc_instant
 from tests.rows.payload_samples import quick
 

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.rows.columns import Column, Kind, Row
 from sync.rows.identity import is_usable
 from sync.rows.mapping import Field, parse_fields
 from sync.rows.payloads import (
@@ -27,6 +26,7 @@ from sync.rows.payloads import (
     profile_rest,
 )
 from sync.rows.raw_values import Rejection
+from sync.rows.source import Column, Kind, Row
 from sync.rows.values import TYPES, UNKNOWN_MOMENT
 from tests.rows.payload_samples import (
     BERLIN,

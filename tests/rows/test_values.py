@@ -8,8 +8,8 @@ from decimal import Decimal
 
 import pytest
 
-from sync.rows.columns import Kind
 from sync.rows.raw_values import Rejection, time_text
+from sync.rows.source import Kind
 from tests.rows.payload_samples import BERLIN, convert
 
 

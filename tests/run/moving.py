@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.rows.columns import Column, Kind, Row
+from sync.rows.source import Column, Kind, Row
 from sync.run.exit_codes import ExitCode
 from tests.harness import Wire, World, person
 from tests.stand_in.answers import Request

@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from sync.rows.columns import Row
+from sync.rows.source import Row
 from sync.run.exit_codes import ExitCode
 from sync.state.outbox import Outbox
 from tests import faults as catalogue

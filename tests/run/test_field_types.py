@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from db import connect
-from sync.rows.columns import Column, Kind, Row
+from sync.rows.source import Column, Kind, Row
 from sync.run import connections
 from sync.run.exit_codes import ExitCode
 from sync.run.summary import Summary

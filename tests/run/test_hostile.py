@@ -16,8 +16,8 @@ import pymysql
 import pytest
 
 from db import connect
-from sync.rows.columns import Column, Kind
 from sync.rows.payloads import PayloadBuilder
+from sync.rows.source import Column, Kind
 from sync.run import connections
 from sync.run.exit_codes import ExitCode
 from tests.harness import COLUMNS, World, person

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sync.rows.columns import Column, Kind, Row
 from sync.rows.payloads import Reading
+from sync.rows.source import Column, Kind, Row
 from sync.run import differences
 from sync.run.exit_codes import ExitCode
 from tests import faults as catalogue

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import db
-from sync.rows.columns import Column, Kind
+from sync.rows.source import Column, Kind
 from sync.run import connections
 from sync.run.exit_codes import ExitCode
 from tests.faults import UNAVAILABLE as DOWN

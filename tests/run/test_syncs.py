@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sync.rows.columns import Row
+from sync.rows.source import Row
 from sync.run import settings as config
 from sync.run.exit_codes import ExitCode
 from sync.run.lock import lock_path, run_lock

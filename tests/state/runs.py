@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import UTC, timedelta
 from typing import Any
 
-from sync.rows.columns import Row
 from sync.rows.mapping import Mapping, parse_fields
+from sync.rows.source import Row
 from sync.run.settings import defaults
 from sync.state.file import State
 from sync.state.outbox import Outbox

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sync.rows.columns import Row
 from sync.rows.mapping import Mapping
+from sync.rows.source import Row
 from sync.state.figures import read_figures
 from sync.state.file import State
 from sync.state.pending import PayloadResult, PendingUser

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.rows.columns import Column, Kind
+from sync.rows.source import Column, Kind
 from sync.run.exit_codes import ExitCode
 from sync.run.lock import LockedError, lock_path, run_lock
 from sync.state.destinations import RefusedError, SyncName

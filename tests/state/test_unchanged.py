@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sync.rows.columns import Row
 from sync.rows.mapping import Mapping
 from sync.rows.payloads import Reading
+from sync.rows.source import Row
 from sync.state import comparison
 from sync.state.file import State
 from sync.state.pending import PayloadResult, PendingUser, Plan

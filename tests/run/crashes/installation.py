@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import main
-from sync.rows.columns import Row
+from sync.rows.source import Row
 from sync.run.settings import load_settings
 from sync.run.steps import Run
 from tests.harness import KEY, Rows, address, environment, identity, people
