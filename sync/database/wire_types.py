@@ -20,8 +20,7 @@ _TYPES = {
     Kind.TIMESTAMP: "TIMESTAMP",
     Kind.TIME: "TIME",
     Kind.JSON: "JSON",
-    Kind.TEXT: "VARCHAR VAR_STRING STRING ENUM SET TINY_BLOB BLOB MEDIUM_BLOB LONG_BLOB",
-    Kind.UNKNOWN: "NULL",
+    Kind.TEXT: "VARCHAR VAR_STRING STRING ENUM SET TINY_BLOB BLOB MEDIUM_BLOB LONG_BLOB NULL",
 }
 """The types of the protocol by the kind of column that they are, as the driver names them."""
 
@@ -51,7 +50,8 @@ def column_kind(field: Field) -> Kind:
     if field.type_code in (FIELD_TYPE.TINY, FIELD_TYPE.BIT) and field.length == 1:
         return Kind.BOOLEAN
     kind = _KINDS.get(field.type_code, Kind.BINARY)
-    return Kind.BINARY if kind is Kind.TEXT and field.charsetnr == _BINARY_CHARSET else kind
+    holds_bytes = field.charsetnr == _BINARY_CHARSET and field.type_code != FIELD_TYPE.NULL
+    return Kind.BINARY if kind is Kind.TEXT and holds_bytes else kind
 
 
 Reader = Callable[[bytes], Any]

@@ -67,7 +67,7 @@ class _Embedded:
         return ResultSet(columns, islice(_rows(cursor), limit), uses_since=uses_since, release=cursor.close)
 
     def _kinds(self, sql: str) -> list[Kind]:
-        """The kind of each column as its table declares it; that of an expression is unknown.
+        """The kind of each column as its table declares it; an expression counts as text.
 
         SQLite tells the columns of a view, and takes nothing but one SELECT for it.
         """
@@ -76,7 +76,7 @@ class _Embedded:
             found = self._connection.execute("SELECT type FROM pragma_table_info('asked')").fetchall()
         finally:
             self._connection.execute("DROP VIEW temp.asked")
-        return [_KINDS.get(declaration.partition("(")[0].upper(), Kind.UNKNOWN) for (declaration,) in found]
+        return [_KINDS.get(declaration.partition("(")[0].upper(), Kind.TEXT) for (declaration,) in found]
 
     def close(self) -> None:
         self._connection.close()

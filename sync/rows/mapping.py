@@ -27,8 +27,8 @@ USER_ID_COLUMN give."""
 _NAME_IT: Final = "give it a name with AS in the query, and use that name here"
 
 _NAME_KINDS: Final = {
-    "EMAIL_COLUMN": frozenset({Kind.TEXT, Kind.UNKNOWN}),
-    "USER_ID_COLUMN": frozenset({Kind.TEXT, Kind.UNKNOWN, Kind.INTEGER}),
+    "EMAIL_COLUMN": frozenset({Kind.TEXT}),
+    "USER_ID_COLUMN": frozenset({Kind.TEXT, Kind.INTEGER}),
 }
 """The columns that these settings may name."""
 
@@ -73,17 +73,13 @@ def parse_fields(text: str) -> tuple[Field, ...]:
 
 
 def _parse_field(item: str) -> Field:
-    pieces = [piece.strip() for piece in item.split(":")]
-    if not item:
-        raise ValueError("two commas with nothing between them, or one at an end")
-    if len(pieces) > 3:
-        raise ValueError(f"{item!r} has more than the three parts column:field:type")
+    pieces = [piece.strip() for piece in item.split(":", 2)]
     column = pieces[0]
     name = pieces[1] if len(pieces) > 1 else column
     field_type = pieces[2] if len(pieces) > 2 else None
     path = tuple(part.strip() for part in name.split("."))
     if not column or not all(path):
-        raise ValueError(f"{item!r} has an empty name; write column:field:type")
+        raise ValueError(f"{item!r} has an empty name, or a comma too many; write column:field:type")
     if field_type is not None and field_type not in TYPES:
         raise ValueError(f"{item!r}: the type {field_type!r} is none of {', '.join(TYPES)}")
     return Field(column, path, field_type)
@@ -247,23 +243,23 @@ def _profile_problems(mapping: Mapping) -> Iterator[str]:
 def _kind_problems(mapping: Mapping, kinds: dict[str, Kind]) -> Iterator[str]:
     """The columns whose kind does not suit what they are named for; one that is missing suits everything."""
     for setting, field in _mapped_fields(mapping):
-        kind = kinds.get(field.column, Kind.UNKNOWN)
+        kind = kinds.get(field.column)
         if kind is Kind.BINARY and field.type is None:
             remedy = f"write {field.column}:{field.name}:string if it holds text, or leave it out"
             yield f"{setting} names {field.column}, which is binary: {remedy}"
-        if field.name.endswith("_geo_location") and "json" not in (field.type, kind.value):
+        if field.name.endswith("_geo_location") and field.type != "json" and kind is not Kind.JSON:
             remedy = f"map two columns, to {field.name}.lat and {field.name}.lon, or one as json"
             yield f"{setting} writes {field.column} to {field.name}, which must be an object: {remedy}"
     for setting, column in mapping.name_columns:
-        kind = kinds.get(column, Kind.UNKNOWN)
-        if kind not in _NAME_KINDS[setting]:
+        kind = kinds.get(column)
+        if kind and kind not in _NAME_KINDS[setting]:
             yield (
                 f"{setting} names {column}, which is {kind.value}: name a column of text, or "
                 f"CAST({column} AS CHAR) AS {column} in the query, or LOWER(HEX({column})) AS {column} of a binary UUID"
             )
     column = mapping.event_time_column
-    kind = kinds.get(column, Kind.UNKNOWN)
-    if mapping.event_name and kind not in TIME_KINDS:
+    kind = kinds.get(column)
+    if mapping.event_name and kind and kind not in TIME_KINDS:
         yield (
             f"EVENT_TIME_COLUMN names {column}, which is {kind.value}, not a time: name another column, or "
             f"CAST({column} AS DATETIME) AS {column} in the query, or CAST({column} AS SIGNED) AS {column} if it holds "

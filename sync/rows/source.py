@@ -28,7 +28,6 @@ class Kind(enum.Enum):
     TIME = "time"
     JSON = "json"
     BINARY = "binary"
-    UNKNOWN = "unknown"  # no metadata: the Python type of each value decides
 
 
 class Column(NamedTuple):

@@ -23,7 +23,7 @@ TYPES: Final = ("json", "bool", "number", "string", "date")
 """What may stand in the third place of `column:field:type`."""
 
 DATE_KINDS: Final = frozenset({Kind.DATE, Kind.DATETIME, Kind.TIMESTAMP})
-TIME_KINDS: Final = DATE_KINDS | {Kind.INTEGER, Kind.UNKNOWN}
+TIME_KINDS: Final = DATE_KINDS | {Kind.INTEGER}
 """The columns that EVENT_TIME_COLUMN may name."""
 
 _MAX_EXACT: Final = 2**53 - 1  # beyond it a reader of JSON that uses doubles sees another number
@@ -125,10 +125,6 @@ def _string(value: Any) -> str:
     if isinstance(value, Decimal) and value.is_finite():
         return format(value, "f") if abs(value.adjusted()) < 100 else str(value)
     return plain_text(_number(value) if isinstance(value, float | Decimal) else value)
-
-
-def _nothing_of_json(value: Any) -> NoReturn:
-    raise UnfitError(f"a {type(value).__name__} has no JSON form; leave the column out")
 
 
 def _binary(_value: Any) -> NoReturn:
@@ -290,26 +286,12 @@ _BY_KIND: Final[dict[Kind, Converter]] = {
     Kind.BINARY: _binary,
 }
 
-_KIND_OF_TYPE: Final[dict[type, Kind]] = {
-    str: Kind.TEXT,
-    bool: Kind.BOOLEAN,
-    int: Kind.INTEGER,
-    float: Kind.NUMBER,
-    Decimal: Kind.NUMBER,
-    date: Kind.DATE,
-    datetime: Kind.DATETIME,
-    timedelta: Kind.TIME,
-    bytes: Kind.BINARY,
-}
-
 
 def converter(kind: Kind, field_type: str | None, zone: tzinfo | None) -> Converter:
     """Return the function for a column of this kind; the setting's type wins, zone None is UTC."""
     if field_type == "date" or (field_type is None and kind in DATE_KINDS):
         return _dates_in(zone)
-    if field_type is not None:
-        return _BY_TYPE[field_type]
-    return _by_python_type(zone) if kind is Kind.UNKNOWN else _BY_KIND[kind]
+    return _BY_KIND[kind] if field_type is None else _BY_TYPE[field_type]
 
 
 def _dates_in(zone: tzinfo | None) -> Converter:
@@ -318,8 +300,3 @@ def _dates_in(zone: tzinfo | None) -> Converter:
         return None if instant is None else instant.isoformat(" ", "seconds") + " +00:00"
 
     return date_text
-
-
-def _by_python_type(zone: tzinfo | None) -> Converter:
-    converters = {python_type: converter(kind, None, zone) for python_type, kind in _KIND_OF_TYPE.items()}
-    return lambda value: converters.get(type(value), _nothing_of_json)(value)

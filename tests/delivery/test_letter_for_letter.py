@@ -41,7 +41,6 @@ BY_KIND: dict[Kind, st.SearchStrategy[Any]] = {
     Kind.TIME: st.timedeltas(timedelta(hours=-838), timedelta(hours=838)),
     Kind.JSON: document,
     Kind.BINARY: st.binary(max_size=4),
-    Kind.UNKNOWN: number | text | st.dates() | st.datetimes() | document | st.booleans(),
 }
 VALUES = st.fixed_dictionaries({kind: st.none() | values for kind, values in BY_KIND.items()})
 WAYS = (

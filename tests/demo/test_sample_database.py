@@ -127,7 +127,7 @@ def test_sizes_and_addresses(sqlite: Source) -> None:
 
 
 def test_embedded_kinds_are_declared(sqlite: Source) -> None:
-    """Kinds come from schema.sql, through an alias too; an expression has none."""
+    """Kinds come from schema.sql, through an alias too; an expression counts as text."""
     sql = "SELECT id, email, event_time AS seen, id + 1 AS next FROM (SELECT c.id, email, event_time\
            FROM customers c JOIN page_views v ON v.user_id = c.id) AS x"
     since = datetime(2026, 1, 1, tzinfo=UTC)
@@ -135,7 +135,7 @@ def test_embedded_kinds_are_declared(sqlite: Source) -> None:
     result = sqlite.query(sql, since, since.replace(tzinfo=None))
 
     kinds = [column.kind for column in result.columns]
-    assert kinds == [Kind.INTEGER, Kind.TEXT, Kind.TIMESTAMP, Kind.UNKNOWN]
+    assert kinds == [Kind.INTEGER, Kind.TEXT, Kind.TIMESTAMP, Kind.TEXT]
     assert type(next(iter(result))["seen"]) is datetime
 
 

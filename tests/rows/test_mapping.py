@@ -15,7 +15,7 @@ from tests.rows.payload_samples import COLUMNS, SAMPLE, USER_ID
 
 def test_fields_with_every_problem() -> None:
     """All problems of a field list are told at once."""
-    with pytest.raises(ValueError, match="two commas") as caught:
+    with pytest.raises(ValueError, match="a comma too many") as caught:
         parse_fields("a,,b:c:int,d:e:json:f,:g,h:,i:j..k,l:x,m:x,n:y.z,o:y")
     for words in ("'int'", "'d:e:json:f'", "':g'", "'h:'", "'i:j..k'", "x is named 2 times", "the field y cannot"):
         assert words in str(caught.value)

@@ -23,11 +23,10 @@ KINDS = {
     "flag": Kind.BOOLEAN,
     "big": Kind.INTEGER,
     "exact": Kind.NUMBER,
-    "any": Kind.UNKNOWN,
     "doc": Kind.JSON,
     "note": Kind.TEXT,
 }
-FITTING = {"flag": 1, "big": 7, "exact": Decimal("1.10"), "any": 2, "doc": "{}", "note": "x"}
+FITTING = {"flag": 1, "big": 7, "exact": Decimal("1.10"), "doc": "{}", "note": "x"}
 
 
 def read(
@@ -52,8 +51,6 @@ def read(
         ({"exact": LONG}, "exact", f"exact is {LONG}: JSON does not hold a number of so many digits exactly; map it as "
                                    "exact:exact:string"),
         ({"exact": Decimal(HUGE)}, "exact", "map it as exact:exact:string"),
-        ({"any": HUGE}, "any", "map it as any:any:string"),
-        ({"any": LONG}, "any", "map it as any:any:string"),
     ],
     ids=str,
 )  # fmt: skip

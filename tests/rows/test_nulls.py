@@ -20,7 +20,6 @@ MORE = [
     Column("flag", Kind.BOOLEAN),
     Column("total", Kind.NUMBER),
     Column("visits", Kind.INTEGER),
-    Column("unknown", Kind.UNKNOWN),
 ]
 KEEP = replace(SAMPLE, null_means="keep", segment_field="")
 CLEAR = replace(KEEP, null_means="clear")

@@ -70,7 +70,7 @@ def test_id_test_vector() -> None:
         "clock": timedelta(hours=-1, microseconds=5),
     }
     mapping = replace(SAMPLE, event_key=tuple(keys))
-    columns = [*COLUMNS, *(Column(name, Kind.UNKNOWN) for name in keys)]
+    columns = [*COLUMNS, *(Column(name, Kind.TEXT) for name in keys)]
     event = PayloadBuilder(mapping, columns).build(values_of(ONE_USER | keys, columns)).event
     assert event is not None
     assert event.id == "47e3295476210336659da7374e92adb1"
@@ -133,7 +133,7 @@ def test_number_in_a_key_counts_by_value(group: list[object]) -> None:
         (Kind.TIMESTAMP, datetime(2026, 1, 6, 14, 31, 22), 1767709882),
         (Kind.DATE, date(2026, 1, 6), 1767657600),
         (Kind.INTEGER, 1767709882, 1767709882),
-        (Kind.UNKNOWN, datetime(2026, 1, 6, 14, 31, 22, tzinfo=UTC), 1767709882),
+        (Kind.DATETIME, datetime(2026, 1, 6, 14, 31, 22, tzinfo=UTC), 1767709882),
         (Kind.DATETIME, datetime(1969, 12, 31, 23, 59, 59, 500000, tzinfo=UTC), -1),
     ],
 )
@@ -342,5 +342,5 @@ def test_fingerprints_differ_as_payloads_do(name: str) -> None:
 
 def test_columns_that_no_setting_names_are_not_sent() -> None:
     """Whatever they hold."""
-    columns = [*COLUMNS, Column("secret", Kind.UNKNOWN)]
+    columns = [*COLUMNS, Column("secret", Kind.TEXT)]
     assert "secret" not in str(PayloadBuilder(SAMPLE, columns).build([*ONE_USER.values(), object()]))

@@ -17,7 +17,7 @@ import pytest
 
 from db import connect
 from sync.rows.payloads import PayloadBuilder
-from sync.rows.source import Column, Kind
+from sync.rows.source import Column
 from sync.run import connections
 from sync.run.exit_codes import ExitCode
 from tests.harness import COLUMNS, World, person
@@ -256,7 +256,7 @@ def the_csv_reads_back(path: Path) -> None:
         assert not re.match(r"[=@\t\r]", row[2])
 
 
-UNKNOWN: tuple[Any, ...] = (
+ODD: tuple[Any, ...] = (
     *(
         "\ud800",
         "a\udfffb",
@@ -290,8 +290,7 @@ TIMES: tuple[Any, ...] = (
 def test_odd_python_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Values that no server gives, at DEBUG, one by one: the same promises; half surrogates become U+FFFD."""
     world = World(tmp_path, monkeypatch, LOG_LEVEL="DEBUG", EVENT_KEY="id", WORKERS="8")
-    kinds = {"first_name": Kind.UNKNOWN, "device": Kind.UNKNOWN, "event_time": Kind.UNKNOWN, "email": Kind.UNKNOWN}
-    world.columns = [Column(name, kinds.get(name, kind)) for name, kind in COLUMNS]
+    world.columns = [Column(name, kind) for name, kind in COLUMNS]
     world.rows = [person(0)]
     first = world.run()
     world.rows += [odd_person(number) for number in range(1, 700)]
@@ -311,7 +310,7 @@ def test_odd_python_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def odd_person(number: int) -> dict[str, Any]:
     """A user with values of any type, also where an address or a time should be."""
-    odd = UNKNOWN[number % len(UNKNOWN)]
+    odd = ODD[number % len(ODD)]
     changes = {"first_name": odd} if number % 3 else {"device": odd}
     if number % 5 == 0:
         changes["event_time"] = TIMES[number // 5 % len(TIMES)]
@@ -324,10 +323,10 @@ def odd_person(number: int) -> dict[str, Any]:
 
 def test_every_row_builds() -> None:
     """No row raises: each of the odd values in each of the places gives payloads or a reason."""
-    columns = [Column(name, Kind.UNKNOWN) for name, _ in COLUMNS]
+    columns = [Column(name, kind) for name, kind in COLUMNS]
     builder = PayloadBuilder(settings_of().mapping(), columns)
     found: Counter[str] = Counter()
-    for value in (*UNKNOWN, *TEXTS, *TIMES, *DOCUMENTS):
+    for value in (*ODD, *TEXTS, *TIMES, *DOCUMENTS):
         for place in ("email", "first_name", "event_time", "page", "location"):
             values = person(1, **{place: value})
             row = builder.build([values[column.name] for column in columns])
