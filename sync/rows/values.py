@@ -58,18 +58,14 @@ class MisfitError(UnfitError):
     """A value that is not of the type that was chosen for all of its column."""
 
 
+_BOOLEANS: Final = {0: False, 1: True, "0": False, "false": False, "1": True, "true": True}
+
+
 def _boolean(value: Any) -> bool:
-    if isinstance(value, int) and value in (0, 1):
-        return bool(value)
+    word = value.strip().lower() if isinstance(value, str) else value
+    if word in _BOOLEANS:
+        return _BOOLEANS[word]
     raise MisfitError("neither 0 nor 1;", "number" if isinstance(value, int) else "string")
-
-
-_WORDS: Final = {"0": False, "false": False, "1": True, "true": True}
-
-
-def _boolean_by_setting(value: Any) -> bool:
-    word = value.strip().lower() if isinstance(value, str) else ""
-    return _WORDS[word] if word in _WORDS else _boolean(value)
 
 
 def _integer(value: Any) -> int:
@@ -83,9 +79,7 @@ def _integer(value: Any) -> int:
 def _number(value: Any) -> float:
     if isinstance(value, float) and math.isfinite(value):
         return value
-    if not isinstance(value, int | float | Decimal):
-        raise MisfitError("not a number;", "string")
-    exact = Decimal(value)
+    exact = Decimal(value) if isinstance(value, int | float | Decimal) else _number_in(value)
     if not exact.is_finite():
         raise UnfitError("JSON has no such number; correct it in the database")
     number = _double(exact)
@@ -103,11 +97,11 @@ def _double(exact: Decimal) -> float | None:
 _NUMBER_TEXT: Final = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 
 
-def _number_by_setting(value: Any) -> float:
-    if isinstance(value, str) and _NUMBER_TEXT.fullmatch(value.strip()):
+def _number_in(text: Any) -> Decimal:
+    if isinstance(text, str) and _NUMBER_TEXT.fullmatch(text.strip()):
         with suppress(ArithmeticError):  # an exponent of twenty digits
-            value = Decimal(value.strip())
-    return _number(value)
+            return Decimal(text.strip())
+    raise MisfitError("not a number;", "string")
 
 
 def _decoded(value: bytes) -> str:
@@ -271,8 +265,8 @@ Converter = Callable[[Any], Any]
 
 _BY_TYPE: Final[dict[str, Converter]] = {
     "json": _json,
-    "bool": _boolean_by_setting,
-    "number": _number_by_setting,
+    "bool": _boolean,
+    "number": _number,
     "string": _string,
 }
 _BY_KIND: Final[dict[Kind, Converter]] = {
