@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def read(server: Server, tables: str, sql: str) -> tuple[list[Kind], list[Row]]:
     """The kinds and the rows of a query over fresh tables."""
     source = db.connect(server.database(tables))
     try:
-        with source.query(sql, SINCE, SINCE_LOCAL) as result:
+        with closing(source.query(sql, SINCE, SINCE_LOCAL)) as result:
             return [column.kind for column in result.columns], list(result)
     finally:
         source.close()

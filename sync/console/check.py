@@ -181,7 +181,7 @@ def _database(checked: Checked) -> Found:
 
 def _query(checked: Checked, source: Source) -> Found:
     settings = checked.run.settings
-    with run_query(source, settings, replace(checked.run.switches, limit=SAMPLE_ROWS)) as result:
+    with closing(run_query(source, settings, replace(checked.run.switches, limit=SAMPLE_ROWS))) as result:
         checked.columns = result.columns
         columns = ", ".join(f"{column.name!r} ({column.kind.value})" for column in result.columns)
         yield "ok", "query", f"{settings.query_file.name} gives {columns}"

@@ -83,12 +83,6 @@ class ResultSet:
         """The same result, whose rows pass through `step` as they are read."""
         return ResultSet(self.columns, step(self.values()), uses_since=self.uses_since, release=self.close)
 
-    def __enter__(self) -> ResultSet:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
 
 class Source(Protocol):
     """A database that answers the query."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -117,5 +118,5 @@ class TestParameters:
     )
     def test_uses_since(self, source: Source, sql: str, used: bool) -> None:
         """A query that does not look at the window can be told from one that does."""
-        with source.query(sql, SINCE, SINCE_LOCAL) as result:
+        with closing(source.query(sql, SINCE, SINCE_LOCAL)) as result:
             assert result.uses_since is used

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import struct
+from contextlib import closing
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -97,13 +98,13 @@ class TestRows:
 
     def test_no_rows(self, source: Source) -> None:
         """A result without rows still has its columns."""
-        with source.query("SELECT id, email FROM customers WHERE FALSE", SINCE, SINCE_LOCAL) as result:
+        with closing(source.query("SELECT id, email FROM customers WHERE FALSE", SINCE, SINCE_LOCAL)) as result:
             assert [column.name for column in result.columns] == ["id", "email"]
             assert list(result) == []
 
     def test_repeated_names_can_be_seen(self, source: Source) -> None:
         """Two columns of one name both stand in the columns."""
-        with source.query("SELECT 1 AS a, 2 AS a", SINCE, SINCE_LOCAL) as result:
+        with closing(source.query("SELECT 1 AS a, 2 AS a", SINCE, SINCE_LOCAL)) as result:
             assert [column.name for column in result.columns] == ["a", "a"]
 
 
@@ -168,7 +169,7 @@ def test_kinds_of_expressions(source: Source) -> None:
     sql = """WITH x AS (SELECT event_time, ROW_NUMBER() OVER () AS n FROM page_views)
              SELECT NULL, 1 = 1, MAX(event_time), MAX(n), COUNT(*) FROM x"""
 
-    with source.query(sql, SINCE, SINCE_LOCAL) as result:
+    with closing(source.query(sql, SINCE, SINCE_LOCAL)) as result:
         kinds = [column.kind for column in result.columns]
 
     assert kinds == [Kind.TEXT, Kind.INTEGER, Kind.TIMESTAMP, Kind.INTEGER, Kind.INTEGER]

@@ -117,7 +117,7 @@ def test_problems_beside_usable_settings() -> None:
         ("STATE_FILE", "", "file name"),
         ("LOG_FILE", "", "file name"),
         ("CSV_DIR", "~nobody-of-that-name/x", "home directory"),
-        ("USER_FIELDS", "a,,b", "two commas"),
+        ("USER_FIELDS", "a,,b", "a comma too many"),
         ("SEGMENT_FIELD", "a.b", "without dots"),
         ("SEGMENT_FIELD", "a,b", "without dots"),
         ("EVENT_TIME_COLUMN", "", "an event needs it"),
