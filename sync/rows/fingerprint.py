@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, tzinfo
 from hashlib import blake2b
-from typing import Final, NamedTuple
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
 
 from sync.rows.columns import Column, Kind, Values
 from sync.rows.mapping import Mapping
@@ -64,8 +65,9 @@ def _rules_of(zone: tzinfo) -> list[timedelta | None]:
 
 def _printer(seed: str, places: Sequence[int]) -> RawPrinter:
     short_seed = blake2b(seed.encode(), digest_size=8).hexdigest()
+    pick: Callable[[Values], Any] = itemgetter(*places) if places else itemgetter(slice(0))
 
     def fingerprint(values: Values) -> bytes:
-        return blake2b(f"{short_seed}{[values[place] for place in places]!r}".encode(), digest_size=8).digest()
+        return blake2b(f"{short_seed}{pick(values)!r}".encode(), digest_size=8).digest()
 
     return fingerprint

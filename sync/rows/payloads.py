@@ -11,6 +11,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
@@ -251,12 +252,14 @@ def event_digest(identity: str, rest: str) -> bytes:
     return _digest(event_request(identity, rest))
 
 
+@lru_cache(maxsize=4)  # it is asked for by one payload of a user after the other
 def _head(identity: str) -> str:
     """What a body begins with: the name of its user."""
     field = "userId" if is_user_id(identity) else "email"
     return f'{{"{field}":{encode(name_of(identity))},'
 
 
+@lru_cache(maxsize=4)
 def _ending(segment_field: str, *, inside: bool) -> str:
     """What a profile's body ends with."""
     return f"{encode(segment_field)}:{'true' if inside else 'false'}}}}}" if segment_field else "}}"
