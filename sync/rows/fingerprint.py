@@ -16,6 +16,8 @@ from typing import Any, Final, NamedTuple
 
 from sync.rows.columns import Column, Kind, Values
 from sync.rows.mapping import Mapping
+from sync.rows.names import Names
+from sync.rows.rejection import Rejection
 
 _FORM: Final = 3
 """To be raised when the same values give another payload than before."""
@@ -24,16 +26,18 @@ RawPrinter = Callable[[Values], bytes]
 
 
 class Fingerprint(NamedTuple):
-    """What one row says, as far as its raw values tell: of whom, when, and two fingerprints of 8 bytes.
+    """What one row says before any JSON is made of it: of whom, when, under which event id, and of which raw values.
 
-    `profile` and `event` are None, and `event_id` is empty, where the mapping asks for none.
+    `moment` is in microseconds since 1970, and `timeless` says why there is none. `profile` and `event` have 8 bytes;
+    they are None where the mapping asks for no such payload, as is `event_id`, and empty for a row that names nobody in
+    a usable way.
     """
 
-    identity: str
-    person: str
+    names: Names
     moment: int
+    timeless: Rejection | None
+    event_id: bytes | None
     profile: bytes | None
-    event_id: bytes
     event: bytes | None
 
 
