@@ -54,21 +54,17 @@ class Workers:
     def start(self, count: int) -> None:
         """Start the threads; daemons, since an answer that hangs must not keep an interrupted run from ending.
 
-        Where the system allows fewer, those have to do, all but one: a signal is heard by a thread of its own. Raises
-        NoThreadError when there is none.
+        Where the system allows fewer, those have to do. Raises NoThreadError when there is none.
         """
-        started = 0
-        try:
-            for started in range(count):
-                threading.Thread(target=self._work, daemon=True, name=f"worker-{started}").start()
-            self._count = count
-        except RuntimeError as error:
-            if not started:
-                raise NoThreadError(f"no thread can be started ({error}): {_MORE_THREADS}") from error
-            self._count = max(1, started - 1)
-            if started > 1:
-                self._todo.put(None)
-            logger.warning("Only %d of %d workers can be started (%s): %s", self._count, count, error, _MORE_THREADS)
+        for number in range(count):
+            try:
+                threading.Thread(target=self._work, daemon=True, name=f"worker-{number}").start()
+            except RuntimeError as error:
+                if not number:
+                    raise NoThreadError(f"no thread can be started ({error}): {_MORE_THREADS}") from error
+                logger.warning("Only %d of %d workers can be started (%s): %s", number, count, error, _MORE_THREADS)
+                return
+            self._count += 1
 
     def end(self) -> None:
         """Let every thread end once it is idle."""
