@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -60,6 +61,8 @@ def run(this: Run) -> Summary:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says and return the exit code."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
     hear_warnings()
     with forgiving_streams():
         options = parse_options(argv)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 
 GRACE = 5.0
 """Seconds that requests in flight have to finish after a signal."""
@@ -13,7 +14,11 @@ class Stop:
     """Tells everybody to stop. `wait(seconds)` sleeps and returns True as soon as the run is to stop."""
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        # Held until the run is to stop. Not an Event: a signal comes in the middle of anything, and what it interrupts
+        # may hold the lock that an event has inside.
+        self._goes_on = threading.Lock()
+        self._goes_on.acquire()
+        self._is_set = False
         self.reason: str | None = None
         self.deadline: float | None = None
 
@@ -22,11 +27,16 @@ class Stop:
         self.reason = self.reason or reason
         if grace is not None and self.deadline is None:
             self.deadline = time.monotonic() + grace
-        self._event.set()
+        self._is_set = True
+        self._let_go()
+
+    def _let_go(self) -> None:
+        with suppress(RuntimeError):  # somebody else has just done it
+            self._goes_on.release()
 
     def is_set(self) -> bool:
         """Whether the run is to stop."""
-        return self._event.is_set()
+        return self._is_set
 
     def is_overdue(self) -> bool:
         """Whether an interrupted run has waited long enough for what is on the wire."""
@@ -34,4 +44,7 @@ class Stop:
 
     def wait(self, seconds: float) -> bool:
         """Sleep, unless the run is to stop: then return True at once."""
-        return self._event.wait(seconds)
+        if not self._goes_on.acquire(timeout=max(0.0, min(seconds, threading.TIMEOUT_MAX))):
+            return False
+        self._let_go()
+        return True

@@ -90,11 +90,13 @@ class Tally:
         _count(self.events, user, result, count)
 
     def fail_unsent(self, plan: Plan) -> None:
-        """Whatever has no outcome at the end is failed, which is to say pending."""
+        """Whatever has no outcome at the end is failed, which is to say pending: it waits, or the run was stopped."""
         profiles = plan.pending_profiles + plan.leavers - self.left_segment - (self.users.sent() - plan.users.sent())
         events = plan.pending_events - (self.events.sent() - plan.events.sent())
         self.users.failed += max(0, profiles)
         self.events.failed += max(0, events)
+        if self.users.failed or self.events.failed:
+            self.failure = self.failure or "not sent before the next run: another user gives up the address in this one"
 
 
 def _count(counts: Counts, user: PendingUser, result: PayloadResult, count: int = 1) -> None:

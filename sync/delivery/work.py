@@ -172,8 +172,10 @@ def after(user: PendingUser, results: Sequence[PayloadResult], is_over: bool) ->
     left = user.events[len(results) :]
     if is_over:
         return UserOutcome(user._replace(more=False), None, (*results, *[_TURN_OVER] * len(left))), []
-    done = user._replace(events=user.events[: len(results)], more=user.more and not left)
-    return UserOutcome(done, None, tuple(results)), [user._replace(events=left)] if left else []
+    if not left:
+        return UserOutcome(user, None, tuple(results)), []
+    done = user._replace(events=user.events[: len(results)], more=False)
+    return UserOutcome(done, None, tuple(results)), [user._replace(events=left)]
 
 
 def _after_profile(user: PendingUser, result: PayloadResult) -> tuple[UserOutcome, list[PendingUser]]:

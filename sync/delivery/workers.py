@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final, NamedTuple
 
 from sync.delivery.stop import Stop
@@ -44,27 +46,25 @@ class Workers:
         self._count = 0
         self._todo: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         # Not a SimpleQueue: its get(timeout) waits for ever when a signal comes as the timeout ends (CPython 3.11).
-        self._said: queue.Queue[tuple[Work, Answer | Left]] = queue.Queue()
+        # Not a Queue: its locks cost as much as the rest of the loop. `_news` is free when something may be said.
+        self._said: deque[tuple[Work, Answer | Left]] = deque()
+        self._news = threading.Lock()
         self.at_work = 0
 
     def start(self, count: int) -> None:
         """Start the threads; daemons, since an answer that hangs must not keep an interrupted run from ending.
 
-        Where the system allows fewer, those have to do, all but one: a signal is heard by a thread of its own. Raises
-        NoThreadError when there is none.
+        Where the system allows fewer, those have to do. Raises NoThreadError when there is none.
         """
-        started = 0
-        try:
-            for started in range(count):
-                threading.Thread(target=self._work, daemon=True, name=f"worker-{started}").start()
-            self._count = count
-        except RuntimeError as error:
-            if not started:
-                raise NoThreadError(f"no thread can be started ({error}): {_MORE_THREADS}") from error
-            self._count = max(1, started - 1)
-            if started > 1:
-                self._todo.put(None)
-            logger.warning("Only %d of %d workers can be started (%s): %s", self._count, count, error, _MORE_THREADS)
+        for number in range(count):
+            try:
+                threading.Thread(target=self._work, daemon=True, name=f"worker-{number}").start()
+            except RuntimeError as error:
+                if not number:
+                    raise NoThreadError(f"no thread can be started ({error}): {_MORE_THREADS}") from error
+                logger.warning("Only %d of %d workers can be started (%s): %s", number, count, error, _MORE_THREADS)
+                return
+            self._count += 1
 
     def end(self) -> None:
         """Let every thread end once it is idle."""
@@ -90,18 +90,24 @@ class Workers:
 
     def listen(self) -> Iterator[tuple[Work, Answer | Left]]:
         """What the workers have said of their work; waits a tick for the first of it."""
-        with suppress(queue.Empty):
-            for seconds in (TICK, *[0.0] * self._count):
-                work, said = self._said.get(seconds > 0, seconds)
-                self.at_work -= isinstance(said, Left)
-                yield work, said
+        if not self._said:
+            self._news.acquire(timeout=TICK)
+        for _ in range(len(self._said)):
+            work, said = self._said.popleft()
+            self.at_work -= isinstance(said, Left)
+            yield work, said
+
+    def _say(self, work: Work, said: Answer | Left) -> None:
+        self._said.append((work, said))
+        with suppress(RuntimeError):  # it is free already
+            self._news.release()
 
     def _work(self) -> None:
         while (work := self._todo.get()) is not None:
-            self._said.put((work, self._turn_of(work)))
+            self._say(work, self._turn_of(work))
 
     def _turn_of(self, work: Work) -> Left:
-        turn = Turn(work, self._gate, lambda answer: self._said.put((work, answer)))
+        turn = Turn(work, self._gate, partial(self._say, work))
         try:
             self._take_turn(turn)
         except Ended as ended:
@@ -111,5 +117,5 @@ class Workers:
             logger.exception("Unexpected error while sending %s and %d more", who, len(work.users) - 1)
             self._stop.set(f"unexpected {type(error).__name__}; the log has the traceback")
             users = [user for some in turn.left for user in some.users]
-            self._said.put((work, Answer(None, [all_with(user, _BROKEN) for user in users], attempted=users)))
+            self._say(work, Answer(None, [all_with(user, _BROKEN) for user in users], attempted=users))
         return Left(Why.DONE)

@@ -11,9 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, tzinfo
 from hashlib import blake2b
-from typing import Final, NamedTuple
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
 
 from sync.rows.mapping import Mapping
+from sync.rows.identity import Names
+from sync.rows.raw_values import Rejection
 from sync.rows.source import Column, Kind, Values
 
 _FORM: Final = 3
@@ -23,16 +26,18 @@ RawPrinter = Callable[[Values], bytes]
 
 
 class Fingerprint(NamedTuple):
-    """What one row says, as far as its raw values tell: of whom, when, and two fingerprints of 8 bytes.
+    """What one row says before any JSON is made of it: of whom, when, under which event id, and of which raw values.
 
-    `profile` and `event` are None, and `event_id` is empty, where the mapping asks for none.
+    `moment` is in microseconds since 1970, and `timeless` says why there is none. `profile` and `event` have 8 bytes;
+    they are None where the mapping asks for no such payload, as is `event_id`, and empty for a row that names nobody in
+    a usable way.
     """
 
-    identity: str
-    person: str
+    names: Names
     moment: int
+    timeless: Rejection | None
+    event_id: bytes | None
     profile: bytes | None
-    event_id: bytes
     event: bytes | None
 
 
@@ -64,8 +69,9 @@ def _rules_of(zone: tzinfo) -> list[timedelta | None]:
 
 def _printer(seed: str, places: Sequence[int]) -> RawPrinter:
     short_seed = blake2b(seed.encode(), digest_size=8).hexdigest()
+    pick: Callable[[Values], Any] = itemgetter(*places) if places else itemgetter(slice(0))
 
     def fingerprint(values: Values) -> bytes:
-        return blake2b(f"{short_seed}{[values[place] for place in places]!r}".encode(), digest_size=8).digest()
+        return blake2b(f"{short_seed}{pick(values)!r}".encode(), digest_size=8).digest()
 
     return fingerprint

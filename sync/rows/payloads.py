@@ -11,6 +11,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
@@ -106,28 +107,27 @@ class PayloadBuilder:
         self._time_zone = zone_of(time_kind, zone)
         self._print_profile, self._print_event = raw_printers(mapping, columns)
 
-    def fingerprint(self, values: Values) -> Fingerprint | None:
-        """What this row says by its raw values; None for a row that names nobody in a usable way."""
-        names = self._naming.names(values)
-        if names.refused:
-            return None
-        moment, _timeless = self._moment(values)
-        profile = self._print_profile(values) if self._mapping.user_fields else None
-        if not self._mapping.event_name:
-            return Fingerprint(names.identity, names.person, moment, profile, b"", None)
-        event_id = self._event_id(values, names.person)
-        return Fingerprint(names.identity, names.person, moment, profile, event_id, self._print_event(values))
-
-    def build(self, values: Values) -> RowPayloads:
-        """Return what this row says of its user and of its event."""
+    def fingerprint(self, values: Values) -> Fingerprint:
+        """What this row says by its raw values."""
         names = self._naming.names(values)
         moment, timeless = self._moment(values)
+        profile = event = event_id = None
+        if self._mapping.user_fields:
+            profile = b"" if names.refused else self._print_profile(values)
+        if self._mapping.event_name:
+            event_id = self._event_id(values, names.person)
+            event = b"" if names.refused else self._print_event(values)
+        return Fingerprint(names, moment, timeless, event_id, profile, event)
+
+    def build(self, values: Values, it: Fingerprint | None = None) -> RowPayloads:
+        """Return what this row says of its user and of its event; `it` is its fingerprint, if there is one already."""
+        names, moment, timeless, event_id, *_ = it or self.fingerprint(values)
         profile = event = None
         if self._mapping.user_fields:
             profile = names.refused or self._profile(names, values)
-        if self._mapping.event_name:
+        if event_id is not None:
             data = names.refused or timeless or self._event_fields.of(values)
-            event = self._event(names.identity, self._event_id(values, names.person).hex(), moment // 1_000_000, data)
+            event = self._event(names.identity, event_id.hex(), moment // 1_000_000, data)
         row_payloads = RowPayloads(names.identity, moment, profile, event, names.person, names.other, names.lacks)
         if self._address_at is None:
             return row_payloads
@@ -181,7 +181,7 @@ class PayloadBuilder:
 
 
 class Reading(PayloadBuilder):
-    """Reads each row twice at most: `fingerprint` first, then `payloads` if the fingerprint is not known.
+    """Reads each row: `fingerprint` first, then `payloads` if the fingerprint is not known.
 
     Of the fields that have no type at Iterable yet, `refusal` tells what does not fit the type that they would get.
     """
@@ -193,9 +193,9 @@ class Reading(PayloadBuilder):
         self._misfits: dict[tuple[str, str], str] = {}
         self._counts: Counter[tuple[str, str]] = Counter()
 
-    def payloads(self, values: Values) -> RowPayloads:
-        """All that a row says."""
-        row = self.build(values)
+    def payloads(self, values: Values, it: Fingerprint | None = None) -> RowPayloads:
+        """All that a row says; `it` is its fingerprint, if there is one already."""
+        row = self.build(values, it)
         for setting, payload in (("USER_FIELDS", row.profile), ("EVENT_FIELDS", row.event)):
             if isinstance(payload, Rejection | RejectedEvent):
                 for field, told in payload.misfits:
@@ -249,12 +249,14 @@ def event_digest(identity: str, rest: str) -> bytes:
     return _digest(event_request(identity, rest))
 
 
+@lru_cache(maxsize=4)  # it is asked for by one payload of a user after the other
 def _head(identity: str) -> str:
     """What a body begins with: the name of its user."""
     field = "userId" if is_user_id(identity) else "email"
     return f'{{"{field}":{encode(name_of(identity))},'
 
 
+@lru_cache(maxsize=4)
 def _ending(segment_field: str, *, inside: bool) -> str:
     """What a profile's body ends with."""
     return f"{encode(segment_field)}:{'true' if inside else 'false'}}}}}" if segment_field else "}}"

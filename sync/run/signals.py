@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import os
 import signal
 from collections.abc import Iterator
@@ -61,8 +60,6 @@ class Interruption:
         if self.signum:
             os._exit(128 + signum)
         self.signum = signum
-        # A thread of its own sets `stop`: the frame that was interrupted may hold the lock that this takes. For the
-        # same reason it is started without `threading`, which takes a lock for that.
-        _thread.start_new_thread(self._stop.set, (describe(signum), GRACE))
+        self._stop.set(describe(signum), GRACE)
         if not self._delivering:
             raise Interrupted(signum)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import takewhile
+from itertools import groupby, takewhile
+from operator import itemgetter
 from typing import Any, Final
 
 from sync.rows.payloads import event_request, exit_request, profile_request
-from sync.state.pending import Move, PendingEvent, PendingUser
+from sync.state.pending import Move, PendingEvent, PendingUser, places_of
 from sync.state.scope import RunScope
 
-_TURN: Final = "SELECT first, last, failed, leaves FROM temp.turn WHERE NOT taken"
-_PAYLOADS: Final = """
-SELECT place, person, key, moment, inside, address, reason, body FROM pending
-WHERE place BETWEEN ? AND ? AND state = 0 ORDER BY place LIMIT ?
+_TURNS: Final = "SELECT first, failed FROM temp.turn WHERE NOT taken"
+_PAYLOAD: Final = "place, p.person, key, moment, inside, address, reason, body"
+_USERS: Final = f"""
+SELECT first, failed, leaves, {_PAYLOAD} FROM temp.turn
+CROSS JOIN pending p ON place BETWEEN first AND MIN(last, first + ?) AND +state = 0
+WHERE first BETWEEN ? AND ? AND NOT taken ORDER BY first, place
 """
+_REST: Final = f"SELECT {_PAYLOAD} FROM pending p WHERE place BETWEEN ? AND ? AND state = 0 ORDER BY place LIMIT ?"
 
 
 class Claims(RunScope):
@@ -28,31 +32,24 @@ class Claims(RunScope):
         Repeat failures come last, and never together with others. All of it is marked as claimed before this returns.
         """
         with self._state.transaction():
-            turns = self._db.execute(f"{_TURN} AND first > ? ORDER BY first LIMIT ?", (self._after, count)).fetchall()
-            turns = list(takewhile(lambda turn: turn[2] == turns[0][2], turns))
-            if turns:
-                self._after = turns[-1][0]
-            return self._claim(turns, events)
+            turns = self._db.execute(f"{_TURNS} AND first > ? ORDER BY first LIMIT ?", (self._after, count)).fetchall()
+            turns = list(takewhile(lambda turn: turn[1] == turns[0][1], turns))
+            self._after = turns[-1][0] if turns else self._after
+            return self._noted(self._users([first for first, _ in turns], events))
 
     def claim_drawn(self, ranks: Sequence[int], events: int, *, failed_before: bool) -> list[PendingUser]:
         """As `claim`, for users who are far from their turn: those of these ranks, from 0, in `count_unclaimed`."""
+        query = f"{_TURNS} AND first > ? AND failed = ? ORDER BY first LIMIT 1 OFFSET ?"
         with self._state.transaction():
-            turns = [
-                self._db.execute(
-                    f"{_TURN} AND first > ? AND failed = ? ORDER BY first LIMIT 1 OFFSET ?",
-                    (self._after, failed_before, rank),
-                ).fetchone()
-                for rank in ranks
-            ]
-            self._db.executemany("UPDATE temp.turn SET taken = 1 WHERE first = ?", [turn[:1] for turn in turns])
-            return self._claim(turns, events)
+            places = [self._db.execute(query, (self._after, failed_before, rank)).fetchone()[0] for rank in ranks]
+            users = [user for place in places for user in self._users([place], events // len(places))]
+            self._db.executemany("UPDATE temp.turn SET taken = 1 WHERE first = ?", [(place,) for place in places])
+            return self._noted(users)
 
     def claim_rest(self, users: Sequence[PendingUser], events: int) -> list[PendingUser]:
         """As `claim`, for the events that come after the last of each of these users, whatever became of those."""
         with self._state.transaction():
-            rest = [self._rest_of(user, max(1, events // len(users))) for user in users]
-            self._note_claimed(rest)
-        return rest
+            return self._noted([self._rest_of(user, max(1, events // len(users))) for user in users])
 
     def count_unclaimed(self, *, failed_before: bool) -> int:
         """How many users wait for their first claim: repeat failures, or the others."""
@@ -65,22 +62,28 @@ class Claims(RunScope):
         query = "SELECT COUNT(*) FROM pending WHERE place > :after AND place <= :last AND state = 0"
         return self.one(query, after=after, last=last)
 
-    def _claim(self, turns: Sequence[tuple[int, int, int, int]], events: int) -> list[PendingUser]:
-        each = max(1, events // max(1, len(turns)))
-        users = [self._claimed(*turn, each) for turn in turns]
-        self._note_claimed(users)
+    def _noted(self, users: list[PendingUser]) -> list[PendingUser]:
+        """Mark all payloads of these users as claimed."""
+        places = [places for user in users if (places := places_of(user))]
+        self._db.executemany(
+            "UPDATE pending SET state = 1 WHERE place BETWEEN ? AND ? AND state = 0",
+            [(places[0], places[-1]) for places in places],
+        )
         return users
 
-    def _note_claimed(self, users: Sequence[PendingUser]) -> None:
-        places = [user.place for user in users if user.profile is not None]
-        places += [event.place for user in users for event in user.events]
-        self._db.executemany(
-            "UPDATE pending SET state = 1 WHERE place = ? AND state = 0", [(place,) for place in places]
-        )
+    def _users(self, places: Sequence[int], events: int) -> list[PendingUser]:
+        """The users whose turns begin at these places, with none between them, and their share of so many events."""
+        if not places:
+            return []
+        each = max(1, events // len(places))
+        rows = self._db.execute(_USERS, (each + 1, places[0], places[-1]))
+        users = [self._user(list(payloads), each) for _, payloads in groupby(rows, itemgetter(0))]
+        if len(users) < len(places):
+            raise RuntimeError(f"{len(places) - len(users)} users have nothing pending, and it was their turn")
+        return users
 
-    def _claimed(self, first: int, last: int, failed: int, leaves: int, each: int) -> PendingUser:
-        rows = self._db.execute(_PAYLOADS, (first, last, each + 2)).fetchall()
-        _, person, _, moment, inside, address, reason, body = rows[0]
+    def _user(self, rows: Sequence[tuple[Any, ...]], each: int) -> PendingUser:
+        first, failed, leaves, _, person, _, moment, inside, address, reason, body = rows[0]
         identity = address or person
         has_profile = moment is None
         events = rows[has_profile : has_profile + each]
@@ -88,7 +91,7 @@ class Claims(RunScope):
         return PendingUser(
             identity,
             self._profile(identity, body, inside) if has_profile else None,
-            tuple(_event(identity, row) for row in events),
+            tuple(_event(identity, row[3:]) for row in events),
             first,
             leaves=bool(leaves),
             more=len(rows) > has_profile + len(events),
@@ -106,7 +109,7 @@ class Claims(RunScope):
 
     def _rest_of(self, user: PendingUser, each: int) -> PendingUser:
         after, last = self._rest(user)
-        rows = self._db.execute(_PAYLOADS, (after + 1, last, each + 1)).fetchall()
+        rows = self._db.execute(_REST, (after + 1, last, each + 1)).fetchall()
         events = tuple(_event(user.identity, row) for row in rows[:each])
         return user._replace(profile=None, events=events, more=len(rows) > each)
 

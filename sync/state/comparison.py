@@ -10,7 +10,6 @@ from sync.rows.fingerprint import Fingerprint
 from sync.rows.identity import is_usable
 from sync.rows.payloads import Event, Payload, Reading, RowPayloads, event_digest, event_rest, profile_rest, under_id
 from sync.rows.source import Values
-from sync.state.file import Cursor
 from sync.state.scope import Mark, RunScope
 
 GROUP = 500
@@ -23,19 +22,21 @@ HALF: Final = 8
 class _Record(NamedTuple):
     """What the state knows of one payload."""
 
+    key: str | bytes
     fingerprint: bytes | None
     rejected: bytes | None
     sent_as: bytes | None
 
 
-_Known = Mapping[str | bytes, _Record]
+_Known = dict[str | bytes, tuple[Any, ...]]
+"""What the state knows of each payload, by its key: the values of a `_Record`, which is made of few of them."""
 
 _KNOWN_USER: Final = "INSERT INTO temp.scan (line, person, key, rank, mark, address) VALUES (?, ?, ?, ?, ?, ?)"
 _KNOWN_EVENT: Final = (
     f"INSERT INTO temp.scan (line, person, key, rank, moment, mark) VALUES (?, ?, ?, 0, ?, {Mark.UNCHANGED:d})"
 )
 
-_Made = tuple[int, Fingerprint | None, RowPayloads]
+_Made = tuple[int, Fingerprint, RowPayloads]
 """A row whose payloads were made, with its line."""
 
 
@@ -64,34 +65,32 @@ class Comparison(RunScope):
     def _compare(self, first_line: int, rows: Sequence[Values], reading: Reading) -> None:
         """A row that says what it said when it was delivered is known by its raw values, and no body is made of it."""
         prints = list(map(reading.fingerprint, rows))
-        makes_all = self.policy.full or self.policy.keep_bodies
-        keys = () if makes_all else (key for it in prints if it for key in _keys(it))
-        known: Mapping[str | bytes, bytes | None] = dict(self._of_known("key, fingerprint", keys))
+        known = self._known(key for it in prints for key in (it.names.person, it.event_id) if key is not None)
+        makes_all, follows = self.policy.full or self.policy.keep_bodies, self.policy.follows_addresses
         users: list[tuple[Any, ...]] = []
         events: list[tuple[Any, ...]] = []
         made: list[_Made] = []
-        follows = self.policy.follows_addresses
         for line, (values, it) in enumerate(zip(rows, prints, strict=True), first_line):
-            if it is None or not _is_known(it, known):
-                made.append((line, it, reading.payloads(values)))
+            if makes_all or not _is_known(it, known):
+                made.append((line, it, reading.payloads(values, it)))
                 continue
-            mark = Mark.NONE if it.profile is None else Mark.UNCHANGED
-            users.append((line, it.person, it.person, it.moment, mark, it.identity if follows else None))
-            if it.event is not None:
-                events.append((line, it.person, it.event_id, it.moment))
+            person, mark = it.names.person, Mark.NONE if it.profile is None else Mark.UNCHANGED
+            users.append((line, person, person, it.moment, mark, it.names.identity if follows else None))
+            if it.event_id is not None:
+                events.append((line, person, it.event_id, it.moment))
         self._db.executemany(_KNOWN_USER, users)
         self._db.executemany(_KNOWN_EVENT, events)
         if made:
-            self._take_made(made)
+            self._take_made(made, known)
 
-    def _take_made(self, made: Sequence[_Made]) -> None:
-        formers = self._formers([row for _, _, row in made]) if self.policy.address_ids else [{}] * len(made)
-        keys: list[str | bytes] = [row.person for _, _, row in made]
-        keys += [bytes.fromhex(row.event.id) for _, _, row in made if row.event]
-        known = self._known([*keys, *(former for ids in formers for former in ids)])
+    def _take_made(self, made: Sequence[_Made], known: _Known) -> None:
+        formers: Sequence[Mapping[bytes, str]] = [{}] * len(made)
+        if self.policy.address_ids:
+            formers = self._formers([row for _, _, row in made])
+            known |= self._known(former for ids in formers for former in ids)
         rows: list[tuple[Any, ...]] = []
         for (line, it, row), ids in zip(made, formers, strict=True):
-            rows += self._user_rows(line, it, row, known.get(row.person))
+            rows += self._user_rows(line, it, row, _record(known, row.person))
             if row.event:
                 rows.append(self._event_row(line, it, row, known, ids))
         self._db.executemany(
@@ -102,13 +101,12 @@ class Comparison(RunScope):
 
     def _known(self, keys: Iterable[str | bytes]) -> _Known:
         """What the state knows of these payloads."""
-        return {key: _Record(*rest) for key, *rest in self._of_known("key, fingerprint, rejected, sent_as", keys)}
-
-    def _of_known(self, columns: str, keys: Iterable[str | bytes]) -> Cursor:
         wanted = list(dict.fromkeys(keys))
-        marks = ",".join("?" * len(wanted))
-        query = f"SELECT {columns} FROM known WHERE sync = ? AND key IN ({marks})"
-        return self._db.execute(query, (self._sync, *wanted))
+        query = (
+            "SELECT key, fingerprint, rejected, sent_as FROM known WHERE sync = ? "
+            f"AND key IN ({','.join('?' * len(wanted))})"
+        )
+        return {row[0]: row for row in self._db.execute(query, (self._sync, *wanted))}
 
     def _formers(self, rows: Sequence[RowPayloads]) -> list[dict[bytes, str]]:
         """The ids that each row's event would have if an address named its user: of the row, and those on record."""
@@ -129,7 +127,7 @@ class Comparison(RunScope):
         ]
 
     def _user_rows(
-        self, line: int, it: Fingerprint | None, row: RowPayloads, record: _Record | None
+        self, line: int, it: Fingerprint, row: RowPayloads, record: _Record | None
     ) -> Iterator[tuple[Any, ...]]:
         """The row's profile; and that the user is there, where the profile has no address to go to."""
         usable = is_usable(row.identity)
@@ -140,7 +138,7 @@ class Comparison(RunScope):
             yield *start, Mark.NONE, None, address, None, None, None, None
         elif isinstance(profile, Payload):
             mark = self._mark_of(profile.digest, record)
-            raw = it.profile if it and it.profile and not row.lacks else b""  # whom a name lacks is told in every run
+            raw = it.profile if it.profile and not row.lacks else b""  # whom a name lacks is told in every run
             rest = profile_rest(profile.body, row.identity, self.policy.segment_field) if self._keeps(mark) else None
             yield *start, mark, profile.digest[:HALF] + raw, address, None, row.lacks or None, None, rest
         else:
@@ -150,16 +148,16 @@ class Comparison(RunScope):
             yield line, row.other, row.other, None, None, Mark.PRESENT, None, None, None, None, None, None
 
     def _event_row(
-        self, line: int, it: Fingerprint | None, row: RowPayloads, known: _Known, formers: Mapping[bytes, str]
+        self, line: int, it: Fingerprint, row: RowPayloads, known: _Known, formers: Mapping[bytes, str]
     ) -> tuple[Any, ...]:
         """The row's event, under the id by which Iterable knows it."""
         assert row.event is not None  # noqa: S101 - asked for rows with events alone
         key, former, named = bytes.fromhex(row.event.id), None, row.person
-        record = known.get(key)
+        record = _record(known, key)
         sent_as = record and record.sent_as
         if record is None and formers:
             former = next((one for one in formers if one in known), next(iter(formers)))
-            record, sent_as = known.get(former), former if former in known else None
+            record, sent_as = _record(known, former), former if former in known else None
             named = formers[former] if record and self.policy.follows_addresses else named
         event = under_id(row.event, sent_as.hex()) if sent_as else row.event
         start = (line, row.person, key, 0, row.moment)
@@ -169,7 +167,7 @@ class Comparison(RunScope):
         rest = event_rest(event.body, row.identity)
         digest = event.digest if row.person == row.identity else event_digest(row.person, rest)
         mark = self._mark_of(digest if named == row.person else event_digest(named, rest), record)
-        raw = (it and it.event) or b""
+        raw = it.event or b""
         return *start, mark, digest[:HALF] + raw, None, None, None, former, rest if self._keeps(mark) else None
 
     def _keeps(self, mark: Mark) -> bool:
@@ -191,16 +189,20 @@ class Comparison(RunScope):
         return Mark.KNOWN_REJECTED if known else Mark.NEWLY_REJECTED
 
 
-def _keys(it: Fingerprint) -> tuple[str | bytes, ...]:
-    """Under which the state knows the payloads of a row."""
-    return (it.person,) if it.event is None else (it.person, it.event_id)
+def _record(known: _Known, key: str | bytes) -> _Record | None:
+    return _Record._make(known[key]) if key in known else None
 
 
-def _is_known(it: Fingerprint, known: Mapping[str | bytes, bytes | None]) -> bool:
+def _is_known(it: Fingerprint, known: _Known) -> bool:
     """Whether Iterable has what the row says, by its raw values."""
-    return _is_same(it.profile, known.get(it.person)) and _is_same(it.event, known.get(it.event_id))
+    return _is_same(it.profile, known.get(it.names.person)) and (
+        it.event_id is None or _is_same(it.event, known.get(it.event_id))
+    )
 
 
-def _is_same(raw: bytes | None, fingerprint: bytes | None) -> bool:
+def _is_same(raw: bytes | None, record: tuple[Any, ...] | None) -> bool:
     """`raw` is None where the mapping asks for no such payload, and empty where something about the row is odd."""
-    return raw is None or bool(raw and fingerprint and fingerprint[HALF:] == raw)
+    if raw is None:
+        return True
+    fingerprint: bytes | None = record[1] if record else None
+    return bool(raw and fingerprint and fingerprint[HALF:] == raw)

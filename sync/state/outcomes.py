@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from sync.rows.mapping import PROFILE
 from sync.state.file import State
-from sync.state.pending import Outcome, PayloadResult, PendingUser, Policy, UserOutcome
+from sync.state.pending import Outcome, PayloadResult, PendingUser, Policy, UserOutcome, places_of
 from sync.state.scope import RunScope
 from sync.state.syncs import add_delivered
 
@@ -28,7 +28,7 @@ class Outcomes(RunScope):
 
     def stay_in_doubt(self, user: PendingUser) -> None:
         """An attempt was made for this user, and another waits: whatever follows, it is unconfirmed until answered."""
-        self._attempted.update(_places(user))
+        self._attempted.update(places_of(user))
 
     def record(self, outcomes: Sequence[UserOutcome]) -> None:
         """Put these outcomes on record in one commit; what failed stays pending."""
@@ -155,8 +155,3 @@ def _is_delivered(outcome: UserOutcome, name: str) -> bool:
     if name == PROFILE:
         return outcome.profile is not None and outcome.profile.outcome is Outcome.DELIVERED and not outcome.user.leaves
     return any(result.outcome is Outcome.DELIVERED for result in outcome.events)
-
-
-def _places(user: PendingUser) -> list[int]:
-    """Where what is pending of a user lies in the backlog."""
-    return [*([user.place] if user.profile is not None else []), *(event.place for event in user.events)]

@@ -51,6 +51,11 @@ class PendingUser(NamedTuple):
     apart: bool = False
 
 
+def places_of(user: PendingUser) -> list[int]:
+    """Where what is pending of a user lies in the backlog."""
+    return [*([user.place] if user.profile is not None else []), *(event.place for event in user.events)]
+
+
 class Outcome(enum.Enum):
     """What became of a payload."""
 

@@ -286,11 +286,11 @@ def test_any_row(value: object, email: object, when: object, user_id: bool, zone
         check_outcome(result.profile)
         check_outcome(result.event)
         assert result.identity.encode()
-        if fingerprint := builder.fingerprint(given_row):
-            assert result.event
-            assert fingerprint[:3] == (result.identity, result.person, result.moment)
-            assert fingerprint.event_id.hex() == result.event.id
-        assert bool(fingerprint) == is_usable(result.identity)
+        fingerprint = builder.fingerprint(given_row)
+        assert result.event and fingerprint.event_id
+        assert (*fingerprint.names[:2], fingerprint.moment) == (result.identity, result.person, result.moment)
+        assert fingerprint.event_id.hex() == result.event.id
+        assert bool(fingerprint.profile and fingerprint.event) == is_usable(result.identity)
 
 
 @quick

@@ -87,15 +87,24 @@ def test_a_signal_in_a_long_statement_of_the_delivery(tmp_path: Path) -> None:
 def test_a_signal_in_the_middle_of_a_stop() -> None:
     """A signal that comes while its own thread stops the run does not wait for what it interrupted: no deadlock."""
     program = (
-        "import signal; from sync.delivery.stop import Stop; from sync.run.signals import Interruption\n"
-        "stop = Stop(); interruption = Interruption(stop)\n"
-        "with interruption.listening(), interruption.delivering():\n"
-        "    with stop._event._cond: signal.raise_signal(signal.SIGTERM)\n"
-        "    print(stop.wait(5), stop.reason)"
+        "import signal, sys; from sync.delivery.stop import Stop; from sync.run.signals import Interruption\n"
+        "def strike(frame, event, _):\n"
+        "    global left\n"
+        "    if frame.f_code.co_filename.endswith('stop.py') and not frame.f_back.f_code.co_name == '_handle':\n"
+        "        left -= event == 'line'\n"
+        "        if left == 0: left = -1; sys.settrace(None); signal.raise_signal(signal.SIGTERM)\n"
+        "        return strike\n"
+        "for line in range(1, 9):\n"
+        "    stop, left = Stop(), line; interruption = Interruption(stop)\n"
+        "    with interruption.listening(), interruption.delivering():\n"
+        "        sys.settrace(strike); stop.set('by a rule'); sys.settrace(None)\n"
+        "    print(left, stop.wait(5), stop.wait(5), interruption.signum)"
     )
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=10, check=False)
-    assert done.stdout == "True interrupted by SIGTERM\n", done.stderr
+    lines = done.stdout.splitlines()
+    assert lines.count("-1 True True 15") >= 6, (lines, done.stderr)  # the lines of `set`, each struck once
+    assert all(" True True " in line for line in lines) and len(lines) == 8
 
 
 def tables(world: World) -> Iterator[list[tuple[Any, ...]]]:

@@ -163,7 +163,7 @@ def test_outcomes_are_recorded_together(runs: Runs) -> None:
     assert names(runs.run(people(2))) == ["user1", "user2"]
 
 
-@pytest.mark.parametrize("step", ["_of_known", "_user_rows", "_event_row"])
+@pytest.mark.parametrize("step", ["_known", "_user_rows", "_event_row"])
 def test_a_signal_while_rows_come_in(runs: Runs, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     """Rows that were interrupted half way leave the state as it was, and usable."""
     box = Outbox(runs.state, runs.sync, Policy(), 86400.0 * TODAY)

@@ -13,9 +13,9 @@ from sync.run.exit_codes import ExitCode
 from sync.state.file import State, StateError
 from sync.state.outbox import Outbox
 from sync.state.pending import Policy
-from tests.harness import World, identity, people, to_load
+from tests.harness import World, identity, people, person, to_load
 from tests.stand_in.answers import Request
-from tests.state.runs import MAPPING, SEGMENT, TODAY, Runs, forget_raw_values
+from tests.state.runs import BOTH_NAMES, MAPPING, SEGMENT, TODAY, Runs
 
 
 @pytest.mark.parametrize("replaced", [False, True], ids=["removed", "replaced"])
@@ -69,14 +69,13 @@ def test_rows_are_taken_in_while_another_sync_writes(path: Path, runs: Runs, mon
 
 def test_rows_are_compared_with_one_moment(path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """What another process commits while a group is compared is not seen in the middle of it."""
-    runs.run(people(1))
-    forget_raw_values(runs)
-    take_made = Outbox._take_made
+    runs.run([person(1)])
+    formers = Outbox._formers
 
-    def commit_meanwhile(box: Outbox, made: Any) -> None:
+    def commit_meanwhile(box: Outbox, rows: Any) -> Any:
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("UPDATE known SET fingerprint = NULL")
-        take_made(box, made)
+        return formers(box, rows)
 
-    monkeypatch.setattr(Outbox, "_take_made", commit_meanwhile)
-    assert runs.begin(people(1)).users.unchanged == 1
+    monkeypatch.setattr(Outbox, "_formers", commit_meanwhile)
+    assert runs.begin([person(1)], BOTH_NAMES).events.unchanged == 1
