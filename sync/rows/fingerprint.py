@@ -14,8 +14,8 @@ from hashlib import blake2b
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
-from sync.rows.mapping import Mapping
 from sync.rows.identity import Names
+from sync.rows.mapping import Mapping
 from sync.rows.raw_values import Rejection
 from sync.rows.source import Column, Kind, Values
 
