@@ -7,14 +7,13 @@ that exists has is not documented: all that can mean it are taken for it.
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import Final
 
 from iterable_client import IterableClient
 from sync.api.answers import NAME_CODES, REJECTIONS, ApiResult, Verdict
 from sync.api.endpoints import USERS_BY_EMAIL, USERS_UPDATE_EMAIL
-from sync.api.messages import Message
+from sync.api.messages import Message, encode
 from sync.delivery.work import Answer, Ended, Turn, Why, all_with, outcome_of
 from sync.rows.identity import address_of, name_of
 from sync.state.pending import DELIVERED, Move, Outcome, PayloadResult, UserOutcome
@@ -59,12 +58,13 @@ def _settle(turn: Turn, result: PayloadResult) -> None:
 def _request(turn: Turn, client: IterableClient, old: str, move: Move) -> tuple[ApiResult, Move]:
     """Ask for the change; it is in doubt when an attempt of this call, whose answer was lost, may have made it."""
     turn.ask()
-    call = client.send(USERS_UPDATE_EMAIL, Message({"email": old}, _move_body(old, turn.user.identity).encode()))
+    body = encode({"currentEmail": old, "newEmail": turn.user.identity})
+    call = client.send(USERS_UPDATE_EMAIL, Message({"email": old}, body))
     if set(call.retried) - {"429"}:
         move = move._replace(in_doubt=True)
         turn.left[0] = turn.left[0]._replace(users=(turn.user._replace(move=move),))
     turn.tell(call)
-    turn.hand_on(Answer(call, attempted=[turn.user] if move.in_doubt and _is_unknown(call) else ()))
+    turn.hand_on(Answer(call, attempted=[turn.user] if move.in_doubt else ()))
     return call, move
 
 
@@ -75,10 +75,8 @@ def _not_moved(turn: Turn, client: IterableClient, old: str, move: Move, call: A
         return outcome_of(call)
     if move.in_doubt and _is_ours(turn, client, new, move):
         return _MOVED
-    reason = (
-        f"{call.reason}; the address {new} of user id {user_id}, before {old}, is another user's at Iterable: merge "
-        "the two there, or correct the row"
-    )
+    whose = f"the address {new} of user id {user_id}, before {old}, is another user's at Iterable"
+    reason = f"{call.reason}; {whose}: merge the two there, or correct the row"
     logger.error("Address not moved: %s email=%s user_id=%s", reason, new, user_id)
     return PayloadResult(Outcome.REJECTED, reason, over_a_name=True)
 
@@ -90,11 +88,7 @@ def _is_ours(turn: Turn, client: IterableClient, address: str, move: Move) -> bo
     """
     if client.use_jwt:
         return False
-    try:
-        turn.ask()
-    except Ended:
-        turn.hand_on(Answer(None, attempted=[turn.user] if move.in_doubt else ()))
-        raise
+    turn.ask()
     found = client.get(USERS_BY_EMAIL, {"email": address}, email=address)
     turn.tell(found)
     turn.hand_on(Answer(found))
@@ -102,11 +96,6 @@ def _is_ours(turn: Turn, client: IterableClient, address: str, move: Move) -> bo
         _settle(turn, outcome_of(found))
     user = found[1].get("user") if found.verdict is Verdict.ACCEPTED else None
     return isinstance(user, dict) and user.get("userId") == name_of(move.person)
-
-
-def _move_body(old: str, new: str) -> str:
-    """The body of the request that changes a user's address."""
-    return json.dumps({"currentEmail": old, "newEmail": new}, ensure_ascii=False, separators=(",", ":"))
 
 
 def _is_unknown(call: ApiResult) -> bool:

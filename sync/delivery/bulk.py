@@ -8,7 +8,7 @@ the culprit stands alone. The events of one user are cut in their order instead.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
@@ -51,23 +51,22 @@ def next_batch(
     """
     profiles = [(user, [user.profile]) for user in users if user.profile is not None]
     groups = profiles or [(user, [event.body for event in user.events[:at_most]]) for user in users]
-    groups = groups[: fitting(bodies for _, bodies in groups)]
+    groups = groups[: fitting([bodies for _, bodies in groups])]
     if len(groups) == 1:
         user, bodies = groups[0]
-        groups = [(user, bodies[: fitting([body] for body in bodies)])]
+        groups = [(user, bodies[: fitting([[body] for body in bodies])])]
     return USERS_BULK_UPDATE if profiles else EVENTS_TRACK_BULK, groups
 
 
-def fitting(groups: Iterable[Sequence[str]]) -> int:
+def fitting(groups: Sequence[Sequence[str]]) -> int:
     """How many of these groups of bodies have room in one request, of 1,000 items and 4,000,000 bytes; one at least."""
-    size, count, fit = len('{"events":[]}'), 0, 0
-    for bodies in groups:
+    size, count = len('{"events":[]}'), 0
+    for fit, bodies in enumerate(groups):
         count += len(bodies)
         size += sum(1 + (len(body) if body.isascii() else len(body.encode())) for body in bodies)
         if fit and (count > MAX_ITEMS or size > MAX_BYTES):
-            break
-        fit += 1
-    return fit
+            return fit
+    return len(groups)
 
 
 def _send_batch(turn: Turn, client: IterableClient) -> None:
@@ -111,8 +110,6 @@ def _cut(turn: Turn, users: Sequence[PendingUser], others: Sequence[PendingUser]
 
 def _log_undelivered(endpoint: str, outcome: UserOutcome) -> None:
     """One line for each user who was not delivered."""
-    for result in outcome.of_payloads:
-        if result.outcome is not Outcome.DELIVERED:
-            who = log_field(outcome.user.identity)
-            logger.error("%s %s: %s %s", endpoint, result.outcome.value, result.reason, who)
-            return
+    undelivered = (result for result in outcome.of_payloads if result.outcome is not Outcome.DELIVERED)
+    if result := next(undelivered, None):
+        logger.error("%s %s: %s %s", endpoint, result.outcome.value, result.reason, log_field(outcome.user.identity))

@@ -22,9 +22,6 @@ from sync.state.pending import DELIVERED, Outcome, PayloadResult, PendingUser
 
 logger = logging.getLogger("bulk")
 
-NOT_KNOWN_YET = ("notFoundEmails", "notFoundUserIds")
-"""Lists of users that Iterable does not know yet: their items are pending again, not rejected."""
-
 Masked = Callable[[str], str]
 """Takes the secrets out of a text."""
 
@@ -116,7 +113,7 @@ def _identities(user: PendingUser, body: str, *, is_profile: bool) -> Iterator[s
 
 def _by_list(name: str) -> Refusal:
     """What it means to stand in this list of failures."""
-    if name in NOT_KNOWN_YET:
+    if name.startswith("notFound"):  # not yet, so the item is pending again and not rejected
         return Verdict.UNREADABLE, PayloadResult(Outcome.FAILED, f"Iterable does not know the user ({name})")
     verdict = Verdict.REJECTED_BY_PROJECT if name.startswith("invalidData") else Verdict.REJECTED
     return verdict, PayloadResult(Outcome.REJECTED, f"listed in {name}", over_a_name=name.startswith("conflict"))

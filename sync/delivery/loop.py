@@ -12,13 +12,14 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from iterable_client import IterableClient
 from sync.api.answers import Verdict
 from sync.delivery.rules import StopRules
 from sync.delivery.stop import GRACE, Stop
-from sync.delivery.tally import Tally
+from sync.delivery.tally import Tally, count_payloads
 from sync.delivery.turn import Way
 from sync.delivery.work import Answer, Gate, Why, Work, all_with
 from sync.delivery.workers import TICK, Left, Workers
@@ -84,7 +85,7 @@ class Loop:
 
     def run(self, plan: Plan) -> Tally:
         """Deliver all that `plan` counts; whatever has no outcome at the end is failed, which is to say pending."""
-        self.tally.begin(plan)
+        self.tally.users, self.tally.events = replace(plan.users), replace(plan.events)
         if pending := plan.pending_users + plan.leavers:
             self._workers.start(min(self._most_workers, pending))
             try:
@@ -225,7 +226,7 @@ class Loop:
             self.tally.add(outcome)
             self._canary_accepted, user = outcome.is_delivered, outcome.user
             if user.more and outcome.derived:
-                self.tally.reject_further_events(user, outcome.results[-1], self._outbox.count_rest(user))
+                count_payloads(self.tally.events, user, outcome.results[-1], self._outbox.count_rest(user))
             elif user.more:
                 self._continuing.append(user._replace(profile=None, events=user.events[-1:]))
 

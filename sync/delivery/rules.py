@@ -96,8 +96,7 @@ class StopRules:
         if call.canary and call.verdict in REJECTIONS:
             self._refused_canaries = self._refused_canaries + 1 if call.verdict is Verdict.REJECTED_BY_PROJECT else 0
             if self._refused_canaries == PROJECT_REFUSALS:
-                told = f"the project refused {PROJECT_REFUSALS} users in a row for a reason of its own, the last with: "
-                self._stop(told + call.reason)
+                self._stop(f"the project refused {PROJECT_REFUSALS} users in a row, the last with: {call.reason}")
 
     def _trust(self, call: CallEnd) -> None:
         self.forget(call.user)
@@ -132,21 +131,12 @@ class StopRules:
 
 
 _WHY: Final = {
-    Verdict.CREDENTIALS_REFUSED: (
-        "Iterable refused the credentials: {}; check ITERABLE_API_KEY (its type and project) and that "
-        "ITERABLE_API_BASE_URL is the region of that project"
-    ),
-    Verdict.FORBIDDEN: (
-        "the calls are refused: {}; check ITERABLE_API_KEY and ITERABLE_API_BASE_URL, and what a firewall or proxy "
-        "between here and Iterable says"
-    ),
-    Verdict.JWT_REFUSED: (
-        "Iterable refused the JWT: {}; check that ITERABLE_JWT_SECRET belongs to ITERABLE_API_KEY, this machine's "
-        "clock, and JWT_ISSUER"
-    ),
+    Verdict.CREDENTIALS_REFUSED: "Iterable refused the credentials: {}; see ITERABLE_API_KEY and ITERABLE_API_BASE_URL",
+    Verdict.FORBIDDEN: "the calls are refused: {}; check ITERABLE_API_KEY, the base URL, and any firewall or proxy",
+    Verdict.JWT_REFUSED: "Iterable refused the JWT: {}; check ITERABLE_JWT_SECRET, JWT_ISSUER and this machine's clock",
     Verdict.WRONG_URL: "the answer does not come from Iterable's API: {}; check ITERABLE_API_BASE_URL",
     Verdict.RETRYABLE: "the API is down: {}",
-    Verdict.UNREADABLE: "the answers are not understood: {}; see whether something stands between here and Iterable",
+    Verdict.UNREADABLE: "the answers are not understood: {}; look for a proxy or gateway in between",
 }
 
 

@@ -18,7 +18,6 @@ class Stop:
         # may hold the lock that an event has inside.
         self._goes_on = threading.Lock()
         self._goes_on.acquire()
-        self._is_set = False
         self.reason: str | None = None
         self.deadline: float | None = None
 
@@ -27,7 +26,6 @@ class Stop:
         self.reason = self.reason or reason
         if grace is not None and self.deadline is None:
             self.deadline = time.monotonic() + grace
-        self._is_set = True
         self._let_go()
 
     def _let_go(self) -> None:
@@ -36,7 +34,7 @@ class Stop:
 
     def is_set(self) -> bool:
         """Whether the run is to stop."""
-        return self._is_set
+        return self.reason is not None
 
     def is_overdue(self) -> bool:
         """Whether an interrupted run has waited long enough for what is on the wire."""
@@ -44,7 +42,7 @@ class Stop:
 
     def wait(self, seconds: float) -> bool:
         """Sleep, unless the run is to stop: then return True at once."""
-        if not self._goes_on.acquire(timeout=max(0.0, min(seconds, threading.TIMEOUT_MAX))):
-            return False
-        self._let_go()
-        return True
+        stopped = self._goes_on.acquire(timeout=max(0.0, min(seconds, threading.TIMEOUT_MAX)))
+        if stopped:
+            self._let_go()
+        return stopped

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from sync.api.answers import ApiResult, Verdict
 from sync.delivery.rules import why
@@ -32,10 +32,6 @@ class Tally:
     failed_with: Verdict = Verdict.ACCEPTED
     stopped_because: str | None = None
 
-    def begin(self, plan: Plan) -> None:
-        """Take over what had its outcome before anything was sent."""
-        self.users, self.events = replace(plan.users), replace(plan.events)
-
     def add_call(self, call: ApiResult) -> None:
         """Count the requests of this call, and what was tried again."""
         self.requests += call.attempts
@@ -50,9 +46,9 @@ class Tally:
         if profile and user.leaves and profile.outcome is Outcome.DELIVERED:
             self.left_segment += 1
         elif profile:
-            _count(self.users, user, profile)
+            count_payloads(self.users, user, profile)
         for event in outcome.events:
-            _count(self.events, user, event)
+            count_payloads(self.events, user, event)
         taken = moved or any(result.outcome is Outcome.DELIVERED for result in outcome.of_payloads)
         if taken and len(self.served) < 2:
             self.served.add(user.identity)
@@ -85,10 +81,6 @@ class Tally:
         events = f" ({more[0]})" if more else ""
         return why(self.failed_with, f"nothing was accepted, and {told} failed{events}, the last with: {self.failure}")
 
-    def reject_further_events(self, user: PendingUser, result: PayloadResult, count: int) -> None:
-        """Count events that are not in memory, and whose profile was rejected."""
-        _count(self.events, user, result, count)
-
     def fail_unsent(self, plan: Plan) -> None:
         """Whatever has no outcome at the end is failed, which is to say pending: it waits, or the run was stopped."""
         profiles = plan.pending_profiles + plan.leavers - self.left_segment - (self.users.sent() - plan.users.sent())
@@ -99,8 +91,8 @@ class Tally:
             self.failure = self.failure or "not sent before the next run: another user gives up the address in this one"
 
 
-def _count(counts: Counts, user: PendingUser, result: PayloadResult, count: int = 1) -> None:
-    """A rejection over a name, which is tried again every run, is news only once."""
+def count_payloads(counts: Counts, user: PendingUser, result: PayloadResult, count: int = 1) -> None:
+    """Count payloads of this user with one result. A rejection over a name is tried again in each run, and new once."""
     counts.add(result.outcome, count)
     known = user.refused_before and result.over_a_name
     counts.newly_rejected += count * (result.outcome is Outcome.REJECTED and not known)

@@ -6,6 +6,7 @@ import enum
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from sync.api.answers import NAME_CODES, REJECTIONS, STOPPING, ApiResult, Verdict
@@ -52,12 +53,11 @@ class Why(enum.Enum):
     SETTLING = "the address was changed a moment ago"
 
 
+@dataclass(eq=False)
 class Ended(Exception):  # noqa: N818 - that a turn ends is no error
     """The turn goes no further for now."""
 
-    def __init__(self, why: Why) -> None:
-        super().__init__(why.value)
-        self.why = why
+    why: Why
 
 
 class Gate:

@@ -56,15 +56,15 @@ class Workers:
 
         Where the system allows fewer, those have to do. Raises NoThreadError when there is none.
         """
-        for number in range(count):
-            try:
+        try:
+            for number in range(count):
                 threading.Thread(target=self._work, daemon=True, name=f"worker-{number}").start()
-            except RuntimeError as error:
-                if not number:
-                    raise NoThreadError(f"no thread can be started ({error}): {_MORE_THREADS}") from error
-                logger.warning("Only %d of %d workers can be started (%s): %s", number, count, error, _MORE_THREADS)
-                return
-            self._count += 1
+                self._count += 1
+        except RuntimeError as error:
+            told = f"Only {self._count} of {count} workers can be started ({error}): {_MORE_THREADS}"
+            if not self._count:
+                raise NoThreadError(told) from error
+            logger.warning(told)
 
     def end(self) -> None:
         """Let every thread end once it is idle."""

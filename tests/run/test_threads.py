@@ -55,6 +55,6 @@ def test_no_thread(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert summary.exit_code == ExitCode.STOPPED
     assert summary.stopped_because == (
-        "no thread can be started (can't start new thread): raise the limit (ulimit -u, TasksMax=, a container's pids "
-        "limit, its memory), or lower WORKERS"
+        "Only 0 of 3 workers can be started (can't start new thread): raise the limit (ulimit -u, TasksMax=, a "
+        "container's pids limit, its memory), or lower WORKERS"
     )

@@ -49,7 +49,7 @@ def test_the_last_byte(spare: int) -> None:
     half = MAX_BYTES // 2
     bodies = ["x" * half, "y" * (half - len('{"events":[,]}') - spare - 1)]
 
-    fit = fitting([body] for body in bodies)
+    fit = fitting([[body] for body in bodies])
     assert fit == (2 if spare >= 0 else 1), "the last item is counted with a comma, which it does not have"
 
 
