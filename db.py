@@ -1,7 +1,7 @@
 """The database: connect to it, run the query, and yield its rows, one at a time.
 
-Everything that can go wrong on the way is one `SourceError`, whose text is a sentence for the operator. What is said
-to a server and what it says is in `sync/database/`.
+Whatever goes wrong raises a `SourceError`, whose text is a sentence for the operator. What a server is sent, and what
+its answers mean, is in `sync/database/`.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def connect(params: MySQLParams) -> Source:
 class _Cursor(SSCursor):
     """The driver's unbuffered cursor, and the one place that touches what the driver marks as private.
 
-    It has to: the public description of a result has no charset, which tells text from bytes; the driver's converters
-    raise on values and types that they do not know; closing a result reads all the rest of it; and how long an answer
-    is waited for cannot be changed once a connection is made.
+    There is no public way: the description of a result has no charset, which distinguishes text from bytes; the
+    driver's converters raise for values and types that they do not know; closing a result reads all of its remaining
+    rows; and the read timeout cannot be changed once a connection is made.
     """
 
     connection: Connection
@@ -67,16 +67,16 @@ class _Cursor(SSCursor):
         return getattr(self._result, "fields", ())
 
     def convert_by_our_rules(self) -> None:
-        """Have the driver make values of the result's bytes as `wire_types` says."""
+        """Make the driver convert the result's bytes to values as `wire_types` says."""
         if self._result is not None:
             self._result.converters = [(None, reader(field)) for field in self._fields]
 
     def wait(self, seconds: float | None) -> None:
-        """Wait for the next answers so long at most; None: for ever."""
+        """Wait at most this long for each of the next answers; None: for ever."""
         self.connection._read_timeout = seconds  # type: ignore[attr-defined]
 
     def leave_unread(self) -> None:
-        """Let the driver believe that all was read. The protocol cannot stop a result, so this costs the connection."""
+        """Make the driver believe that all was read. The protocol cannot stop a result, so the connection is closed."""
         if self._result is not None and self._result.unbuffered_active:
             self._result.unbuffered_active = self._result.has_next = False
             self.left_unread = True
@@ -120,7 +120,7 @@ class _MySQL:
                 yield row
             if not cursor.left_unread:
                 _refuse_more_results(cursor)
-                limit.left()  # raises for a CALL whose rows came in time, and whose end did not
+                limit.left()  # raises for a CALL whose rows arrived in time but whose end did not
                 _hear_warnings(self._connection, self._params, cursor.window)
         if cursor.left_unread:
             raise RuntimeError("the result was closed before all of it was read")
@@ -139,7 +139,7 @@ def _next_row(cursor: _Cursor, limit: TimeLimit) -> tuple[Any, ...] | None:
 
 
 def _refuse_more_results(cursor: _Cursor) -> None:
-    """Read what follows the rows: after a CALL that may be an error, or a second result, not to be lost in silence."""
+    """Read what follows the rows. After a CALL, this may be an error or a second result, and neither may be lost."""
     while cursor.nextset():
         if cursor.columns:
             raise SourceError(
@@ -149,7 +149,7 @@ def _refuse_more_results(cursor: _Cursor) -> None:
 
 
 def _hear_warnings(connection: Connection, params: MySQLParams, window: Sequence[str]) -> None:
-    """Log what the server says of the result; one that was cut, or that has another window, is a failed query."""
+    """Log the server's warnings about the result; one that was cut off, or has the wrong window, is a failed query."""
     kept = [(level, number, params.masked(text)) for level, number, text in _ask(connection, "SHOW WARNINGS")]
     ((counted,),) = _ask(connection, "SHOW COUNT(*) WARNINGS")
     for number, said in summed_up(kept):
@@ -166,28 +166,28 @@ def _backslash_escapes(connection: Connection) -> bool:
 
 
 def _ask(connection: Connection, sql: str) -> tuple[tuple[Any, ...], ...]:
-    """Run a statement of our own; its few rows."""
+    """Run one of our own statements and return its few rows."""
     with connection.cursor(Cursor) as cursor:
         cursor.execute(sql)
         return tuple(cursor.fetchall())
 
 
 def _open(params: MySQLParams) -> Connection:
-    """A session that only reads, and whose time is UTC."""
+    """Open a read-only session whose time zone is UTC."""
     try:
         connection: Connection = Connection(
             host=params.host,
             port=params.port,
             unix_socket=params.socket,
             user=params.user,
-            # As bytes, for the driver would put text into Latin-1.
+            # As bytes, because the driver would encode text as Latin-1.
             password=params.password.encode("utf-8", "surrogateescape"),
             database=params.database,
             charset="utf8mb4",
             ssl_ca=params.ssl_ca,
             ssl_verify_identity=params.ssl_ca is not None,
             connect_timeout=params.connect_timeout,
-            read_timeout=params.connect_timeout,  # until the query: a server may accept and be silent
+            read_timeout=params.connect_timeout,  # until the query: a server may accept, then say nothing
             auth_plugin_map=refusals(params),
             defer_connect=True,
         )
@@ -211,7 +211,7 @@ def _try_to_set(connection: Connection, setting: str) -> None:
 
 
 def _server(connection: Connection, params: MySQLParams) -> tuple[str, str]:
-    """What answered, and what the way to it leaves open to others."""
+    """Which server answered, and what others could read or forge on the way to it."""
     with _advice(params, WHILE_CONNECTING):
         ((version,),) = _ask(connection, "SELECT VERSION()")
         status = dict(_ask(connection, "SHOW SESSION STATUS LIKE 'Ssl_cipher'"))
@@ -221,7 +221,7 @@ def _server(connection: Connection, params: MySQLParams) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def _advice_in_time(params: MySQLParams, limit: TimeLimit) -> Iterator[None]:
-    """As `_advice` for the query; what breaks when its time is up, such as the wait for an answer, is told as that."""
+    """Like `_advice`, for the query; an error after its time is up, such as a timeout, is reported as a slow query."""
     with _advice(params, IN_THE_QUERY):
         try:
             yield
@@ -232,7 +232,7 @@ def _advice_in_time(params: MySQLParams, limit: TimeLimit) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _advice(params: MySQLParams, remedy: str) -> Iterator[None]:
-    """Turn what the driver raises into a sentence for the operator; *remedy* is for errors that name none."""
+    """Turn what the driver raises into a sentence for the operator; *remedy* is for errors without one of their own."""
     try:
         yield
     except (pymysql.MySQLError, RuntimeError, AssertionError, IndexError, ValueError, struct.error) as error:

@@ -1,8 +1,8 @@
 """`IterableClient`: users/update, events/track and their bulk forms through one request path.
 
-`_make_request_with_retry` is the only loop and the only sleep; `_is_retryable` says whether, `_calculate_backoff`
-how long, `_handle_response` what an answer means (see `sync.api.answers`). Refused calls are values (`ApiResult`), not
-exceptions, so that one user never stops the others.
+`_make_request_with_retry` has the only loop and the only sleep. `_is_retryable` says whether to try again,
+`_calculate_backoff` how long to wait, and `_handle_response` what an answer means (see `sync.api.answers`). A refused
+call returns a value (`ApiResult`) and raises nothing, so one user never stops the others.
 """
 
 from __future__ import annotations
@@ -34,30 +34,31 @@ logger = logging.getLogger("iterable_client")
 Fields = Mapping[str, Any]
 
 MAX_BACKOFF, JITTER = 600.0, 0.1
-"""Seconds, which keeps a large exponent from overflowing, and a part of the wait."""
+"""The longest wait in seconds (so a large exponent cannot overflow), and the jitter as a fraction of the wait."""
 
 MAX_RETRY_AFTER = 120.0
-"""Seconds: the longest `Retry-After` that is waited for; longer stops the run."""
+"""Seconds: the longest `Retry-After` that a call waits for. A longer one stops the run."""
 
 NO_CREDENTIAL = "a credential is needed: api_key, or use_jwt with jwt_secret"
 
 UNKNOWN_USER = "could not be found"
-"""What a token is answered whose user was made a moment ago (Iterable's mobile SDKs): writes are seen after seconds."""
+"""In the answer to a token for a brand-new user (Iterable's mobile SDKs): writes take seconds to be visible."""
 
 INTERRUPTED = ApiResponse(Verdict.INTERRUPTED, "the run was stopped")
-"""A call that was given up because the run stops."""
+"""The answer of a call that was given up because the run is stopping."""
 
 
 class IterableClient:
     """Speaks to one Iterable project. Safe to share between threads.
 
-    `base_url` has no path; `timeout` is in seconds, for one attempt from connect to the last byte of the answer;
-    `workers` sizes the pool; `pacer` limits known endpoints. `sleep` waits so many seconds, or returns True to give up;
-    `clock` is Unix time for tokens; `rng` gives the jitter; `secrets` are masked in what others say, as its own are.
+    `base_url` has no path. `timeout` is in seconds and covers one attempt, from connecting to the last byte of the
+    answer. `workers` is the size of the connection pool. `pacer` limits the endpoints that it knows. `sleep` waits that
+    many seconds, and returns True to give up. `clock` gives Unix time for tokens, `rng` the jitter. `secrets` are
+    masked in what others say, as the client's own are.
 
-    `max_retries` (total attempts), `initial_backoff` (seconds), `backoff_factor`, `jwt_secret` and `use_jwt` count
-    when assigned after construction. Raises ValueError without a credential, when `use_jwt` is set without a secret,
-    for a key that no header can carry, and for a `base_url` with http that is not this machine.
+    `max_retries` (total attempts), `initial_backoff` (seconds), `backoff_factor`, `jwt_secret` and `use_jwt` take
+    effect when assigned after construction. Raises ValueError without a credential, for `use_jwt` without a secret, for
+    a key that cannot be sent in a header, and for an http `base_url` that is not this machine.
     """
 
     def __init__(
@@ -123,9 +124,9 @@ class IterableClient:
     ) -> ApiResult:
         """Create the user or update the profile's fields (POST /api/users/update); null clears a field.
 
-        The user is named by `email`, or by `user_id`, and then `email` is None. `options` is whatever else the body
-        holds, by Iterable's names: `preferUserId`, `mergeNestedObjects`, `createNewFields` (Swagger,
-        ApiUserUpdateRequest). Raises TypeError for any other.
+        The user is identified by `email`, or by `user_id` with `email` None. `options` holds the other fields of the
+        body, under Iterable's names: `preferUserId`, `mergeNestedObjects`, `createNewFields` (Swagger,
+        ApiUserUpdateRequest). Any other name raises TypeError.
         """
         payload = {**named(email, user_id), **known(USERS_UPDATE, options), "dataFields": data_fields}
         return self._make_request_with_retry("POST", self._url(USERS_UPDATE), payload, USERS_UPDATE)
@@ -133,11 +134,12 @@ class IterableClient:
     def track_event(
         self, email: str | None, event_name: str, data_fields: Fields, *, user_id: str | None = None, **options: Any
     ) -> ApiResult:
-        """Track one event (POST /api/events/track) of the user named by `email`, or by `user_id` and None.
+        """Track one event (POST /api/events/track) for the user with this `email`, or this `user_id` and `email` None.
 
-        `options` is whatever else the body holds, by Iterable's names: `id`, `createdAt` in Unix seconds (none: the
-        time of arrival), `campaignId`, `templateId`, `createNewFields` (Swagger, TrackRequest); TypeError for any
-        other. An event with an `id` that exists is updated, not added: give one, and a call may be repeated.
+        `options` holds the other fields of the body, under Iterable's names: `id`, `createdAt` in Unix seconds
+        (default: the time of arrival), `campaignId`, `templateId`, `createNewFields` (Swagger, TrackRequest). Any other
+        name raises TypeError. An event whose `id` already exists is updated, not added, so a call with an `id` can
+        safely be repeated.
         """
         event = {"eventName": event_name, **known(EVENTS_TRACK, options), "dataFields": data_fields}
         payload = {**named(email, user_id), **event}
@@ -157,7 +159,7 @@ class IterableClient:
     ) -> ApiResult:
         """Read `endpoint`, such as "channels"; any JSON object with status 200 is a success.
 
-        `path` is appended to it, encoded: the name of a user, for the endpoints that have it there.
+        `path` is encoded and appended: some endpoints take the user's name there.
         """
         where = f"{endpoint}/{quote(path, safe='')}" if path else endpoint
         url = f"{self._url(where)}?{urlencode(query)}" if query else self._url(where)
@@ -169,10 +171,11 @@ class IterableClient:
     def _make_request_with_retry(
         self, method: str, endpoint_url: str, payload: Fields | Message, endpoint_name: str
     ) -> ApiResult:
-        """Make the request until it is answered for good, attempts are spent, or the wait is interrupted.
+        """Repeat the request until there is a final answer, the attempts are used up, or the wait is interrupted.
 
-        `payload` is the body as a dict, or already encoded. Never raises for anything the network or the server
-        does. A token refused as InvalidJwtPayload is made anew once; that request is no attempt of `max_retries`.
+        `payload` is the body as a dict, or already encoded. Never raises for anything the network or the server does.
+        If a token is refused as InvalidJwtPayload, the call is tried once with a new one; this does not count as an
+        attempt.
         """
         message = payload if isinstance(payload, Message) else Message(identity_in(payload), None)
         try:
@@ -201,12 +204,12 @@ class IterableClient:
                 return self._end(INTERRUPTED, made, retried[:-1], message, endpoint_name)
 
     def _may_pass(self, answer: ApiResponse) -> bool:
-        """Whether the next attempt may fare better: no answer at all, or one whose status and code both allow it."""
+        """Whether another attempt may succeed: there was no answer, or its status and its code both allow a retry."""
         new_user = answer.verdict is Verdict.NOT_YET
         return answer.verdict in SPENT and (new_user or answer.status is None or self._is_retryable(answer.status))
 
     def _attempt(self, method: str, url: str, message: Message, endpoint_name: str) -> tuple[ApiResponse, float]:
-        """One request: its answer, and the seconds that the server asks to wait before the next."""
+        """Make one request; return its answer, and how many seconds the server asks us to wait before the next."""
         pace = self._pacer.get(endpoint_name) if self._pacer else None
         started = pace.acquire() if pace else 0.0
         if started is None:
@@ -226,7 +229,7 @@ class IterableClient:
         return answer, asked
 
     def _authentication(self, identity: Mapping[str, str] | None) -> dict[str, str]:
-        """`Api-Key`, and with JWT `Authorization: Bearer` beside it (Iterable's JWT documentation), or alone."""
+        """`Api-Key`, and with JWT `Authorization: Bearer` as well (Iterable's JWT documentation), or instead."""
         headers = {"Api-Key": self.api_key} if self.api_key else {}
         if self.use_jwt and (identity or not headers):
             now, make = int(self._clock()), self._generate_jwt_token
@@ -252,7 +255,7 @@ class IterableClient:
         answer = read_answer(status, body, bulk=endpoint_name in BULK, masked=self.masked)
         if status == 200 and answer.data is not None and getattr(response.request, "method", "") == "GET":
             return replace(answer, verdict=Verdict.ACCEPTED, reason="Success")
-        if answer.verdict is Verdict.ACCEPTED and endpoint_name not in BULK:  # in bulk the run compares the names in it
+        if answer.verdict is Verdict.ACCEPTED and endpoint_name not in BULK:  # in bulk the run needs the names in it
             return replace(answer, data={**self.masked.of_json(answer.data), "code": answer.code})
         if answer.verdict is Verdict.JWT_REFUSED and endpoint_name == EVENTS_TRACK and UNKNOWN_USER in answer.said:
             return replace(answer, verdict=Verdict.NOT_YET)
@@ -266,7 +269,7 @@ class IterableClient:
 
     @property
     def masked(self) -> Masking:
-        """Takes the secrets of this client out of what others wrote, however short they are."""
+        """Masks this client's secrets in what others wrote, however short they are."""
         return masking_of((self.api_key, self.jwt_secret, *self._transport.surroundings.passwords, *self._secrets))
 
     def _is_retryable(self, status_code: int) -> bool:

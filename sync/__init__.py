@@ -1,1 +1,1 @@
-"""Brings the result of one SQL query into an Iterable project."""
+"""Sends the result of one SQL query to an Iterable project."""

@@ -1,1 +1,1 @@
-"""Iterable's API: its endpoints and limits, what its answers mean, the pace, the tokens."""
+"""Iterable's API: its endpoints and rate limits, the meaning of its answers, pacing, tokens."""

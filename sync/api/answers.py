@@ -23,16 +23,16 @@ from sync.rows.values import is_deeper
 RETRYABLE_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 
 NAME_CODES = frozenset({"Conflict", "EmailAlreadyExists", "ExternalKeyConflict", "UserIdAlreadyExists"})
-"""Codes over a name that another user has: when that one gives it up, the row is taken."""
+"""Codes for a name that another user has. Once that user gives it up, the row will be accepted."""
 
 NO_NAME_CODES = frozenset({"InvalidEmailAddressError", "InvalidUserIdError", "UnknownEmailError", "UnknownUserIdError"})
-"""Codes over a name that is none, or nobody's."""
+"""Codes for a name that is not valid, or that no user has."""
 
 ROW_CODES = NAME_CODES | NO_NAME_CODES | {"BadJsonBody", "BadParams", "ForgottenUserError"}
-"""Codes that speak of the row: sent again unchanged, it would be refused again."""
+"""Codes that are about the row: if it were sent again unchanged, it would be refused again."""
 
 PROJECT_CODES = frozenset({"RequestFieldsTypesMismatched", "UniqueFieldsLimitExceeded"})
-"""Codes that refuse the row for a reason that lies in the project: a field's type, the field limit."""
+"""Codes for a row that is refused because of the project: a field's type, the field limit."""
 
 JWT_CODES = frozenset({"BadAuthorizationHeader", "InvalidJwtPayload", "JwtUserIdentifiersMismatched"})
 """Codes about the token (Iterable's mobile SDKs); documented with status 400 and recorded with 401."""
@@ -43,20 +43,20 @@ BAD_KEY = "BadApiKey"
 _OTHER = {"Success", "GenericError", "DatabaseError", "RateLimitExceeded", "BatchTooLarge", "Forbidden", "NotFound"}
 _NOBODY = {"error.users.noUserWithEmailExists", "error.users.noUserWithIdExists"}
 KNOWN_CODES = ROW_CODES | PROJECT_CODES | JWT_CODES | {BAD_KEY} | _OTHER | _NOBODY
-"""Codes that are compared, or that every client may meet: words of the API, in which no secret is looked for."""
+"""Codes that are compared, or that any client may get: the API's own words, not searched for secrets."""
 
 DISALLOWED_EVENT = "is disallowed from tracking"
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 DEEPEST = 100
-"""How many levels an answer may have; Iterable's have five."""
+"""How deeply an answer may be nested; Iterable's answers have five levels."""
 
 
 class Verdict(enum.Enum):
-    """What became of one call, as far as the caller has to act differently."""
+    """What became of one call, as far as the caller needs to know."""
 
     ACCEPTED = "accepted"
     REJECTED = "rejected"  # the row will not be accepted as it is
-    REJECTED_BY_PROJECT = "rejected by the project"  # the same, and other rows may meet the same reason
+    REJECTED_BY_PROJECT = "rejected by the project"  # the same, for a reason that may affect other rows too
     TOO_LARGE = "too large"  # the request, not the row
     RETRYABLE = "retryable"  # this attempt failed and another may succeed
     NOT_YET = "not known yet"  # a user who was just created; another attempt may succeed
@@ -72,20 +72,20 @@ class Verdict(enum.Enum):
 
 
 STOPPING = frozenset({Verdict.CREDENTIALS_REFUSED, Verdict.LOCAL_SETUP, Verdict.WAIT_TOO_LONG})
-"""What no other user would fare better with: it stops a run at once."""
+"""Verdicts that would be the same for every other user. They stop a run at once."""
 
 FAILURES = frozenset({Verdict.RETRYABLE, Verdict.UNREADABLE, Verdict.JWT_REFUSED, Verdict.FORBIDDEN, Verdict.WRONG_URL})
-"""What may be about one user or about all of them: a run makes sure before it stops."""
+"""Verdicts that may be about one user or about all users. A run finds out which before it stops."""
 
 SPENT = frozenset({Verdict.RETRYABLE, Verdict.THROTTLED, Verdict.NOT_YET})
-"""What another attempt may change; the verdict of a call whose attempts are all spent."""
+"""Verdicts that another attempt may change. A call ends with one of them when its attempts are used up."""
 
 REJECTIONS = frozenset({Verdict.REJECTED, Verdict.REJECTED_BY_PROJECT})
 
 
 @dataclass(frozen=True)
 class ApiResponse:
-    """One answer, read: `status` is None when there was none; `reason` is one sentence for people, without secrets.
+    """One answer, read: `status` is None if there was none; `reason` is one sentence for people, without secrets.
 
     `said` is Iterable's own message in lower case, for comparing it with known words.
     It may hold a secret, so it is never shown.
@@ -102,11 +102,11 @@ class ApiResponse:
 class ApiResult(tuple[bool, dict[str, Any]]):
     """`success, data = client.update_user(...)`, with the rest as attributes.
 
-    `data` is Iterable's answer on success and `{"error": ..., "status": ..., "code": ...}` otherwise.
-    `verdict`, `reason`, `status`, `code`, `attempts` (requests made) and `retried` (what each repeated attempt met:
-    a status, "timeout" or "connection") tell a run what it needs beyond the pair; `understood` that the answer was a
-    JSON object, so that it was an API that spoke; `said` is as in `ApiResponse`. Secrets are masked in all but `said`
-    and what a run compares: the data of bulk calls and of reading calls.
+    `data` is Iterable's answer on success and `{"error": ..., "status": ..., "code": ...}` otherwise. `verdict`,
+    `reason`, `status`, `code`, `attempts` (requests made) and `retried` (what each repeated attempt met: a status,
+    "timeout" or "connection") tell a run what it needs beyond the pair. `understood` says that the answer was a JSON
+    object, so it came from an API. `said` is as in `ApiResponse`. Secrets are masked in everything except `said` and
+    what a run compares: the data of bulk calls and of calls that read.
     """
 
     answer: ApiResponse
@@ -140,7 +140,7 @@ class ApiResult(tuple[bool, dict[str, Any]]):
 def read_answer(status: int, body: bytes, *, bulk: bool = False, masked: Callable[[str], str] = str) -> ApiResponse:
     """Say what `status` and `body` mean; `bulk` answers have no `code` when they succeed.
 
-    `masked` takes the secrets out of a text; what an answer means never hangs on them.
+    `masked` removes the secrets from a text. The meaning of an answer never depends on them.
     """
     data = _json_object(body)
     code = data.get("code") if data else None
@@ -156,7 +156,7 @@ def read_answer(status: int, body: bytes, *, bulk: bool = False, masked: Callabl
 
 
 def _meaning_of_200(code: str | None, message: str, data: dict[str, Any] | None, *, bulk: bool) -> tuple[Verdict, str]:
-    """A 200 counts only when it says Success, or in bulk gives its counts."""
+    """A 200 is accepted only if it says Success, or in bulk if it gives its counts."""
     if data is None:
         return Verdict.UNREADABLE, f"200 without a JSON object: {message}"
     if DISALLOWED_EVENT in str(data.get("msg")):
@@ -170,9 +170,9 @@ def _meaning_of_200(code: str | None, message: str, data: dict[str, Any] | None,
 
 
 def _verdict_of_failure(status: int, code: str | None) -> Verdict:
-    """The first that applies: the code comes before the status, as a type conflict is permanent even with status 500.
+    """The first match counts. Codes come before statuses, because a type conflict is permanent even with status 500.
 
-    404, 405 and redirects say nothing of the row, and nobody knows what remains.
+    404, 405 and redirects say nothing about the row. Whatever remains is unreadable.
     """
     meanings = (
         (status == 429, Verdict.THROTTLED),
@@ -191,7 +191,7 @@ def _verdict_of_failure(status: int, code: str | None) -> Verdict:
 def retry_after(value: str | None, date: str | None = None) -> float:
     """Seconds that a `Retry-After` header asks to wait: a number, rounded up, or an HTTP date; 0 for none or junk.
 
-    `date` is the server's own, from which its dates count: this machine's clock may be wrong.
+    `date` is the server's own time, from which its dates are measured: this machine's clock may be wrong.
     """
     if not value:
         return 0.0

@@ -1,8 +1,8 @@
-"""A deadline for one whole attempt, where sockets know only how long one operation may take.
+"""A deadline for one whole attempt. Sockets only have timeouts for single operations.
 
-Each step of an attempt (an address, a handshake, the request, a part of the answer) gets what is left of the time that
-its thread has: a server that drips byte by byte gains nothing. Looking up a host's name is the system's, with time-outs
-of its own. A connection is not used again after a pause in which whoever stands between may have forgotten it.
+Each step of an attempt (an address, a handshake, the request, a part of the answer) gets the time that is left, so a
+server that sends byte by byte gains nothing. Host names are looked up by the system, with its own timeouts. A
+connection is not used again after a pause, because a load balancer in between may have dropped it.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 
 SHORTEST = 0.001
-"""Seconds: what is given when nothing is left, because a socket takes 0 for "do not wait at all"."""
+"""Seconds: the timeout when no time is left, because a socket takes 0 for "do not wait at all"."""
 
 LONGEST_IDLE = 4.0
-"""Seconds. After five at the earliest (a default of Node.js and Apache), servers and what stands before them drop a
-connection that nobody uses, and some of them say so only to the next request, which is lost."""
+"""Seconds. Servers, and load balancers in front of them, drop idle connections after five seconds at the earliest (a
+default of Node.js and Apache). Some report it only to the next request, which is then lost."""
 
 _attempt = threading.local()
-"""`ends`: when the attempt that this thread makes is over, by `time.monotonic`."""
+"""`ends`: the `time.monotonic` at which this thread's attempt must be over."""
 
 
 def _left() -> float:
@@ -34,7 +34,7 @@ def _left() -> float:
 
 
 class DeadlineAdapter(HTTPAdapter):
-    """`requests`, with a time-out that is one for the whole attempt; the thread that sends also reads the answer."""
+    """`requests` with one timeout for the whole attempt. The thread that sends must also read the answer."""
 
     def send(self, request: PreparedRequest, *args: Any, **options: Any) -> Response:
         """Begin the attempt, which takes at most `timeout` seconds."""
@@ -51,16 +51,16 @@ class DeadlineAdapter(HTTPAdapter):
 
 
 class _Timed:
-    """Mixed into a connection of urllib3: whatever it waits for, it waits for what is left."""
+    """Mixed into a connection of urllib3, so that it never waits longer than the time that is left."""
 
     last_read = 0.0
-    """When something last came over this connection, by `time.monotonic`."""
+    """When something last arrived over this connection, by `time.monotonic`."""
 
     shares = 1
 
     @property
     def timeout(self) -> float:
-        """What urllib3 gives a socket; what it assigns itself, the same time-out for each step, does not count."""
+        """The timeout that urllib3 gives a socket. What urllib3 assigns, the same timeout for each step, is ignored."""
         return _left() / self.shares
 
     @timeout.setter
@@ -72,9 +72,9 @@ class _Timed:
         return time.monotonic() - self.last_read < LONGEST_IDLE and bool(super().is_connected)  # type: ignore[misc]
 
     def _new_conn(self) -> socket.socket:
-        """Connect; each address of the host gets its share, or the first that is silent would take it all."""
+        """Connect. Each address of the host gets a share of the time, or the first silent one would use it all up."""
         me: Any = self
-        if not hasattr(self, "_socks_options"):  # behind SOCKS it is not this machine that looks for addresses
+        if not hasattr(self, "_socks_options"):  # behind SOCKS, the proxy looks up the addresses
             with suppress(OSError, UnicodeError):  # urllib3 says itself what is wrong with a name
                 self.shares = len(socket.getaddrinfo(me._dns_host, me.port, type=socket.SOCK_STREAM))
         try:
@@ -85,12 +85,12 @@ class _Timed:
         return made
 
     def _tunnel(self) -> None:
-        """Ask the proxy for a tunnel; what follows, a handshake, gets what is left then."""
+        """Ask the proxy for a tunnel; the handshake that follows gets the time that is left then."""
         super()._tunnel()  # type: ignore[misc]
         self.sock.settimeout(_left())  # type: ignore[attr-defined]
 
     def response_class(self, sock: socket.socket, *args: Any, **options: Any) -> http.client.HTTPResponse:
-        """An answer, of the server or to CONNECT, that is read under the deadline."""
+        """An answer from the server, or from a proxy to CONNECT, that is read within the deadline."""
         response = _FinalResponse(sock, *args, **options)
         reader: Any = response.fp.raw
         reader.__class__, reader.connection = _TimedReader, self
@@ -98,10 +98,10 @@ class _Timed:
 
 
 class _FinalResponse(http.client.HTTPResponse):
-    """An answer whose forerunners (102, 103: "more is to come") are read and left.
+    """An answer that skips the preliminary ones (102, 103: "more is to come").
 
-    The standard library leaves out a 100 alone. It would take any other for the answer, and the answer that comes
-    behind it for that to the next request on this connection, which is another user's.
+    The standard library skips only a 100. It would take any other preliminary answer for the answer, and then the real
+    answer for the answer to the next request on this connection, which is about another user.
     """
 
     def begin(self) -> None:
@@ -112,7 +112,7 @@ class _FinalResponse(http.client.HTTPResponse):
 
 
 class _TimedReader(socket.SocketIO):
-    """What comes from a socket, as the standard library reads it, each read with the time that is left."""
+    """Reads from a socket for the standard library; each read may take only the time that is left."""
 
     connection: _Timed
 

@@ -1,4 +1,4 @@
-"""The endpoints that are called, by the names that logs and limits know, and which addresses may be called at all."""
+"""The endpoints that are called, by their names in the log and the limits, and the addresses that may be called."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ MAX_ITEMS = 1000
 """Users or events in one bulk request. Iterable documents no bound; its partners in production send up to 1,000."""
 
 MAX_BYTES = 4_000_000
-"""Iterable's Swagger document: 4 MB for users/bulkUpdate; taken for events/trackBulk too, where it is silent."""
+"""Iterable's Swagger document: 4 MB for users/bulkUpdate; assumed for events/trackBulk, which has no stated limit."""
 
 BULK = frozenset({USERS_BULK_UPDATE, EVENTS_TRACK_BULK})
 
 
 def is_this_machine(host: str | None) -> bool:
-    """Whether the host is this machine: it is spoken to without a proxy, and may be without TLS."""
+    """Whether the host is this machine, which is called without a proxy and may be called without TLS."""
     try:
         return host == "localhost" or ip_address(host or "").is_loopback
     except ValueError:

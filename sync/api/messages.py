@@ -1,4 +1,4 @@
-"""The body of one request, with the user it speaks of."""
+"""The body of one request, with the user that it is about."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sync.api.text import excerpt
 from sync.rows.values import is_deeper
 
 DEEPEST = 500
-"""How many levels a payload may have: more than any document that a row can hold, and no Python gives up before."""
+"""How deeply a payload may be nested: deeper than any document in a row, and not too deep for any Python."""
 
 LOGGED = {"email": "email", "userId": "user_id"}
 """The fields that name a user, and what the log calls them."""
@@ -27,7 +27,7 @@ Source: Iterable's Swagger document, ApiUserUpdateRequest and TrackRequest.
 
 
 class Message(NamedTuple):
-    """A request body with the user it speaks of: `{"email": ...}` or `{"userId": ...}`, None in bulk.
+    """A request body with the user that it is about: `{"email": ...}` or `{"userId": ...}`, None in bulk.
 
     `body` is JSON in UTF-8. The identity is what a token must claim and what a log line names.
     """
@@ -37,7 +37,7 @@ class Message(NamedTuple):
 
 
 def known(endpoint: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The options, all of which the endpoint takes: a misspelt `id` would make an event that cannot be repeated."""
+    """Return the options if the endpoint takes them all: with a misspelt `id`, a call could not be repeated safely."""
     if unknown := options.keys() - OPTIONS[endpoint]:
         raise TypeError(f"{endpoint} takes no {', '.join(sorted(unknown))}; it takes {', '.join(OPTIONS[endpoint])}")
     return options
@@ -55,7 +55,7 @@ def named(email: str | None, user_id: str | None) -> dict[str, str]:
 def encode(payload: Mapping[str, Any]) -> bytes:
     """The body of `payload`; raises ValueError or TypeError for what is not JSON.
 
-    It is written as when payloads are built: what was parsed of them is written again letter for letter.
+    The format is that of built payloads, so a payload that was parsed is written again letter for letter.
     """
     if is_deeper(payload, DEEPEST):
         raise ValueError(f"it is nested deeper than {DEEPEST} levels")
@@ -63,7 +63,7 @@ def encode(payload: Mapping[str, Any]) -> bytes:
 
 
 def identity_in(payload: Mapping[str, Any]) -> Mapping[str, str] | None:
-    """Whom a body speaks of; None when it names nobody."""
+    """The user that a body is about; None if it names none."""
     return {key: str(payload[key]) for key in LOGGED if key in payload} or None
 
 

@@ -1,7 +1,7 @@
-"""What it means that there is no answer: what may pass, and what is this machine's own fault and stays.
+"""What it means if there is no answer: is the problem temporary, or a fault of this machine that will stay?
 
-Its own are the proxy and the certificates that its environment names. `requests` obeys these variables by itself; they
-are looked up here so that what does not work is blamed by the name of its variable, in the spelling that is set.
+This machine's faults are those of the proxy and the certificates that environment variables name. `requests` reads
+these variables itself. They are looked up here so that a message can name the variable, spelt as it is set.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ CERTIFICATE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 PROXY_AUTHENTICATION = 407
 
 _SECONDS = re.compile(r" \((read|connect) timeout=[^)]*\)")
-"""What urllib3 says of the time-out: what was left of it in the end, which tells nobody anything."""
+"""The timeout in a message of urllib3: only the time that was left in the end, which means nothing to a reader."""
 
 _PLAIN_PROXY = "proxy appears to only use HTTP and not HTTPS"
-"""What urllib3 says when the answer to its TLS handshake is none."""
+"""What urllib3 says if the answer to its TLS handshake is not TLS."""
 
 NETWORK_ERRORS = (requests.RequestException, urllib3_errors.HTTPError, OSError, UnicodeError)
 """What `requests` and urllib3 raise when there is no answer."""
 
 UNUSABLE = (InvalidURL, InvalidSchema, MissingSchema, urllib3_errors.LocationValueError, UnicodeError)
-"""A URL that is none, of Iterable or of a proxy; a proxy's password may be in the error's text."""
+"""Errors for an invalid URL, of Iterable or of a proxy. Their text may contain the proxy's password."""
 
 
 class Surroundings(NamedTuple):
-    """What stands between here and Iterable, in the words of `requests` and in ours: a proxy, and whom to believe."""
+    """What is between here and Iterable, for `requests` and for messages: a proxy, and the certificates to trust."""
 
     options: Mapping[str, Any] = {}
     certificates: str | None = None
@@ -59,7 +59,7 @@ def look_around(session: requests.Session, url: str) -> Surroundings:
         options["proxies"] = {}  # what is meant for this machine stays on it
     proxy, verify = select_proxy(url, options["proxies"]), options["verify"]
     counting = (f"{parts.scheme}_proxy", "all_proxy", *map(str.lower, CERTIFICATE_VARIABLES))
-    spelled = sorted(os.environ, key=lambda name: (name.lower(), name))  # lower case last, which is what counts
+    spelled = sorted(os.environ, key=lambda name: (name.lower(), name))  # lower case last, because it wins
     variables = {os.environ[name]: name for name in spelled if name.lower() in counting}
     believed = verify if isinstance(verify, str) and parts.scheme == "https" else None
     naming = variables.get(proxy or "")
@@ -68,16 +68,16 @@ def look_around(session: requests.Session, url: str) -> Surroundings:
 
 
 def _passwords_in(proxy: str | None) -> tuple[str, ...]:
-    """The password in a proxy's URL in all forms in which it travels."""
+    """The password in a proxy's URL, in every form in which it is sent."""
     login = (proxy or "").rpartition("@")[0].rpartition("://")[2]
     password = login.partition(":")[2]
     return (password, unquote(password), base64.b64encode(unquote(login).encode()).decode()) if password else ()
 
 
 def no_answer(error: Exception, around: Surroundings, masked: Callable[[str], str] = str) -> ApiResponse:
-    """What this machine has to put right stays so, and names its variable; everything else may pass.
+    """Interpret a missing answer: a fault of this machine is permanent and names its variable; anything else may pass.
 
-    `masked` takes the secrets out of what the libraries say.
+    `masked` removes the secrets from what the libraries say.
     """
     if f"Tunnel connection failed: {PROXY_AUTHENTICATION}" in str(error):
         return proxy_refuses(around)
@@ -93,13 +93,13 @@ def no_answer(error: Exception, around: Surroundings, masked: Callable[[str], st
 
 
 def proxy_refuses(around: Surroundings) -> ApiResponse:
-    """A proxy that wants credentials, or others; what it says is not repeated."""
+    """A proxy that asks for credentials, or for different ones. Its own words are not repeated."""
     told = f"the proxy {around.whose_proxy} wants a user and a password, or other ones ({PROXY_AUTHENTICATION})"
     return ApiResponse(Verdict.LOCAL_SETUP, told, PROXY_AUTHENTICATION)
 
 
 def _own_fault(error: Exception, root: BaseException, around: Surroundings, cause: str) -> str | None:
-    """Why no request from this machine can succeed before somebody changes its setup, if that is so."""
+    """Why no request from this machine can succeed until its setup is changed; None if that is not so."""
     said, proxy = str(error), f"the proxy {around.whose_proxy}" if around.proxy else "the base URL"
     needs_socks = isinstance(error, InvalidSchema) and (around.proxy or "").lower().startswith("socks")
     wrong_url = isinstance(error, UNUSABLE) or isinstance(root, UNUSABLE)
@@ -117,7 +117,7 @@ def _own_fault(error: Exception, root: BaseException, around: Surroundings, caus
 
 
 def _unusable_file(root: BaseException, around: Surroundings) -> str | None:
-    """The file that a variable names and that cannot be read, or written: the keys of TLS, for others to read along."""
+    """The file that a variable names and that cannot be read or, for SSLKEYLOGFILE, cannot be written."""
     if isinstance(root, OSError) and root.filename and root.filename == os.environ.get("SSLKEYLOGFILE"):
         return f"SSLKEYLOGFILE names {root.filename}, which cannot be written: {root.strerror}"
     if not (path := around.certificates):
@@ -133,7 +133,7 @@ def _unusable_file(root: BaseException, around: Surroundings) -> str | None:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """Where a chain of network errors began."""
+    """The first error of a chain of network errors."""
     reason = getattr(error, "original_error", None) or getattr(error, "reason", None)
     inner = next((part for part in error.args if isinstance(part, BaseException)), reason)
     return _innermost(inner) if isinstance(inner, BaseException) else error

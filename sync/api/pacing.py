@@ -1,13 +1,13 @@
 """Pacing: how fast requests may start. One pace for each endpoint, shared by all workers.
 
-Whoever wants to send reserves the next start, waits for it, and asks when awake whether it may be now: a busy machine
-wakes late, and nobody knows how Iterable counts, so no second may have more starts than the ceiling, wherever it
-begins. The arithmetic: one second's quota takes 1 / HEADROOM seconds at the steady pace; what that is longer than a
-second is all that a burst, or starts that come late and close together, may gain.
+A worker that wants to send reserves the next start, waits for it, and then asks whether it may start now, because a
+busy machine wakes threads late. Nobody knows how Iterable counts, so no second may have more starts than the ceiling,
+wherever it begins. The arithmetic: at the steady pace, one second's quota takes 1 / HEADROOM seconds. The part beyond
+one second is all that a burst, or late starts close together, may gain.
 
-Other programs share the quota. A 429 pauses its endpoint for everybody, and says how much there is for us: what passed
-in the second before. The rate falls a little below that, feels its way past it slowly, and goes on quickly once there
-is evidently more. Only starts raise it, so an endpoint that is not used stays as slow as it was.
+Other programs share the quota. A 429 pauses its endpoint for all workers, and shows our share: what got through in the
+second before. The rate falls a little below that, rises slowly until it is past it, and then rises quickly. Only starts
+raise it, so an endpoint that is not used stays as slow as it was.
 """
 
 from __future__ import annotations
@@ -34,35 +34,35 @@ DOCUMENTED_CEILINGS = {
 """Requests a second and project, as Iterable's Swagger document states them."""
 
 UNSTATED_CEILING = 100.0
-"""For an endpoint to which the document gives no limit: what most of the others have."""
+"""For an endpoint without a documented limit: the limit that most of the others have."""
 
 HEADROOM = 0.95
-"""Part of a ceiling that is aimed at: a metronome at exactly the limit is answered 429 for its jitter."""
+"""The part of a ceiling to aim at. At exactly the limit, jitter alone would cause 429s."""
 
 SLACK = 1 - HEADROOM
-"""Seconds that starts may gain on the steady pace, of each second; a little less than the arithmetic allows. Half of
-them are for unused quota that is used at once; the rest is for those who wake late."""
+"""How far starts may be ahead of the steady pace, in seconds for each second; a little less than the arithmetic allows.
+Half is for unused quota that is used at once; the rest is for threads that wake late."""
 
 PAUSE = 1.0
-"""Seconds without a start after a 429 that asks for no longer ones."""
+"""Seconds without a start after a 429, unless it asks for a longer pause."""
 
 BELOW = 0.95
 LEAST = 0.2
-"""Part of what passed that the rate falls to after a 429, and part of itself that it falls to at most: a second that
-has only begun says little."""
+"""After a 429, the rate falls to this part of what got through, but not below this part of itself: a second that has
+only just begun says little."""
 
 FEEL = 0.005
 FEEL_TO = 1.05
 GROW = 0.2
-"""What each start adds to a lowered rate, which is that part of it each second: little up to 1.05 of what passed, and
-then more. A stray 429 at full speed then costs seconds, and a quota that is really smaller is met seldom."""
+"""What each start adds to a lowered rate: little until the rate is 1.05 of what got through, and then more. So a stray
+429 at full speed costs only seconds, and a quota that is really smaller is exceeded rarely."""
 
 FLOOR = 0.01
-"""Part of the ceiling that the rate never falls below."""
+"""The rate never falls below this part of the ceiling."""
 
 
 def target_rate(ceiling: float) -> float:
-    """The rate that is aimed at below a `ceiling`, both in requests a second; half a request is none."""
+    """The rate to aim at for a `ceiling`, both in requests a second. Only whole requests count."""
     return HEADROOM * (math.floor(ceiling) if ceiling >= 1 else ceiling)
 
 
@@ -89,7 +89,7 @@ class Pace:
         return None
 
     def reserve(self) -> float:
-        """When the next request may start; what was not used for a while is used at once, to a small part."""
+        """When the next request may start. After a pause, a small part of the unused quota may be used at once."""
         with self._lock:
             burst = int(self._slack / 2 * self.rate) / self.rate
             start = max(self._next, self._clock() - burst)
@@ -99,10 +99,10 @@ class Pace:
             return start
 
     def start(self) -> float | None:
-        """The moment of a start, which is now; None where it would be too close to others, or in a pause.
+        """Start now and return the time; None if that is too close to other starts, or in a pause.
 
-        What counts here is when requests really start, not when they were to: if all are late by the same, all may;
-        those who slept through a stall of the machine may not start together.
+        What counts is when requests really start, not when they should have. If all are equally late, all may start;
+        threads that slept through a stall of the machine may not start together.
         """
         with self._lock:
             now = self._clock()
@@ -115,7 +115,8 @@ class Pace:
     def throttled(self, started: float, retry_after: float = 0.0) -> None:
         """The request of this start was answered 429; `retry_after` is what the answer asked for, in seconds.
 
-        Requests that were under way when the pause began are answered 429 too; they lower the rate only once.
+        Other requests that were on their way when the pause began are answered 429 too; together they lower the rate
+        once.
         """
         with self._lock:
             now = self._clock()

@@ -1,4 +1,4 @@
-"""Foreign text made fit for one line of a log."""
+"""Make text that others wrote fit on one line of a log."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ EXCERPT = 500
 
 
 def excerpt(text: object) -> str:
-    """Foreign text for one line of a log: white space folded, nothing unprintable, cut, HTML named as such."""
+    """Text of others for one line of a log: white space collapsed, nothing unprintable, cut to length, HTML marked."""
     words = " ".join(str(text).split())
     if not words.isprintable():
         words = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in words)

@@ -1,4 +1,4 @@
-"""How one request goes out and its answer comes back whole: connections, proxies, certificates, nothing else."""
+"""Send one request and read its whole answer: connections, proxies, certificates, nothing else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sync.api.deadline import DeadlineAdapter
 from sync.api.network import Surroundings, look_around
 
 LONGEST_ANSWER = 32_000_000
-"""Bytes, unpacked. Iterable's longest answers name a project's fields, or why the users of a batch were refused."""
+"""Bytes, uncompressed. Iterable's longest answers list a project's fields, or why the users of a batch were refused."""
 
 PART = 1_000_000
 
@@ -33,11 +33,11 @@ Answer = Reply | requests.Response
 
 
 class TooLongError(requests.RequestException):
-    """An answer that no API gives: reading on would cost the memory of this machine."""
+    """An answer too long for any API. Reading on could use up this machine's memory."""
 
 
 def _body_of(response: requests.Response) -> bytes:
-    """The whole body, unpacked; a connection that breaks inside of it breaks here."""
+    """The whole body, uncompressed; raises if the connection breaks before its end."""
     body = b""
     for part in response.iter_content(PART):
         body += part
@@ -49,7 +49,7 @@ def _body_of(response: requests.Response) -> bytes:
 
 @functools.lru_cache(maxsize=64)
 def _encoded(url: str) -> str | None:
-    """The URL as it goes out; raises what `requests` raises for one that is none."""
+    """The URL as it is sent; raises what `requests` raises for an invalid one."""
     request = requests.PreparedRequest()
     request.prepare_url(url, None)
     return request.url
@@ -58,9 +58,9 @@ def _encoded(url: str) -> str | None:
 class Transport:
     """Pooled connections to one host. Safe to share between threads; `workers` sizes the pool.
 
-    Requests go straight to the adapter that is mounted on `session`. `Session.send` would follow redirects (the key
-    would travel), look into `~/.netrc` (whose entry would replace the Authorization header) and cost as much time
-    again as the request itself. What it is good for, proxies and certificates from the environment, is asked for once.
+    Requests go straight to the adapter that is mounted on `session`. `Session.send` would follow redirects (and send
+    the key along), look into `~/.netrc` (whose entry would replace the Authorization header) and take as long again as
+    the request itself. Its useful part, proxies and certificates from the environment, is looked up once.
     """
 
     def __init__(self, workers: int) -> None:
@@ -84,6 +84,6 @@ class Transport:
             self.surroundings = look_around(self.session, url)
         proxy, options = self.surroundings.proxy, self.surroundings.options
         if proxy and not parse_url(proxy).host:
-            raise InvalidProxyURL  # `requests` itself fails with a TypeError where a user is given and no host
+            raise InvalidProxyURL  # `requests` itself raises TypeError for a URL with a user and no host
         response = self.session.get_adapter(url).send(request, timeout=timeout, **options)
         return Reply(response.status_code, _body_of(response), response.headers, request)

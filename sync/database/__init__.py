@@ -1,4 +1,4 @@
-"""MySQL and MariaDB, below db.py: what a server is told and what it says. Nothing here opens a connection.
+"""MySQL and MariaDB, below db.py: what is sent to a server and what its answers mean. Nothing here opens a connection.
 
 `server_address.py` says where the server is and who asks, what answered there, and what the way to it leaves open.
 `session.py` refuses ways of signing in, and has what a session is told and `QUERY_TIMEOUT`. `statement.py` finds where

@@ -1,4 +1,4 @@
-"""Where the database is, who asks and what answered: the words for it, and the settings behind them."""
+"""Where the database is, who connects and what answered: the words for it, and the settings behind them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sync.rows.masking import masking_of
 
 @dataclass(frozen=True)
 class MySQLParams:
-    """Where the database is and who asks."""
+    """Where the database is and who connects."""
 
     host: str
     port: int
@@ -27,10 +27,10 @@ class MySQLParams:
     query_timeout: float = 0
     """Seconds from the query's statement to its last row; 0: as long as it takes."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    """What else may not be repeated where the server or the driver says it."""
+    """Other secrets, which are masked in what the server or the driver says."""
 
     def masked(self, text: str) -> str:
-        """What the server or the driver said without secrets, however short they are."""
+        """What the server or the driver said, with secrets masked, however short they are."""
         return masking_of((self.password, *self.secrets))(text)
 
     @property
@@ -78,7 +78,7 @@ _IN_ITS_PLACE: Final = (
 
 
 def exposure(params: MySQLParams, cipher: str) -> str:
-    """What the way to the server leaves open to others, with the remedy; empty when that is nothing."""
+    """What others could read or forge on the way to the server, with the remedy; empty if nothing."""
     if not params.is_remote or (cipher and params.ssl_ca):
         return ""
     if cipher:

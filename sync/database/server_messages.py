@@ -1,7 +1,7 @@
 """What a server or the driver says: an error becomes a sentence that ends in the next step, a warning may fail a query.
 
-Ten errors that operators meet have a sentence of their own. Every other is told in the server's words, and the moment
-at which it was said tells whether the query or the server has to be corrected.
+Ten errors that operators meet have a sentence of their own. Any other error is reported in the server's words, and when
+it happens shows whether the query or the server has to be corrected.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _SENTENCES: Final = {
     ),
 }
 KNOWN: Final = {number: sentence for numbers, sentence in _SENTENCES.items() for number in numbers}
-"""The numbers that change what the operator is told; what is in braces is filled in."""
+"""The error numbers with a sentence of their own; what is in braces is filled in."""
 
 _REFUSED, _WITHOUT_DEFINER, _TOO_SLOW = 1045, 1449, 1969
 
@@ -62,7 +62,7 @@ def _one_line(text: object) -> str:
 
 
 def error_sentence(error: Exception, params: MySQLParams, remedy: str) -> str:
-    """What an error that the driver raised comes down to; `remedy` is for those that name none."""
+    """The sentence for an error that the driver raised; `remedy` is for errors without one of their own."""
     cause = getattr(error, "original_exception", error)  # the driver's, when it could not connect
     said = _one_line(params.masked(str((cause.args or ("nothing",))[-1]))).rstrip(".")  # our sentence goes on
     if isinstance(cause, OSError | UnicodeError):
@@ -73,7 +73,7 @@ def error_sentence(error: Exception, params: MySQLParams, remedy: str) -> str:
     number = error.args[0] if error.args else None
     if not isinstance(number, int):
         return f"What answers at {params.address} does not speak MySQL's protocol: check {params.where}."
-    if number == _REFUSED and remedy == IN_THE_QUERY:  # the user is in: so servers say that a view's definer is gone
+    if number == _REFUSED and remedy == IN_THE_QUERY:  # already logged in: so a view's definer is gone
         number = _WITHOUT_DEFINER
     words = {"at": params.address, "user": params.user, "database": params.database}
     return KNOWN.get(number, _ANY_OTHER).format(**words, number=number, said=said, remedy=remedy)
@@ -99,7 +99,7 @@ def _unreachable(cause: OSError | UnicodeError, said: str, params: MySQLParams) 
 
 
 def slow_sentence(params: MySQLParams) -> str:
-    """The sentence for a query that had no time left."""
+    """The sentence for a query that took too long."""
     return KNOWN[_TOO_SLOW].format(at=params.address, said=f"{params.query_timeout:g} s")
 
 
@@ -122,11 +122,11 @@ _CUT: Final = frozenset(
         1969,  # a statement in a MariaDB procedure was stopped, and the procedure went on
     }
 )
-"""The warnings by which a server says that it gave a part of a value, or of the rows, and went on."""
+"""Warnings that the server cut off a value, or left out rows, and went on."""
 
 _TAKEN_FOR_A_NUMBER: Final = 1292
 _NUMBER: Final = re.compile(r"\b(?:double|decimal|integer)\b", re.IGNORECASE)
-"""In the server's language, but for these words; with another one there the same warning is about a date."""
+"""The warning is in the server's language, except for these words. With another word here, it is about a date."""
 
 
 def summed_up(warnings: Iterable[tuple[str, int, str]]) -> list[tuple[int, str]]:

@@ -13,17 +13,17 @@ from sync.database.server_messages import slow_sentence
 from sync.rows.source import SourceError
 
 _IN_CLEAR_TEXT: Final = ("mysql_clear_password", "dialog")
-"""The ways of signing in by which a driver sends the password as it is."""
+"""The login methods with which a driver sends the password in clear text."""
 
 _TOO_OLD: Final = "mysql_old_password"
 """The way of servers before 4.1, which hides the password from nobody, and which the driver does not know any more."""
 
 
 def refusals(params: MySQLParams) -> dict[str, Callable[[Any], object]]:
-    """What the driver takes for the ways of signing in that are refused, each under its name.
+    """The login methods that are refused, by name, in the form that the driver wants.
 
-    The server names the way, whoever it is. The password goes in clear text only over a Unix socket, or to a server
-    whose certificate is verified.
+    The server chooses the method, whoever it is. The password is sent in clear text only over a Unix socket, or to a
+    server whose certificate is verified.
     """
     refused = (_TOO_OLD,) if params.socket or params.ssl_ca else (_TOO_OLD, *_IN_CLEAR_TEXT)
     return {way: partial(_refuse, way, params) for way in refused}
@@ -40,23 +40,23 @@ def _refuse(way: str, params: MySQLParams, _connection: object) -> NoReturn:
 ALWAYS: Final = (
     "time_zone = '+00:00'",
     "TRANSACTION READ ONLY",
-    "sql_select_limit = 18446744073709551615",  # a server may have one, and would cut the result without a word
+    "sql_select_limit = 18446744073709551615",  # a server may have a limit, and would cut off the result silently
 )
-"""What every session is told: UTC, only reading, and no row left out."""
+"""Set in every session: UTC, read-only, and no row left out."""
 
 _A_LOCK: Final = 60
-_A_YEAR: Final = 31_536_000  # the most that each of the servers takes
+_A_YEAR: Final = 31_536_000  # the most that both servers accept
 
 
 def where_allowed(query_timeout: float) -> tuple[str, ...]:
-    """What a session is told if the server knows the variable and lets this user set it.
+    """Set in a session if the server knows the variable and lets this user set it.
 
-    *query_timeout* is in seconds; 0 takes all limits away. A lock is waited for less than the whole time, so that it is
+    *query_timeout* is in seconds; 0 removes all limits. A lock is waited for less than the whole time, so that it is
     the lock that is named.
     """
     lock = max(1, min(_A_LOCK, int(query_timeout) - 1)) if query_timeout else _A_YEAR
     return (
-        "group_concat_max_len = 1073741824",  # no text can be longer; without, a cut is told by a warning
+        "group_concat_max_len = 1073741824",  # no text can be longer; without it, only a warning would report a cut
         "max_error_count = 65535",  # so that a thousand harmless warnings do not hide the one that says what was cut
         f"max_statement_time = {query_timeout:f}",  # MariaDB: seconds, for all statements
         f"max_execution_time = {math.ceil(query_timeout * 1000)}",  # MySQL: milliseconds, for a SELECT alone
@@ -66,10 +66,10 @@ def where_allowed(query_timeout: float) -> tuple[str, ...]:
 
 
 class TimeLimit:
-    """The time of one query, which begins now.
+    """The time limit of one query, which begins now.
 
-    The server stops most statements by itself, but no CALL of MySQL's; and a SELECT whose time is up in SLEEP() ends
-    there as if it were done. So the time is kept here, too.
+    The server stops most statements itself. But MySQL does not stop a CALL, and a SELECT that runs out of time in
+    SLEEP() ends as if it were done. So the time is measured here, too.
     """
 
     def __init__(self, params: MySQLParams) -> None:

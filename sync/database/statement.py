@@ -14,7 +14,7 @@ _QUOTED = {
     True: r"""'[^'\\]*(?:\\.[^'\\]*)*(?:'|\\?\Z) | "[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)""",
     False: r"""'[^']*(?:'|\Z) | "[^"]*(?:"|\Z)""",
 }
-"""Texts in quotes, where a backslash escapes what follows and where it is a letter."""
+"""Quoted texts: where a backslash escapes the next character, and where it is an ordinary character."""
 
 _TOKENS = {
     backslash_escapes: re.compile(
@@ -31,7 +31,7 @@ _TOKENS = {
 """What is not copied as it is, or in which nothing else is looked for."""
 
 _IN_QUOTES = re.compile(rf"(?<!\w):(since_local|since){_NAME_END}", re.IGNORECASE)
-"""A parameter as somebody writes it into quotes; `member:since` in a text or a column's name is none."""
+"""A parameter that somebody wrote in quotes. `member:since` in a text or in a column's name is not one."""
 
 
 @dataclass(frozen=True)

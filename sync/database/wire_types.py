@@ -1,4 +1,4 @@
-"""What a server says of a column, and how the bytes on the wire become values: a DECIMAL becomes a `Decimal` here."""
+"""What a server says about a column, and how the bytes become values: a DECIMAL becomes a `Decimal` here."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _TYPES = {
     Kind.JSON: "JSON",
     Kind.TEXT: "VARCHAR VAR_STRING STRING ENUM SET TINY_BLOB BLOB MEDIUM_BLOB LONG_BLOB NULL",
 }
-"""The types of the protocol by the kind of column that they are, as the driver names them."""
+"""The protocol's types for each kind of column, under the driver's names."""
 
 _KINDS = {getattr(FIELD_TYPE, name): kind for kind, names in _TYPES.items() for name in names.split()}
 
 _CONVERTERS = {
     **decoders,
-    # A server writes every moment in the one form that Python reads, in a fifth of the time that the driver takes.
+    # Servers write every time in a form that Python itself reads, in a fifth of the time that the driver needs.
     FIELD_TYPE.DATETIME: datetime.fromisoformat,
     FIELD_TYPE.TIMESTAMP: datetime.fromisoformat,
 }
@@ -46,7 +46,7 @@ class Field(Protocol):
 
 
 def column_kind(field: Field) -> Kind:
-    """The kind of a column; one of a type that is not known here, of today or to come, holds bytes."""
+    """The kind of a column. A column of an unknown type, such as one of a later server, holds bytes."""
     if field.type_code in (FIELD_TYPE.TINY, FIELD_TYPE.BIT) and field.length == 1:
         return Kind.BOOLEAN
     kind = _KINDS.get(field.type_code, Kind.BINARY)
@@ -58,10 +58,10 @@ Reader = Callable[[bytes], Any]
 
 
 def reader(field: Field) -> Reader:
-    """What makes a value of the bytes on the wire, and never raises.
+    """The function that makes a value from the bytes on the wire; it never raises.
 
-    A column that is never mapped must not stop a run, so what cannot be read is handed on as it came: whoever maps
-    the column refuses it by name.
+    A column that is not mapped must not stop a run, so a value that cannot be converted is handed on as it came. If the
+    column is mapped, it is refused later, by name.
     """
     if field.type_code == FIELD_TYPE.BIT:
         return _number_of_bits
@@ -86,7 +86,7 @@ def _tolerant(convert: Callable[[str], Any]) -> Reader:
     def read(data: bytes) -> Any:
         try:
             return convert(data.decode("ascii"))
-        except (ValueError, TypeError, ArithmeticError):  # of no number, half a date, no decimal
+        except (ValueError, TypeError, ArithmeticError):  # not a number, half a date, not a decimal
             return _text(data)
 
     return read

@@ -1,8 +1,8 @@
 """A user's address change: `users/updateEmail`, and what its answers mean.
 
 Sources: Iterable's support page on changing names (profile and events move along; dependent calls wait a minute), the
-Swagger document (an error where the new address exists or was forgotten) and recorded answers. Which code an address
-that exists has is not documented: all that can mean it are taken for it.
+Swagger document (an error where the new address exists or was forgotten) and recorded answers. It is not documented
+which code means that the address exists, so every code that can mean it counts.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def change_address(turn: Turn, client: IterableClient, move: Move) -> None:
 
 
 def _settle(turn: Turn, result: PayloadResult) -> None:
-    """The address change has this result; raises Ended unless it was made, or nothing was to be changed."""
+    """Hand on the result of the address change; raises Ended unless it was made or not needed."""
     user = turn.user
     if result.outcome is Outcome.DELIVERED:
         changed = UserOutcome(user._replace(profile=None, events=(), more=False), None, (), move=result)
@@ -56,7 +56,7 @@ def _settle(turn: Turn, result: PayloadResult) -> None:
 
 
 def _request(turn: Turn, client: IterableClient, old: str, move: Move) -> tuple[ApiResult, Move]:
-    """Ask for the change; it is in doubt when an attempt of this call, whose answer was lost, may have made it."""
+    """Request the change. It is in doubt if an attempt whose answer was lost may have made it."""
     turn.ask()
     body = encode({"currentEmail": old, "newEmail": turn.user.identity})
     call = client.send(USERS_UPDATE_EMAIL, Message({"email": old}, body))
@@ -69,7 +69,7 @@ def _request(turn: Turn, client: IterableClient, old: str, move: Move) -> tuple[
 
 
 def _not_moved(turn: Turn, client: IterableClient, old: str, move: Move, call: ApiResult) -> PayloadResult:
-    """What it means that the change was refused or failed: when the new address exists, it may be ours by now."""
+    """What it means if the change was refused or failed. If the new address exists, it may already be this user's."""
     new, user_id = turn.user.identity, address_of(move.person)
     if not (_is_taken(call) or (move.in_doubt and _is_refused(call))):
         return outcome_of(call)
@@ -82,9 +82,9 @@ def _not_moved(turn: Turn, client: IterableClient, old: str, move: Move, call: A
 
 
 def _is_ours(turn: Turn, client: IterableClient, address: str, move: Move) -> bool:
-    """Whether the user of this address has our id. A JWT-enabled key may not read it: then it is taken for another's.
+    """Whether the user at this address has our user id. A JWT-enabled key may not read users: then the answer is no.
 
-    Raises Ended when nothing was read: the change is failed.
+    Raises Ended if nothing could be read: the change is failed.
     """
     if client.use_jwt:
         return False
@@ -111,5 +111,5 @@ def _is_taken(call: ApiResult) -> bool:
 
 
 def _is_refused(call: ApiResult) -> bool:
-    """Whether the API itself said no to this request: which code that has is not documented for all of them."""
+    """Whether the API itself refused this request. Not all codes for that are documented."""
     return call.understood and call.status in (400, 409) and call.verdict in {*REJECTIONS, Verdict.UNREADABLE}

@@ -1,8 +1,8 @@
 """In bulk: up to 1,000 users or events in one request, and yet one outcome for each of them.
 
-The profiles go first, then the events of those whose profiles were accepted. A batch that is refused whole, that fails,
-or whose answer does not add up is halved, and its halves go last, so that the sibling of a failed half is next: until
-the culprit stands alone. The events of one user are cut in their order instead.
+Profiles are sent first, then the events of users whose profiles were accepted. A batch is halved if it is refused
+whole, if it fails, or if its answer does not add up. The halves are queued last, so that the sibling of a failed half
+is next, until the culprit is alone. The events of one user are split in their order instead.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from sync.state.pending import Outcome, PendingUser, UserOutcome
 logger = logging.getLogger("bulk")
 
 FEWER: Final = 8
-"""A batch of one user's events that fails is cut to this part, and grows again twofold with each that is answered: so
-one bad event among 1,000 stands alone after at most three failures more, and does not end the user's turn."""
+"""If a batch of one user's events fails, the next one has an eighth of its size, and the size doubles with each batch
+that is answered. So one bad event among 1,000 is alone after at most three more failures, and does not end the user's
+turn."""
 
 
 def take_turn_in_bulk(turn: Turn, client: IterableClient) -> None:
     """Serve up to 1,000 users; each answer is handed on as it comes. Raises Ended as `take_turn` does.
 
-    Who is served apart goes one by one: Iterable keeps no order between single and bulk calls.
+    A user who is served apart is sent one by one, because Iterable keeps no order between single and bulk calls.
     """
     if turn.user.apart:
         take_turn(turn, client)
@@ -45,9 +46,10 @@ IN_BULK: Final = Way(take_turn_in_bulk, users=MAX_ITEMS, events=MAX_ITEMS)
 def next_batch(
     users: Sequence[PendingUser], at_most: int = MAX_ITEMS
 ) -> tuple[str, list[tuple[PendingUser, list[str]]]]:
-    """The endpoint, and what goes there next: the profiles of these users, or when there is none, their events.
+    """The endpoint, and what to send there next: the profiles of these users or, if there are none, their events.
 
-    As many users as have room in one request with `at_most` of their events, or as many events of the first one.
+    It takes as many users as fit into one request with up to `at_most` events each, or as many events of the first
+    user.
     """
     profiles = [(user, [user.profile]) for user in users if user.profile is not None]
     groups = profiles or [(user, [event.body for event in user.events[:at_most]]) for user in users]
@@ -59,7 +61,7 @@ def next_batch(
 
 
 def fitting(groups: Sequence[Sequence[str]]) -> int:
-    """How many of these groups of bodies have room in one request, of 1,000 items and 4,000,000 bytes; one at least."""
+    """How many of these groups of bodies fit into one request (1,000 items, 4,000,000 bytes); at least one."""
     size, count = len('{"events":[]}'), 0
     for fit, bodies in enumerate(groups):
         count += len(bodies)
@@ -70,7 +72,7 @@ def fitting(groups: Sequence[Sequence[str]]) -> int:
 
 
 def _send_batch(turn: Turn, client: IterableClient) -> None:
-    """Send the next batch of the users in hand, and keep what is left of them in hand."""
+    """Send the next batch of the current users, and keep what is left of them."""
     work = turn.left[0]
     endpoint, groups = next_batch(work.users, work.at_most)
     users = [user for user, _ in groups]
@@ -97,7 +99,7 @@ def _send_batch(turn: Turn, client: IterableClient) -> None:
 
 
 def _cut(turn: Turn, users: Sequence[PendingUser], others: Sequence[PendingUser], items: int) -> None:
-    """Halve the batch, which goes behind all else; of the events of one user, send fewer."""
+    """Halve the batch and queue the halves last; for one user's events, make the next batch smaller."""
     work = turn.left.popleft()
     if len(users) == 1:
         turn.left.appendleft(work._replace(at_most=max(1, items // FEWER)))

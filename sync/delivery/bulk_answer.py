@@ -1,8 +1,8 @@
-"""Reading a bulk answer: a 200 that holds its failures, by lists of names, and no word on each item.
+"""Reading a bulk answer: a 200 that lists the failures by name and does not mention each item.
 
 Sources: Iterable's Swagger document (`BulkUpdateUsersRequest`, `BulkTrackRequest` and their answers) and recorded
-answers. What no source says (whether `successCount` holds those that changed nothing, and `failCount` disallowed
-events) is read either way.
+answers. What no source says (whether `successCount` includes unchanged users, and `failCount` disallowed events) may be
+either way.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from sync.state.pending import DELIVERED, Outcome, PayloadResult, PendingUser
 logger = logging.getLogger("bulk")
 
 Masked = Callable[[str], str]
-"""Takes the secrets out of a text."""
+"""Removes the secrets from a text."""
 
 Refusal = tuple[Verdict, PayloadResult]
-"""What the stop rules make of an item that was not accepted, and its result."""
+"""For an item that was not accepted: its verdict for the stop rules, and its result."""
 
 _CAUSES = ("conflict", "forgotten", "invalid", "invalidData", "notFound")
 KNOWN_LISTS = frozenset(cause + names for cause in _CAUSES for names in ("Emails", "UserIds"))
-"""The documented lists: their names are words of the API, in which no secret is looked for."""
+"""The documented lists. Their names are words of the API, so they are not searched for secrets."""
 
 
 Item = tuple[PendingUser, str]
@@ -40,8 +40,8 @@ Item = tuple[PendingUser, str]
 class BulkAnswer(NamedTuple):
     """What became of a batch.
 
-    `results` are those of its items, in their order; None: nobody can tell them apart, and `whole` is the result of all
-    unless the batch is cut. `verdict` is what the stop rules make of it, and `whole` says why.
+    `results` has the result of each item, in order. None: the items cannot be told apart, and `whole` is the result of
+    all unless the batch is split. `verdict` is for the stop rules, and `whole` says why.
     """
 
     results: list[PayloadResult] | None
@@ -50,7 +50,7 @@ class BulkAnswer(NamedTuple):
 
 
 def read_bulk_answer(endpoint: str, items: Sequence[Item], call: ApiResult, masked: Masked = str) -> BulkAnswer:
-    """Say what became of each item; `masked` takes the secrets out of a text."""
+    """Say what became of each item; `masked` removes the secrets from a text."""
     if call.verdict is not Verdict.ACCEPTED:
         return BulkAnswer(None, call.verdict, outcome_of(call))
     data = call[1]
@@ -67,23 +67,23 @@ def read_bulk_answer(endpoint: str, items: Sequence[Item], call: ApiResult, mask
         return BulkAnswer(results, *_of_all(len(items), list(refused.values())))
     misfit = f"its counts do not add up: sent {len(items)}, succeeded {succeeded}, failed {failed}, named {len(listed)}"
     logger.warning("%s answered 200, but %s", endpoint, misfit)
-    understood = succeeded and not uncounted and 0 < failed < len(listed)  # only not which items of a user it means
+    understood = succeeded and not uncounted and 0 < failed < len(listed)  # but not which items of a user it means
     verdict = Verdict.ACCEPTED if understood else Verdict.UNREADABLE
     return BulkAnswer(None, verdict, PayloadResult(Outcome.FAILED, misfit))
 
 
 def _of_all(count: int, refused: Sequence[Refusal]) -> Refusal:
-    """What the stop rules make of the batch, and why: somebody in it was taken, or nobody was."""
+    """The batch's verdict for the stop rules, and why: something in it was accepted, or nothing was."""
     if len(refused) < count:
         return Verdict.ACCEPTED, DELIVERED
     return next((one for one in refused if one[0] is not Verdict.UNREADABLE), refused[-1])
 
 
 def _listed(endpoint: str, items: Sequence[Item], data: Mapping[str, Any], masked: Masked) -> dict[int, Refusal]:
-    """The items whose users stand in a list of failures, by their places, and what that list means.
+    """The items whose users are in a list of failures, by position, and what that list means.
 
-    It may name a user by either name. Where all items are of one user, every name is that user's. The lists at the top
-    are doubles of nested ones.
+    A list may use either name of a user. If all items are of one user, every name is that user's. The lists at the top
+    repeat nested ones.
     """
     nested = data.get("failedUpdates")
     lists = [(key, data.get(key)) for key in ("invalidEmails", "invalidUserIds")]
@@ -112,7 +112,7 @@ def _identities(user: PendingUser, body: str, *, is_profile: bool) -> Iterator[s
 
 
 def _by_list(name: str) -> Refusal:
-    """What it means to stand in this list of failures."""
+    """What it means to be in this list of failures."""
     if name.startswith("notFound"):  # not yet, so the item is pending again and not rejected
         return Verdict.UNREADABLE, PayloadResult(Outcome.FAILED, f"Iterable does not know the user ({name})")
     verdict = Verdict.REJECTED_BY_PROJECT if name.startswith("invalidData") else Verdict.REJECTED
@@ -120,7 +120,7 @@ def _by_list(name: str) -> Refusal:
 
 
 def _disallowed(items: Sequence[Item], data: Mapping[str, Any]) -> dict[int, Refusal]:
-    """The events whose names the project does not take; those that were pending before may have another name."""
+    """The events whose names the project does not allow; events that were pending before may have another name."""
     names = data.get("disallowedEventNames")
     if not isinstance(names, list):
         return {}

@@ -1,8 +1,8 @@
 """The loop: takes users in their order, hands them out, takes the answers, and queues what is left of a turn.
 
-The main thread alone touches the state: it claims users, hands them to the workers and records outcomes in groups. What
-a worker does with a user is one turn (`turn.py`), or in bulk that of many users at once (`bulk.py`). When to stop is
-for the rules to say.
+Only the main thread touches the state: it claims users, hands them to the workers and records outcomes in groups. What
+a worker does with a user is one turn (`turn.py`), or in bulk that of many users at once (`bulk.py`). The rules decide
+when to stop.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from sync.state.pending import Outcome, PayloadResult, PendingUser, Plan, UserOu
 logger = logging.getLogger("delivery")
 
 MOST_CANARIES: Final = 20
-"""Users who go alone at most: by then the key is known to be good, or the stop rules have spoken."""
+"""The most users who are sent alone: by then, the key is known to be good, or the stop rules have stopped the run."""
 
 MOST_SETTLING = 20_000
-"""Users whose address was changed and who wait for that to settle, a few kilobytes each: more than three minutes'."""
+"""The most users who wait after an address change, at a few kilobytes each: more than three minutes' worth."""
 
 QUOTA_PATIENCE: Final = 600.0
-"""Seconds: as long as the API accepted anything within them, a throttled user is queued again."""
+"""Seconds: a throttled user is queued again if the API accepted anything within this time."""
 
 RECORD_GROUP = 100
 RECORD_EVERY: Final = 0.2
@@ -44,11 +44,11 @@ RECORD_EVERY: Final = 0.2
 
 _NOT_SENT: Final = PayloadResult(Outcome.FAILED, "the run was stopped before it", sent=False)
 _QUOTA: Final = _NOT_SENT._replace(reason="429: the quota did not open again")
-"""Said of the quota, not of the user: as if nothing had been sent."""
+"""This is about the quota, not the user: it counts as if nothing had been sent."""
 
 
 class Loop:
-    """Delivers the pending users of one run. `progress(n)` is told of each n users that are done with.
+    """Delivers the pending users of one run. `progress(n)` is called when n more users are done.
 
     `workers` at most are busy at a time; `settle_seconds` is how long after an address change the user's other requests
     wait; `clock` is in seconds and never goes back.
@@ -78,20 +78,20 @@ class Loop:
         self._settling: deque[tuple[float, Work]] = deque()
         self._continuing: list[PendingUser] = []
         self._in_flight: dict[str, bool] = {}
-        """Who was handed out and is not done with; True: and waits for the quota."""
+        """Users who were handed out and are not done. True: the user waits for the quota."""
         self._unrecorded: list[UserOutcome] = []
         self._recorded_at = self._accepted_at = clock()
         self.tally = Tally()
 
     def run(self, plan: Plan) -> Tally:
-        """Deliver all that `plan` counts; whatever has no outcome at the end is failed, which is to say pending."""
+        """Deliver everything that `plan` counts. Whatever has no outcome at the end is failed, and so still pending."""
         self.tally.users, self.tally.events = replace(plan.users), replace(plan.events)
         if pending := plan.pending_users + plan.leavers:
             self._workers.start(min(self._most_workers, pending))
             try:
                 self._serve()
                 self._record()
-            except BaseException as error:  # such as a state that cannot be written: nobody sends on
+            except BaseException as error:  # such as a state that cannot be written: nothing more is sent
                 self._stop.set(str(error))
                 raise
             finally:
@@ -117,7 +117,7 @@ class Loop:
             self._wind_up()
 
     def _wind_up(self) -> None:
-        """Wait for what is on the wire, after a signal for no longer than the grace. What waits is not sent."""
+        """Wait for requests on their way; after a signal, only for the grace period. What is queued is not sent."""
         logger.warning("Stopping: %s; only what is on the wire is waited for", self._stop.reason)
         self._fail(self._workers.withdraw(), _NOT_SENT)
         while self._workers.at_work and not self._stop.is_overdue():
@@ -145,13 +145,13 @@ class Loop:
         self._workers.give(work)
 
     def _may_claim(self) -> bool:
-        """Whether nobody waits but for the quota, and not too many users for that or for their address to settle."""
+        """Whether users wait only for the quota, and not too many for that or after an address change."""
         all_throttled = all(self._in_flight.get(work.users[0].identity) for work in self._waiting)
         room = 3 * self._most_workers * self._way.users - (len(self._in_flight) - len(self._settling))
         return all_throttled and room > 0 and len(self._settling) < MOST_SETTLING
 
     def _claim(self) -> bool:
-        """Claim further events of those whose first ones are done, or the users whose turn comes; False: all are."""
+        """Claim more events of users whose first ones are done, or else the next users; False: all are claimed."""
         size, events = self._way.users, self._way.events
         group = max(self._most_workers, size)
         if self._canaries and not self._all_claimed:
@@ -173,7 +173,7 @@ class Loop:
         self._waiting.extend(Work(tuple(together[at : at + size]), canary) for at in range(0, len(together), size))
 
     def _confirm(self) -> None:
-        """Try sampled users, who alone go on. When none gets anywhere, or nobody is left to sample, the run stops."""
+        """Try sampled users only. If none of them gets through, or nobody is left to sample, the run stops."""
         self._canaries = 0
         sampled = self._sample()
         self._rules.still_to_sample -= len(sampled)
@@ -185,7 +185,7 @@ class Loop:
             self._stop.set(str(self._rules.reason))
 
     def _sample(self) -> list[PendingUser]:
-        """Take users at random from those not yet tried; who failed before only when nobody else is left."""
+        """Take users at random from those not yet tried; repeat failures only if nobody else is left."""
         for before in (False, True):
             untried = [user for work in self._waiting if not work.tried for user in work.users]
             here = [user for user in untried if user.failed_before is before]
@@ -204,7 +204,7 @@ class Loop:
     # -- back
 
     def _take_answers(self) -> None:
-        """Take what the workers say, or wait a tick for it, and record a group when it is time."""
+        """Take the workers' answers, or wait a tick for one, and record a group when it is time."""
         for work, said in self._workers.listen():
             if isinstance(said, Answer):
                 self._take(said)
@@ -214,7 +214,7 @@ class Loop:
             self._record()
 
     def _take(self, answer: Answer) -> None:
-        """Count and keep what has its outcome; further events that are not in memory follow, or are rejected, too."""
+        """Count and keep the outcomes. A user's events that are not in memory follow later, or are rejected, too."""
         if answer.call:
             self.tally.add_call(answer.call)
             if answer.call.verdict is Verdict.ACCEPTED:
@@ -258,13 +258,13 @@ class Loop:
         self._waiting.extend(work._replace(canary=False, sampled=False) for work in works)
 
     def _fail(self, works: Iterable[Work], result: PayloadResult) -> None:
-        """Give all that is left of these users one result."""
+        """Give everything that is left of these users the same result."""
         users = [user for work in works for user in work.users]
         self._take(Answer(None, [all_with(user, result) for user in users]))
         self._finish(users)
 
     def _finish(self, users: Iterable[PendingUser]) -> None:
-        """Be done with users, unless further events of theirs wait."""
+        """Mark users as done, unless more of their events are waiting."""
         done = {user.identity for user in users} - {user.identity for user in self._continuing}
         for identity in done:
             self._in_flight.pop(identity, None)

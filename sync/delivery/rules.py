@@ -1,15 +1,15 @@
-"""When a run stops: told of every call as it ends, the rules say whether its user's turn is over, and why a run stops.
+"""When a run stops. From every call that ends, the rules decide whether its user's turn, or the run, is over.
 
 Pure: no threads, no network, no state; the clock is handed in with each call. Nothing here knows how calls are made.
 
-Some answers stop a run at once, because no other user can fare better: the key is refused by name, Iterable asks for a
-long pause, a proxy or certificate of this machine does not work, the project refuses one canary after the other.
+Some answers stop a run at once, because every other user would get the same: the code BadApiKey, a request for a long
+pause, a proxy or certificate of this machine that does not work, a project that refuses one canary after the other.
 
-For all other failures one rule holds. A number of failed calls in a row, with nothing accepted since the first of them
-was sent, makes the run suspicious. To confirm, users sampled at random from those not yet tried are tried: if any of
-them gets anywhere, the failures were about their own users; if none does, it is the API that fails, and the run stops.
-The number in a row doubles with each run in a row that ended so; those who failed before come last and do not count
-while there are others. So no set of users can lock the others out.
+One rule covers all other failures. A number of failed calls in a row, with nothing accepted since the first of them was
+sent, makes the run suspicious. To confirm, users sampled at random from those not yet tried are tried: if any of them
+gets through, the failures were about their own users; if none does, the API is failing, and the run stops. The number
+in a row doubles with each run in a row that ended in this way; those who failed before come last and do not count while
+there are others. So no set of users can lock the others out.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ IN_A_ROW: Final = 5
 """Failed calls in a row that make a run suspicious, when the run before was not stopped by this rule."""
 
 MOST_DOUBLINGS: Final = 7
-"""After so many runs in a row that the rule stopped the number in a row grows no more: a long outage must not cost
-thousands of requests every five minutes. Nobody is locked out by it, since those who failed come last next time."""
+"""After this many runs in a row that the rule stopped, the number no longer grows: a long outage must not cost
+thousands of requests every five minutes. This locks nobody out, because users who failed come last next time."""
 
 SAMPLED: Final = 5
 """Users sampled to confirm."""
@@ -66,13 +66,13 @@ class StopRules:
         self._refused_canaries = 0
         self._last = Verdict.RETRYABLE, "no answer"
         self.suspicious = False
-        """The row is full: nobody is sent but sampled users, until one of them gets somewhere."""
+        """Enough calls in a row failed: only sampled users are sent, until one of them gets through."""
         self.still_to_sample = SAMPLED
-        """How many users more are sampled, if there are so many, before it counts as confirmed."""
+        """How many more users to sample, if there are that many, before the failure is confirmed."""
         self.reason: str | None = None
         """Why the run stops."""
         self.by_the_row = False
-        """It was the row, once confirmed, that stopped the run."""
+        """Whether confirmed failures in a row stopped the run."""
 
     def ended(self, call: CallEnd) -> bool:
         """Take note of a call; True: the turn of its user is over."""
@@ -91,7 +91,7 @@ class StopRules:
         return False
 
     def _answered(self, call: CallEnd) -> None:
-        """A rejection, or to a sampled user a word about the quota: the API is there, and it understood the call."""
+        """A rejection, or a 429 for a sampled user: the API is there, and it understood the call."""
         self._trust(call)
         if call.canary and call.verdict in REJECTIONS:
             self._refused_canaries = self._refused_canaries + 1 if call.verdict is Verdict.REJECTED_BY_PROJECT else 0
@@ -116,11 +116,11 @@ class StopRules:
         return is_over
 
     def forget(self, user: str | None) -> None:
-        """What failed of this user does not count any more: something was answered, or nothing more is sent."""
+        """Forget this user's failures: something was answered, or nothing more is sent."""
         self._failures_of.pop(user, None)
 
     def give_up(self) -> None:
-        """The row is full; no sampled user got anywhere, or nobody is left to sample."""
+        """Stop: enough calls in a row failed, and no sampled user got through, or nobody is left to sample."""
         if self.suspicious and self.reason is None:
             self.by_the_row = True
             verdict, reason = self._last

@@ -1,4 +1,4 @@
-"""Stop: tells everybody of a run to stop, and wakes who waits."""
+"""Stop: tells all threads of a run to stop, and wakes those that wait."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import time
 from contextlib import suppress
 
 GRACE = 5.0
-"""Seconds that requests in flight have to finish after a signal."""
+"""Seconds that requests on their way have to finish after a signal."""
 
 
 class Stop:
-    """Tells everybody to stop. `wait(seconds)` sleeps and returns True as soon as the run is to stop."""
+    """Tells all threads to stop. `wait(seconds)` sleeps, and returns True as soon as the run is to stop."""
 
     def __init__(self) -> None:
         # Held until the run is to stop. Not an Event: a signal comes in the middle of anything, and what it interrupts
@@ -37,7 +37,7 @@ class Stop:
         return self.reason is not None
 
     def is_overdue(self) -> bool:
-        """Whether an interrupted run has waited long enough for what is on the wire."""
+        """Whether an interrupted run has waited long enough for requests on their way."""
         return self.deadline is not None and time.monotonic() > self.deadline
 
     def wait(self, seconds: float) -> bool:

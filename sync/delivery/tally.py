@@ -12,11 +12,11 @@ from sync.state.pending import Counts, Outcome, PayloadResult, PendingUser, Plan
 
 @dataclass
 class Tally:
-    """Payloads by outcome, requests, and retries by what each met.
+    """Payloads by outcome, requests, and retries by reason.
 
-    `answered` is what the last call met. `failing` are users whose calls failed, two of them at most, each with whether
-    a call failed in an earlier run, too; `served` two at most of whom something was accepted. `failure` is why the last
-    of all who failed did, and `failed_with` what that user's call met.
+    `answered` is the last call's verdict. `failing` has up to two users whose calls failed, each with whether a call
+    failed in an earlier run, too; `served` up to two for whom something was accepted. `failure` is why the last user
+    failed, and `failed_with` the verdict of that user's call.
     """
 
     users: Counts = field(default_factory=Counts)
@@ -57,7 +57,7 @@ class Tally:
                 self._note_failure(user, result)
 
     def _note_failure(self, user: PendingUser, result: PayloadResult) -> None:
-        """Note why a user failed. To whom nothing was sent is not failing, such as a link of a chain that waits."""
+        """Note why a user failed. One to whom nothing was sent, such as a waiting link of a chain, is not failing."""
         if not result.sent:
             self.failure = self.failure or result.reason
             return
@@ -66,13 +66,13 @@ class Tally:
             self.failing[user.identity] = user.failed_before
 
     def is_one_alone(self) -> bool:
-        """Whether the only user there was failed, and for the first time: nobody else shows that it is not the API."""
+        """Whether there was only one user, who failed for the first time: nobody else shows that it is not the API."""
         return self.served <= self.failing.keys() and list(self.failing.values()) == [False]
 
     def nothing_accepted(self) -> str | None:
         """Why a run that came to its end counts as stopped: nothing was accepted, and more than one user failed.
 
-        The numbers are those of the summary; a user to whom only events were pending counts among these.
+        The numbers are those of the summary; a user with only events pending counts among the events.
         """
         if self.served or len(self.failing) < 2:
             return None

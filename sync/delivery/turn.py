@@ -14,7 +14,7 @@ from sync.delivery.work import Turn
 def take_turn(turn: Turn, client: IterableClient) -> None:
     """Serve one user: the address change, then the profile, and once that is accepted each event, oldest first.
 
-    Each answer is handed on as it comes. Raises Ended where the turn goes no further; what is left is in `turn`.
+    Each answer is handed on as it comes. Raises Ended when the turn goes no further; what is left is in `turn`.
     """
     user = turn.user
     if user.move is not None:
@@ -36,7 +36,7 @@ def _arguments(body: str) -> dict[str, Any]:
 
 
 class Way(NamedTuple):
-    """How users are served: so many of them in one piece of work, and so many of their events in memory at a time."""
+    """How users are served: how many in one piece of work, and how many of their events are in memory at a time."""
 
     take_turn: Callable[[Turn, IterableClient], None]
     users: int

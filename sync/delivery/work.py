@@ -1,4 +1,4 @@
-"""What a worker is given and what it says: a piece of work, the gate before each request, answers, what is left."""
+"""What a worker gets and gives back: a piece of work, the gate before each request, answers, what is left."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _TURN_OVER: Final = PayloadResult(Outcome.FAILED, "not sent: several calls of th
 class Work(NamedTuple):
     """Users who are handed to one worker: one alone, or in bulk up to a thousand.
 
-    `canary`: one user alone before everybody else; `sampled`: one user sampled to confirm; `tried`: a call of the lone
-    user was answered; `at_most`: so many events go into the lone user's next request.
+    `canary`: one user alone before everybody else; `sampled`: one user sampled to confirm; `tried`: a call for the
+    single user was answered; `at_most`: the most events in the single user's next request.
     """
 
     users: tuple[PendingUser, ...]
@@ -33,9 +33,9 @@ class Work(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A call that ended (None: it was handed on before), and what has its outcome by it.
+    """A call that ended (None: it was handed on before), and the outcomes that it decides.
 
-    Of `attempted` users a request was made without an outcome.
+    For `attempted` users, a request was made but has no outcome yet.
     """
 
     call: ApiResult | None
@@ -61,7 +61,7 @@ class Ended(Exception):  # noqa: N818 - that a turn ends is no error
 
 
 class Gate:
-    """The stop rules, shared by many threads: asked before every request, told of every call.
+    """The stop rules, shared by many threads: asked before every request, and informed of every call.
 
     `clock` is in seconds and never goes back.
     """
@@ -71,7 +71,7 @@ class Gate:
         self._lock = threading.Lock()
 
     def ask(self, *, sampled: bool) -> float:
-        """Let a request pass, and return when that was; raises Ended when the run stops or is suspicious."""
+        """Let a request pass, and return the time; raises Ended if the run stops or is suspicious."""
         if self._stop.is_set():
             raise Ended(Why.STOPPED)
         if self._rules.suspicious and not sampled:
@@ -88,19 +88,19 @@ class Gate:
 
 
 class Turn:
-    """What one worker knows of its work: what is left of it, the gate, and who is told of each answer."""
+    """What one worker knows about its work: what is left of it, the gate, and where answers go."""
 
     def __init__(self, work: Work, gate: Gate, hand_on: Callable[[Answer], object]) -> None:
         self.left = deque([work])
-        """What has no outcome yet; the first is in hand."""
+        """What has no outcome yet; the first piece is the current one."""
         self.is_over = False
-        """So many calls of the user in hand failed that nothing more of the user is sent."""
+        """So many calls of the current user failed that nothing more is sent for this user."""
         self.hand_on = hand_on
         self._gate, self._asked_at = gate, 0.0
 
     @property
     def user(self) -> PendingUser:
-        """The user in hand."""
+        """The current user."""
         return self.left[0].users[0]
 
     def ask(self) -> None:
@@ -108,9 +108,9 @@ class Turn:
         self._asked_at = self._gate.ask(sampled=self.left[0].sampled)
 
     def tell(self, call: ApiResult, users: Sequence[PendingUser] = (), said: tuple[Verdict, str] | None = None) -> None:
-        """Tell the rules of a call; raises Ended when it was about the quota, or given up because the run stops.
+        """Report a call to the rules; raises Ended if it was about the quota, or was given up because the run stops.
 
-        In bulk it held these `users`; `said` is what the answer says of them, and why.
+        In bulk, it held these `users`; `said` is what the answer says about them, and why.
         """
         work, users = self.left[0], users or self.left[0].users
         verdict, reason = said or (call.verdict, call.reason)
@@ -128,7 +128,7 @@ class Turn:
     def settled(
         self, call: ApiResult | None, outcomes: Sequence[UserOutcome], left: Sequence[PendingUser] = ()
     ) -> None:
-        """Hand on outcomes of the users in hand, of whom this is left; raises Ended when nothing more is to be sent."""
+        """Hand on outcomes of the current users; `left` is what remains. Raises Ended if nothing more is to be sent."""
         work = self.left.popleft()
         if left:
             self.left.appendleft(work._replace(users=tuple(left)))
@@ -137,7 +137,7 @@ class Turn:
             raise Ended(Why.DONE)
 
     def answered(self, call: ApiResult) -> None:
-        """The lone user's profile was answered, or the next event; raises Ended unless an event is next."""
+        """Handle the answer to the single user's profile or next event; raises Ended unless another event follows."""
         self.tell(call)
         outcome, left = after(self.user, [outcome_of(call)], self.is_over)
         self.settled(call, [outcome], left)
@@ -155,7 +155,7 @@ def outcome_of(call: ApiResult) -> PayloadResult:
 
 
 def all_with(user: PendingUser, result: PayloadResult) -> UserOutcome:
-    """All that is left of this user has one result. What comes after what was refused or failed was not sent."""
+    """Give everything that is left of this user one result. What comes after a refusal or failure was not sent."""
     profile = result if user.profile is not None else None
     move = result if user.move is not None else None
     user = user._replace(more=user.more and result.outcome is Outcome.REJECTED)
@@ -163,9 +163,9 @@ def all_with(user: PendingUser, result: PayloadResult) -> UserOutcome:
 
 
 def after(user: PendingUser, results: Sequence[PayloadResult], is_over: bool) -> tuple[UserOutcome, list[PendingUser]]:
-    """What the results of a user's profile, or else of the next events, settle, and the user with what is left.
+    """What follows from the results of a user's profile, or else of the next events, and the user with what is left.
 
-    The events follow once the profile is accepted, and one another unless the turn is over.
+    Events follow an accepted profile, and each other, unless the turn is over.
     """
     if user.profile is not None:
         return _after_profile(user, *results)

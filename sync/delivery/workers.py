@@ -32,14 +32,14 @@ class NoThreadError(Exception):
 
 
 class Left(NamedTuple):
-    """What is left of a piece of work, and why its worker came back with it."""
+    """What is left of a piece of work, and why its worker returned it."""
 
     why: Why
     works: Sequence[Work] = ()
 
 
 class Workers:
-    """Threads that call `take_turn`; `at_work` is how many pieces of work they have and did not come back with."""
+    """Threads that call `take_turn`; `at_work` is the number of pieces of work that they have not returned yet."""
 
     def __init__(self, take_turn: Callable[[Turn], None], gate: Gate, stop: Stop) -> None:
         self._take_turn, self._gate, self._stop = take_turn, gate, stop
@@ -73,7 +73,7 @@ class Workers:
 
     @property
     def have_room(self) -> bool:
-        """Whether more work may be given out: each has a piece to work on, and a few wait, so that nobody idles."""
+        """Whether more work may be handed out: a piece for each thread, and a few more, so that no thread is idle."""
         return self.at_work < self._count + max(1, self._count // 4)
 
     def give(self, work: Work) -> None:
@@ -82,14 +82,14 @@ class Workers:
         self._todo.put(work)
 
     def withdraw(self) -> Iterator[Work]:
-        """What nobody has begun yet."""
+        """Take back the work that nobody has begun yet."""
         with suppress(queue.Empty):
             while work := self._todo.get_nowait():
                 self.at_work -= 1
                 yield work
 
     def listen(self) -> Iterator[tuple[Work, Answer | Left]]:
-        """What the workers have said of their work; waits a tick for the first of it."""
+        """What the workers have reported; waits up to a tick for the first report."""
         if not self._said:
             self._news.acquire(timeout=TICK)
         for _ in range(len(self._said)):
@@ -112,7 +112,7 @@ class Workers:
             self._take_turn(turn)
         except Ended as ended:
             return Left(ended.why, tuple(turn.left))
-        except Exception as error:  # a bug must cost one piece of work its outcome and not the run its end
+        except Exception as error:  # a bug may cost a piece of work its outcome, not the run its end
             who = log_field(work.users[0].identity)
             logger.exception("Unexpected error while sending %s and %d more", who, len(work.users) - 1)
             self._stop.set(f"unexpected {type(error).__name__}; the log has the traceback")

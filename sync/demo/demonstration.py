@@ -29,8 +29,8 @@ def _forget_the_last_demo() -> None:
 
 @contextmanager
 def demonstration(switches: Switches, screen: Screen, *, bulk: bool) -> Iterator[Run]:
-    """A demo run, with the stand-in up; the demo starts afresh each time, so that it shows everything."""
-    from sync.demo.server import API_KEY, demo_server  # only a demo pays for loading a server
+    """A demo run, with its server running. The demo starts from nothing each time, so that it shows everything."""
+    from sync.demo.server import API_KEY, demo_server  # only a demo needs to load a server
 
     OUTPUT.mkdir(mode=0o700, exist_ok=True)
     _forget_the_last_demo()

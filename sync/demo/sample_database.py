@@ -14,7 +14,7 @@ from sync.database.statement import bound_values, parse
 from sync.rows.source import Column, Kind, ResultSet, Source, SourceError
 
 _KINDS = {"INTEGER": Kind.INTEGER, "VARCHAR": Kind.TEXT, "TIMESTAMP": Kind.TIMESTAMP}
-"""The types of schema.sql, which are all that SQLite is asked to hold here."""
+"""The types of schema.sql; no others are needed here."""
 
 sqlite3.register_converter("TIMESTAMP", lambda text: datetime.fromisoformat(text.decode()))
 
@@ -69,7 +69,7 @@ class _Embedded:
     def _kinds(self, sql: str) -> list[Kind]:
         """The kind of each column as its table declares it; an expression counts as text.
 
-        SQLite tells the columns of a view, and takes nothing but one SELECT for it.
+        SQLite reports the columns of a view, and a view must be one SELECT.
         """
         self._connection.execute(f"CREATE TEMP VIEW asked AS {sql}")
         try:

@@ -1,4 +1,4 @@
-"""The demo's server: takes whatever is sent to four of Iterable's endpoints, and fails once so that a retry shows."""
+"""The demo's server: accepts whatever is sent to four of Iterable's endpoints, and fails once, to show a retry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows: what a database gave becomes what Iterable is told, and a CSV file. Pure but for the CSV; knows no database.
+"""Rows: turns what a database returned into request bodies, and a CSV file. Pure except for the CSV; knows no database.
 
 **A row's way.** `source.py` says what a database is (a `Source` gives a `ResultSet`), and what is known of a column:
 its name and `Kind`. In `payloads.py` a `Reading` makes two things of a row. First its fingerprint (`fingerprint.py`),
@@ -10,9 +10,9 @@ of, and makes a `Rejection` of what cannot be sent.
 function for each kind and each type of the settings (`converter`): here `_number`, which gives the double that reads
 back with the same digits, or says why there is none. `encode` writes the whole body.
 
-**The settings' side.** `mapping.py` says which column becomes which field, and all that can be wrong with that.
+**The settings' side.** `mapping.py` says which column becomes which field, and everything that can be wrong with that.
 
 **The CSV** is written by `export.py`.
 
-`read_back.py` holds what was sent against what Iterable gives back; `masking.py` hides secrets in what others wrote.
+`read_back.py` compares what was sent with what Iterable returns; `masking.py` hides secrets in what others wrote.
 """

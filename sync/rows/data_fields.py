@@ -60,7 +60,7 @@ class DataFields:
         ]
 
     def of(self, values: Values) -> dict[str, Any] | Rejection:
-        """The fields of one row; or why they cannot be made, by the first that is unfit, with all that do not fit."""
+        """The fields of one row; or a rejection, with the first unfit value's reason and all values that do not fit."""
         data: dict[str, Any] = {}
         faults = []
         for source in self._sources:
@@ -92,8 +92,8 @@ def _put(data: dict[str, Any], path: Sequence[str], value: Any) -> None:
 def _rejection(source: _Source, value: Any, exc: UnfitError) -> Rejection:
     """Why this value cannot be sent, and how the column can be mapped so that it can.
 
-    What was delivered has fixed the field's type, or will have when somebody acts on this: then another type takes
-    another field. Where the type is a guess, and nothing was delivered yet, the field itself gets another one.
+    If something was delivered, the field's type is fixed, so another type needs another field. If the type is a guess
+    and nothing was delivered yet, the field itself can get another type.
     """
     column, name = source.field.column, source.field.name
     if not exc.as_type:

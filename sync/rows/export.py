@@ -137,7 +137,7 @@ def _free(path: Path) -> Path:
 def prune(folder: str | os.PathLike[str], keep: int, stem: str = EXPORT_STEM) -> list[Path]:
     """Remove the oldest exports beyond `keep` (0 keeps all) and what crashed runs left; return what was removed.
 
-    The newest takes the place of the one before if they are the same byte for byte: quiet days push out no changes.
+    The newest replaces the one before if the two are identical, so that quiet days do not push out older changes.
     Only names that are `stem` and a time stamp count: `query_results_orders_eu_...` is no export of `orders`.
 
     Raises OSError.
@@ -161,7 +161,7 @@ def _surplus(exports: Sequence[Path], keep: int) -> list[Path]:
 
 
 def _abandoned(parts: Sequence[Path], exports: Sequence[Path]) -> list[Path]:
-    """Those to which nobody wrote for the whole day before the newest export was complete."""
+    """Partial files that nobody wrote to for a whole day before the newest export was complete."""
     complete = exports[-1].stat().st_mtime if exports else 0
     return [path for path in parts if path.stat().st_mtime < complete - _A_DAY]
 
@@ -173,9 +173,9 @@ def _age(path: Path) -> tuple[int, str]:
 class CsvExport:
     """A CSV file being written: `with CsvExport(path, header) as export: export.write_all(rows)`.
 
-    Leaving the block puts the file in its place, over an older one of that name; leaving it by an exception
-    leaves nothing behind. A name with a time stamp belongs to one export alone: where it was taken meanwhile, by
-    another run, `path` gets a number. Raises ExportError when the file cannot be written.
+    Leaving the block puts the file in its place, over an older one of that name; leaving it by an exception leaves
+    nothing behind. A name with a time stamp belongs to one export only: if another run took it meanwhile, `path` gets a
+    number. Raises ExportError when the file cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike[str], header: Iterable[str]) -> None:

@@ -1,9 +1,9 @@
-"""A row known again by its raw values, before any JSON is made of it.
+"""A row recognised by its raw values, before any JSON is made from it.
 
-Most rows of most runs say what they said in the last one. So the state keeps, beside the digest of a payload that was
-delivered, a fingerprint of the raw values that it was made of: where it fits, the payload is the same. A fingerprint
-that does not fit says nothing; then the payload is made and compared. So it may hang on whatever it likes (the mapping,
-this program's version, Python's way to write a value), and only ever costs time.
+In most runs, most rows are the same as in the last one. So the state keeps, beside the digest of a delivered payload, a
+fingerprint of the raw values that it was made from. If the fingerprint matches, the payload is the same. If not, the
+payload is made and compared. So a fingerprint may depend on anything (the mapping, this program's version, Python's way
+to write a value): a mismatch only costs time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sync.rows.raw_values import Rejection
 from sync.rows.source import Column, Kind, Values
 
 _FORM: Final = 3
-"""To be raised when the same values give another payload than before."""
+"""Increase it when the same values make a different payload than before."""
 
 RawPrinter = Callable[[Values], bytes]
 
@@ -42,11 +42,11 @@ class Fingerprint(NamedTuple):
 
 
 _PINNED_EXACTLY: Final = frozenset({Kind.TEXT, Kind.INTEGER, Kind.DATE, Kind.DATETIME, Kind.TIMESTAMP})
-"""The columns of which an event's id tells every value from every other. To look at them once saves a fifth."""
+"""Kinds of columns of which an event's id distinguishes every value. Looking at them only once saves a fifth."""
 
 
 def raw_printers(mapping: Mapping, columns: Sequence[Column]) -> tuple[RawPrinter, RawPrinter]:
-    """What makes the fingerprint of the values that a profile is made of, and of those that an event is made of.
+    """The functions that make the fingerprint of a profile's values, and of an event's values.
 
     The state finds an event by its id, so what is in the id needs no second look.
     """

@@ -1,9 +1,9 @@
-"""What names a user to Iterable: an e-mail address or a user id, in one string that tells which it is.
+"""What identifies a user to Iterable: an e-mail address or a user id, in one string that shows which it is.
 
 An identity is the lower-cased address itself, or `id:` and a user id, or `?:` and a stand-in for a value that names
 nobody, so that the row's outcome has a place to be recorded.
 
-A company knows a user by an id and by an address, and so does Iterable. One of them is the identity, which stands on
+A company knows a user by an id and by an address, and so does Iterable. One of them is the identity, which is at the
 top of a body; the other is a profile field, `userId` or `email` (Iterable's support page on changing names). A row
 without a usable identity is rejected; one without a usable other name goes without it.
 """
@@ -24,7 +24,7 @@ _UNUSABLE_PREFIX: Final = "?:"
 
 
 def is_usable(identity: str) -> bool:
-    """Tell an identity that Iterable can be given from the stand-in for a bad one."""
+    """Whether Iterable can be given this identity; False for the stand-in for a bad one."""
     return not identity.startswith(_UNUSABLE_PREFIX)
 
 
@@ -41,7 +41,7 @@ def log_field(identity: str) -> str:
 
 
 def name_of(identity: str) -> str:
-    """Return the address or user id of a usable identity, letter for letter: an id may begin like a stand-in."""
+    """Return the address or user id of a usable identity exactly: an id may begin like a stand-in."""
     return identity.removeprefix(USER_ID_PREFIX)
 
 
@@ -51,7 +51,7 @@ def identity_fields(identity: str) -> dict[str, str]:
 
 
 def is_user_id(identity: str) -> bool:
-    """Tell a user id from an address."""
+    """Whether it is a user id, and not an address."""
     return identity.startswith(USER_ID_PREFIX)
 
 
@@ -97,10 +97,10 @@ def user_id_identity(value: Any) -> str:
 class Names(NamedTuple):
     """The names in one row.
 
-    `person` is what all rows of one user have in common, whatever becomes of the address: the user id where the
-    mapping knows one and the row gives it, else the identity. A row whose identity is not usable is nobody's but its
-    own, so that it keeps no other row of its user from being sent. `other` is the other name as an identity, empty when
-    none is sent; `lacks` says why the row gives none, empty when it does or none is asked for.
+    `person` is what all rows of one user have in common, even if the address changes: the user id if the mapping has
+    one and the row gives it, otherwise the identity. A row without a usable identity stands alone, so that it does not
+    keep the user's other rows from being sent. `other` is the other name as an identity, empty if none is sent. `lacks`
+    says why the row gives none; it is empty if it does, or if none is needed.
     """
 
     identity: str
@@ -145,7 +145,7 @@ class Naming:
             return _UNUSABLE_PREFIX + stand_in, rejection(self._column, value, exc)
 
     def _no_identity(self, values: Values) -> tuple[str, Rejection]:
-        """Rows that name nobody are not one user. Their mapped columns tell them apart; others may hold NOW()."""
+        """Rows without a name are not one user. Their mapped columns distinguish them; others may hold NOW()."""
         row = "".join(f"{pinned(name)}{pinned(values[at])}" for name, at in self._mapped)
         fault = "the row names no user; fill the column in, or leave such rows out of the query"
         return f"{_UNUSABLE_PREFIX}row-{digest_of(row).hex()}", rejection(self._column, values[self._at], fault)

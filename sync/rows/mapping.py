@@ -1,4 +1,4 @@
-"""Which column becomes which field: the mapping settings as values, and all that can be wrong with them."""
+"""Which column becomes which field: the mapping settings as values, and everything that can be wrong with them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RESERVED_FIELDS: Final = frozenset(
         *("devices", "phoneNumberDetails", "shoppingCartItems"),
     }
 )
-"""Profile fields that Iterable keeps itself; `email` and `userId` are names of the user, which EMAIL_COLUMN and
+"""Profile fields that Iterable manages itself; `email` and `userId` are names of the user, which EMAIL_COLUMN and
 USER_ID_COLUMN give."""
 
 _NAME_IT: Final = "give it a name with AS in the query, and use that name here"
@@ -99,9 +99,9 @@ def _path_conflicts(paths: Sequence[tuple[str, ...]]) -> Iterator[str]:
 class Mapping:
     """Which column becomes what.
 
-    `identify_by` says which of the two names is the identity, "email" or "user_id"; empty: the user id where there is
-    a column for it. `send_address`: where the user id is the identity, the address goes along; else the e-mail column
-    is only read for events that are on record under ids made with the address. `null_means`: a NULL clears its field
+    `identify_by` says which of the two names is the identity, "email" or "user_id"; empty: the user id where there is a
+    column for it. `send_address`: if the user id is the identity, the address is sent too; otherwise the e-mail column
+    is read only for events that are on record under ids made with the address. `null_means`: a NULL clears its field
     ("clear"), or is not sent ("keep").
     """
 
@@ -138,12 +138,12 @@ class Mapping:
 
     @property
     def other_name_column(self) -> str:
-        """The column with the other name, which goes along in the profile; empty: none."""
+        """The column with the other name, which is sent in the profile; empty: none."""
         return self.name_columns[1][1]
 
     @property
     def follows_addresses(self) -> bool:
-        """Whether an address that changes is moved at Iterable: the address identifies, and the id is known."""
+        """Whether a changed address is changed at Iterable: the address is the identity, and the user id is known."""
         return not self.by_user_id and bool(self.user_id_column)
 
 
@@ -162,12 +162,12 @@ def fields_of(mapping: Mapping) -> Fields:
 
 
 def named_columns(mapping: Mapping) -> list[str]:
-    """The columns that the mapping speaks of."""
+    """The columns that the mapping names."""
     return list(dict.fromkeys(name for _setting, name in _named_columns(mapping) if name))
 
 
 def unset_problems(mapping: Mapping) -> Iterator[str]:
-    """What every mapping needs and this one leaves empty, whatever the query gives: one sentence each."""
+    """What every mapping needs and this one leaves empty, whatever the query returns: one sentence each."""
     if not (mapping.email_column or mapping.user_id_column):
         yield "EMAIL_COLUMN and USER_ID_COLUMN are both empty; one of them must name the user"
     elif not mapping.identity_column:
@@ -198,7 +198,7 @@ def _repeated(columns: Sequence[Column]) -> Iterator[str]:
 def _missing(mapping: Mapping, kinds: dict[str, Kind]) -> Iterator[str]:
     """The columns that a setting names and the query does not give.
 
-    A list of columns is split at each comma and colon, and so is the name of a column that holds one.
+    A list of columns is split at each comma and colon, and so is a column name that contains one.
     """
     parts = {part.strip(): whole for whole in kinds for part in re.split("[,:]", whole)}
     for setting, name in _named_columns(mapping):
@@ -241,7 +241,7 @@ def _profile_problems(mapping: Mapping) -> Iterator[str]:
 
 
 def _kind_problems(mapping: Mapping, kinds: dict[str, Kind]) -> Iterator[str]:
-    """The columns whose kind does not suit what they are named for; one that is missing suits everything."""
+    """The columns whose kind does not suit their use. A missing column is reported elsewhere."""
     for setting, field in _mapped_fields(mapping):
         kind = kinds.get(field.column)
         if kind is Kind.BINARY and field.type is None:

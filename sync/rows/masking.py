@@ -18,7 +18,7 @@ _LOGIN_IN_A_URL: Final = re.compile(r"(?<=://)[^\s/@:]*:[^\s/]*(?=@)")
 class Masking:
     """Replaces secrets by `***`, however short they are, and every token: `masking(text)`.
 
-    A short secret spoils other words that hold it. So this is for what others wrote; our own sentences need none.
+    A short secret also masks a part of other words. So this is for what others wrote; our own sentences do not need it.
 
     >>> Masking(["k3y", "a b&c"])('Api-Key: k3y, got {"k": "a%20b%26c"}, via http://me:pw@proxy:3128')
     'Api-Key: ***, got {"k": "***"}, via http://***@proxy:3128'
@@ -40,7 +40,7 @@ class Masking:
         return text
 
     def of_json(self, value: Any) -> Any:
-        """What was read from JSON, with every value in it masked; the names of the values are the API's words."""
+        """What was read from JSON, with every value in it masked; the names of fields are the API's words."""
         if isinstance(value, str):
             return self(value)
         if isinstance(value, dict):

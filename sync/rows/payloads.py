@@ -1,8 +1,8 @@
 """One row of the query becomes one profile update and one event.
 
-Here the parts come together: the form of a request's body, the `id` by which Iterable knows an event again, the
-moment that tells which row of a user is the newest. The functions are pure: the same row gives the same bytes and
-the same ids, today and in the next run. What cannot be sent becomes a `Rejection` that says why; no row raises.
+Here the parts come together: the form of a request's body, the `id` by which Iterable recognises an event, and the time
+that shows which row of a user is the newest. The functions are pure: the same row gives the same bytes and the same
+ids, today and in the next run. What cannot be sent becomes a `Rejection` that says why; no row raises.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ class RejectedEvent(NamedTuple):
 
 
 class RowPayloads(NamedTuple):
-    """All that one row says; None where the mapping asks for no profile or no event.
+    """Everything that one row says; None where the mapping has no profile or no event.
 
-    `person`, `other` and `lacks` are those of `Names`. Where events may be on record under ids that were made with an
-    address, `address` is the row's, if it is usable, and `event_id_of` gives the id that the event has by an address.
+    `person`, `other` and `lacks` are those of `Names`. If events may be on record under ids made with an address,
+    `address` is the row's address, if usable, and `event_id_of` gives the event's id for an address.
     """
 
     identity: str
@@ -92,8 +92,8 @@ class PayloadBuilder:
         sends_nulls = mapping.null_means != "keep"
         of_users, of_events = typed.get(PROFILE, ()), typed.get(mapping.event_name, ())
         self._user_fields = DataFields(mapping.user_fields, columns, zone, of_users, sends_nulls=sends_nulls)
-        # By default Iterable replaces an object as a whole; fields that we do not know would go. It merges one
-        # level only: of a.b.c, what stands beside c in b is still replaced.
+        # By default, Iterable replaces an object as a whole, and fields that we do not know would be lost. It merges
+        # one level only: for a.b.c, what is beside c in b is still replaced.
         merges = any(len(field.path) > 1 for field in mapping.user_fields)
         options = {"preferUserId": mapping.by_user_id, "mergeNestedObjects": merges}
         self._options = {name: True for name, wanted in options.items() if wanted}
@@ -168,7 +168,7 @@ class PayloadBuilder:
         return Event(event_id, created_at, *_payload({**identity_fields(identity), **about, "dataFields": data}))
 
     def _event_id(self, values: Values, person: str) -> bytes:
-        """What happened, and to whom: 16 bytes that no later run and no other field changes."""
+        """The event's id, from what happened and to whom: 16 bytes that no later run and no other field changes."""
         key = "".join([pinned(values[place]) for place in self._event_key])
         return digest_of(f"{self._id_prefix}{pinned(person)}{key}")
 
@@ -183,7 +183,7 @@ class PayloadBuilder:
 class Reading(PayloadBuilder):
     """Reads each row: `fingerprint` first, then `payloads` if the fingerprint is not known.
 
-    Of the fields that have no type at Iterable yet, `refusal` tells what does not fit the type that they would get.
+    For fields that have no type at Iterable yet, `refusal` reports values that do not fit the type that they would get.
     """
 
     def __init__(
@@ -204,7 +204,7 @@ class Reading(PayloadBuilder):
         return row
 
     def refusal(self) -> str:
-        """Why nothing of these rows may be sent as they are mapped; empty when it may."""
+        """Why none of these rows may be sent as they are mapped; empty if they may."""
         if not self._misfits:
             return ""
         each = "; ".join(
@@ -223,13 +223,13 @@ def exit_request(identity: str, segment_field: str) -> str:
 
 
 def profile_rest(body: str, identity: str, segment_field: str) -> str:
-    """Return what of a profile's body stays the same, whatever address and segment its user has when it is sent."""
+    """Return the part of a profile's body that does not depend on its user's address and segment when it is sent."""
     rest = body[len(_head(identity)) : -len(_ending(segment_field, inside=True))]
     return rest.removesuffix(",") if segment_field else rest
 
 
 def profile_request(identity: str, rest: str, segment_field: str, *, inside: bool) -> str:
-    """Return the body of a profile from what stays the same of it; `inside`: the user is in the segment."""
+    """Return the body of a profile, made from the part that stays the same; `inside`: the user is in the segment."""
     comma = "," if segment_field and not rest.endswith("{") else ""
     return f"{_head(identity)}{rest}{comma}{_ending(segment_field, inside=inside)}"
 

@@ -84,7 +84,7 @@ def digest_of(text: str) -> bytes:
 
 
 class Misfit(NamedTuple):
-    """A value that does not fit the type that its field would get by its column; `told`: with the mapping that fits."""
+    """A value that does not fit the type that its field gets from its column; `told` also gives a mapping that fits."""
 
     field: str
     told: str
@@ -93,7 +93,7 @@ class Misfit(NamedTuple):
 class Rejection(NamedTuple):
     """A row that Iterable cannot be given as it is; the same bad input has the same digest.
 
-    `misfits`: in fields that have no type at Iterable yet. A run must not give them one.
+    `misfits` are in fields that have no type at Iterable yet. A run must not fix their types.
     """
 
     reason: str

@@ -1,8 +1,8 @@
-"""What was sent held against what Iterable gives back: field by field, by value and type. Pure.
+"""Compare what was sent with what Iterable returns: field by field, by value and type. Pure.
 
 Iterable's forms (recorded answers): a null field is absent; a date comes as `YYYY-MM-DD HH:MM:SS +00:00` whatever it
-was sent as; addresses come in lower case; an event shows its time in that form, too, and not its id. Fields that were
-not sent are others' business.
+was sent as; addresses come in lower case; an event has its time in that form, too, and no id. Fields that were not sent
+are not compared.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Difference(NamedTuple):
 
 
 def profile_differences(body: str, user: Mapping[str, Any] | None) -> list[Difference]:
-    """How the user read back differs from the body of the last profile; `user` None: nobody knows the user."""
+    """How the user read back differs from the body of the last profile; `user` None: it is unknown."""
     if user is None:
         return [Difference(_USER, "exists", ABSENT)]
     sent = json.loads(body)
@@ -48,12 +48,12 @@ def profile_differences(body: str, user: Mapping[str, Any] | None) -> list[Diffe
 
 
 def _name(kind: str, value: Any) -> str:
-    """The case of an address says nothing; that of a user id does."""
+    """Upper and lower case do not matter in an address, but they do in a user id."""
     return str(value).lower() if kind == "email" else str(value)
 
 
 def segment_differences(segment_field: str, user: Mapping[str, Any] | None) -> list[Difference]:
-    """How a user who has left the segment differs from that: the field is still true."""
+    """The difference for a user who has left the segment, if the field is still true."""
     found = ((user or {}).get("dataFields") or {}).get(segment_field)
     return [Difference(segment_field, "false", _text(found))] if found is True else []
 
@@ -63,8 +63,8 @@ def event_differences(
 ) -> list[Sequence[Difference]]:
     """How each of a user's newest events differs from those read back; nothing for one that is there as it was sent.
 
-    Events have no id there: each that was read accounts for one of those sent. Where as many were read as one call
-    gives, those sent that are older than all of them cannot be told.
+    Iterable returns events without ids, so each returned event is matched with one that was sent. If a call returned as
+    many as it can, sent events that are older than all of them cannot be checked.
     """
     left = [(event.get("eventName"), _seconds(event.get("createdAt")), event) for event in events]
     oldest = min((at for _, at, _ in left if at is not None), default=None) if len(left) >= MOST_EVENTS else None
@@ -99,7 +99,7 @@ def _title(sent: Mapping[str, Any]) -> str:
 
 
 def _field_differences(sent: Mapping[str, Any], found: Mapping[str, Any], prefix: str) -> Iterator[Difference]:
-    """Fields with dots for those in objects, of which only what was sent is looked at."""
+    """Fields in objects are named with dots; only what was sent is compared."""
     for name, value in sent.items():
         there = found.get(name)
         if isinstance(value, dict) and (there is None or isinstance(there, dict)):

@@ -38,7 +38,7 @@ class Column(NamedTuple):
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names of columns as a message lists them, each in quotes: that of an expression may hold commas and lines."""
+    """Names of columns for a message, each in quotes, because an expression may contain commas and line breaks."""
     return ", ".join(map(repr, names))
 
 
@@ -47,14 +47,14 @@ class SourceError(Exception):
 
 
 class StatementError(SourceError):
-    """The query cannot mean what it says. It is found out before anything is asked of the database."""
+    """The query cannot mean what it says. This is found out before the database is asked anything."""
 
 
 class ResultSet:
-    """The rows of one query, to be read once; `close` leaves the unread ones with the server.
+    """The rows of one query, to be read once; `close` discards the unread ones.
 
-    The columns are known before the first row. Their names may repeat, and then a row cannot hold
-    them all: look at `columns` before reading.
+    The columns are known before the first row. Their names may repeat, and then a dict cannot hold them all: check
+    `columns` before reading.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class ResultSet:
     ) -> None:
         self.columns = tuple(columns)
         self.uses_since = uses_since
-        """Whether the query looks at `:since` or `:since_local`; without, it is not a window in time."""
+        """Whether the query uses `:since` or `:since_local`; without them, it has no window."""
         self._rows = rows
         self.close = release
         """Lets go of the rows that were not read."""
@@ -97,7 +97,7 @@ class Source(Protocol):
 
     @property
     def exposure(self) -> str:
-        """What the way to it leaves open to others, with the remedy, as a sentence; empty when that is nothing."""
+        """What others could read or forge on the way to it, with the remedy, as a sentence; empty if nothing."""
 
     def query(self, sql: str, since: datetime, since_local: datetime, limit: int | None = None) -> ResultSet:
         """Run one SELECT; at most *limit* of its rows are read. One whose rows were left unread was the last.

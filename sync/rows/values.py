@@ -1,8 +1,8 @@
-"""What the database gave, as JSON shall say it: numbers, booleans, text, JSON documents and dates.
+"""What the database returned, as JSON values: numbers, booleans, text, JSON documents and dates.
 
-A type comes from the column's metadata or from the setting (`column:field:type`), never from a look into text:
-Iterable fixes the type of a field by the first value that it ever sees. `converter` picks the function for a column;
-each function takes what the driver gave, never None, and raises UnfitError for what cannot be sent.
+A type comes from the column's metadata or from the setting (`column:field:type`), never from looking at text: the first
+value that Iterable sees fixes the type of a field for good. `converter` picks the function for a column; each function
+takes what the driver gave, never None, and raises UnfitError for what cannot be sent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sync.rows.raw_values import plain_text
 from sync.rows.source import Kind
 
 TYPES: Final = ("json", "bool", "number", "string", "date")
-"""What may stand in the third place of `column:field:type`."""
+"""What the third part of `column:field:type` may be."""
 
 DATE_KINDS: Final = frozenset({Kind.DATE, Kind.DATETIME, Kind.TIMESTAMP})
 TIME_KINDS: Final = DATE_KINDS | {Kind.INTEGER}
@@ -29,12 +29,12 @@ TIME_KINDS: Final = DATE_KINDS | {Kind.INTEGER}
 _MAX_EXACT: Final = 2**53 - 1  # beyond it a reader of JSON that uses doubles sees another number
 _MAX_LONG: Final = 2**63 - 1
 _MOST_DIGITS: Final = 16  # of a number in a reason
-_MAX_JSON_DEPTH: Final = 100  # MySQL's own bound; a fixed one, so that the answer does not hang on our stack
+_MAX_JSON_DEPTH: Final = 100  # MySQL's own limit; a fixed one, so that the answer does not depend on our stack
 _EPOCH: Final = datetime(1970, 1, 1)
 UNKNOWN_MOMENT: Final = -(2**63)
 """The moment of a row whose event time is not known, in microseconds: older than every other row."""
 PLACEHOLDER_YEARS: Final = (datetime.min.year, datetime.max.year)
-"""The years of dates that are written where there is none, such as 0001-01-01 and 9999-12-31."""
+"""The years of dates that mean "no date", such as 0001-01-01 and 9999-12-31."""
 _DATES_IN_DIGITS: Final = range(19_000_101, 21_010_101)  # as Unix seconds, all of them are in August 1970
 _YEAR_2100: Final = 4_102_444_800
 _NO_SECONDS: Final = "no Unix seconds; in the query divide milliseconds by 1000, or use STR_TO_DATE for dates in digits"
@@ -46,7 +46,7 @@ encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=F
 class UnfitError(Exception):
     """A value that cannot be sent: what is wrong with it and what to do. The caller knows the column.
 
-    `as_type` is the type with which the column can be sent all the same; `fault` then ends where that remedy begins.
+    `as_type` is a type with which the column can still be sent; `fault` then ends where that remedy begins.
     """
 
     def __init__(self, fault: str, as_type: str = "") -> None:
@@ -89,7 +89,7 @@ def _number(value: Any) -> float:
 
 
 def _double(exact: Decimal) -> float | None:
-    """The double that is this number to whoever reads its digits; None when there is none."""
+    """The double whose digits are exactly this number; None if there is none."""
     number = float(exact)
     return number if Decimal(repr(number)) == exact else None
 
@@ -173,7 +173,7 @@ def _holds_others(node: Any) -> bool:
 
 
 def _json(value: Any) -> Any:
-    """Parse a JSON document; of a key that comes twice the last one counts, as in MySQL."""
+    """Parse a JSON document; if a key comes twice, the last one counts, as in MySQL."""
     try:
         document = _decode(_decoded(value) if isinstance(value, bytes) else value)
         deep = is_deeper(document, _MAX_JSON_DEPTH)
@@ -195,8 +195,8 @@ _ZERO_DATE: Final = re.compile(r"0000-\d\d-\d\d|\d{4}-00-\d\d|\d{4}-\d\d-00", re
 def utc_instant(value: Any, zone: tzinfo | None) -> datetime | None:
     """Return the moment as a naive datetime in UTC, or None for MySQL's zero date; zone None is UTC.
 
-    A bare day is its midnight in UTC, whatever the zone. Of an hour that occurs twice the earlier one is meant;
-    a clock time that was skipped in spring counts as if the clocks had not been put forward yet.
+    A bare day is its midnight in UTC, whatever the zone. If an hour occurs twice, the earlier one is meant; a time that
+    was skipped in spring counts as if the clocks had not been put forward yet.
     """
     if isinstance(value, datetime):
         return _in_utc(value, zone)
@@ -211,7 +211,7 @@ def utc_instant(value: Any, zone: tzinfo | None) -> datetime | None:
 
 def event_instant(value: Any, zone: tzinfo | None) -> datetime | None:
     """As `utc_instant`, for when something happened: a date in the year 1 or 9999 is unfit, it stands for "never"."""
-    clock = utc_instant(value, None)  # as it is written: a time zone may take it into the year beside
+    clock = utc_instant(value, None)  # as it is written: a time zone may move it into the year before or after
     if clock is not None and clock.year in PLACEHOLDER_YEARS:
         raise UnfitError(
             f"a date in the year {clock.year} is a placeholder and no event time; correct it, or leave such rows out "
@@ -229,7 +229,7 @@ def _in_utc(value: datetime, zone: tzinfo | None) -> datetime:
         value = value.replace(tzinfo=zone, fold=0)
     try:
         return value.astimezone(UTC).replace(tzinfo=None)
-    except OverflowError:  # "never" and "ever" stay that: 9999-12-31 23:59:59 west of UTC is a year that nobody has
+    except OverflowError:  # "never" stays "never": 9999-12-31 23:59:59 west of UTC would be in the year 10000
         return datetime.max.replace(microsecond=0) if value.year > 1 else datetime.min
 
 
@@ -261,7 +261,7 @@ def microseconds(instant: datetime) -> int:
 # -- which function converts a column --------------------------------------------------------------------------
 
 Converter = Callable[[Any], Any]
-"""From a value that the driver gave, never None, to what JSON shall say; raises UnfitError."""
+"""From a value that the driver gave, never None, to its JSON value; raises UnfitError."""
 
 _BY_TYPE: Final[dict[str, Converter]] = {
     "json": _json,

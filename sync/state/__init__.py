@@ -1,22 +1,22 @@
-"""The state file: what Iterable has, and the backlog. The tables are in schema.sql; these are the ways through them.
+"""The state file: what Iterable has, and the backlog. The tables are in schema.sql; these modules work with them.
 
-**A payload is the profile of a person, or an event.** Everything on record is a person's: of the user id where rows
-give one, otherwise of the address. So an address that changes changes no payload, but only the table of names, and a
-body is stored without the name at its top. The segment at the end of a profile is left out as well, because it depends
-on whether the user is in the result when the profile is sent.
+**A payload is the profile of a person, or an event.** Everything on record belongs to a person: to the user id if rows
+give one, otherwise to the address. So a new address changes no payload, only the table of names, and a body is stored
+without the name at its top. A profile is stored without the segment at its end, too, because that depends on whether
+the user is in the result when the profile is sent.
 
 **The life of a payload in a run** (`Outbox`; what a run collects is in run.sql):
 
 * *Start* (settle.py): what the last run left is settled. After a crash that is all the recovery there is.
-* *Load* (comparison.py): each row is compared with what is known. A row that says the same as when it was delivered is
-  known by its raw values, and no body is made of it. At the end the newest row of a user counts, and the first row of
-  an event.
+* *Load* (comparison.py): each row is compared with what is known. A row that is the same as when it was delivered is
+  recognised by its raw values; no body is made from it. At the end the newest row of a user counts, and the first row
+  of an event.
 * *Plan* (backlog.py, addresses.py), in one transaction: who is who, who leaves the segment, and the backlog in the
-  order of delivery, a user's payloads side by side. It takes places above all that there are.
-* *Claim* (claims.py): the next users, or a few events of one user. From here on nobody knows what Iterable has of it.
-* *Outcome* (outcomes.py): each payload's state, by its place. What was surely not sent is pending as before.
+  order of delivery, a user's payloads side by side. Its places are above all existing ones.
+* *Claim* (claims.py): the next users, or a few events of one user. From here on, nobody knows whether Iterable has it.
+* *Outcome* (outcomes.py): each payload's state, by its place. What was certainly not sent is pending as before.
 * *End* (settle.py): delivered payloads go into what is known, sorted by key; rejected ones are set aside, with their
-  bodies; what is unconfirmed is pending, and nothing counts as known of it.
+  bodies; what is unconfirmed is pending, and nothing about it counts as known.
 
 **What the state says of a payload** (a test spells it out):
 
@@ -25,7 +25,7 @@ on whether the user is in the result when the profile is sent.
 | yes | the same was delivered | unchanged, no request |
 | yes | the same was rejected | rejected, no request unless it is asked for again |
 | yes | anything else | pending |
-| no | pending | goes out all the same, with the segment false |
+| no | pending | is sent anyway, with the segment false |
 | no | a member of the segment | an exit is pending |
 
 **What is not supported**: two runs of one sync at a time (the lock of `sync/run` keeps them apart), a connection that

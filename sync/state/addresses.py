@@ -1,6 +1,6 @@
-"""Who is who where the address identifies and the user id is known: addresses that change, and those that are shared.
+"""Who is who if the address is the identity and the user id is known: addresses that change, and shared ones.
 
-An address that changes is changed at Iterable (`users/updateEmail`) before anything else of that user.
+A changed address is changed at Iterable (`users/updateEmail`) before anything else is sent for that user.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Addresses(RunScope):
             )
 
     def changes_not_made(self) -> Iterator[tuple[str, str]]:
-        """Whose address changed and is not changed at Iterable, and why: (identity, reason)."""
+        """Users whose address changed but is not changed at Iterable, and why: (identity, reason)."""
         yield from self.do("SELECT person, reason FROM temp.change WHERE reason IS NOT NULL ORDER BY line")
 
     def waiting(self) -> Iterator[tuple[str, str]]:
-        """Who takes an address that another user gives up, and so waits for the next run: (identity, address)."""
+        """Users who take an address that another user gives up, and so wait for the next run: (identity, address)."""
         yield from self.do("SELECT person, address FROM temp.waits")

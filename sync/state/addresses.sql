@@ -42,7 +42,7 @@ WHERE reason IS NULL AND old <> new AND (
     OR c.person <> (SELECT a.person FROM temp.shared a WHERE a.address = c.new ORDER BY rank DESC, line LIMIT 1));
 
 -- # one user
--- Who is left under an address that is not changed is somebody else.
+-- Whoever stays at an address that is not changed is somebody else.
 UPDATE OR REPLACE member SET person = c.old FROM temp.change c
 WHERE member.sync = :sync AND member.person = c.person AND c.reason IS NOT NULL;
 UPDATE name SET state = 2
@@ -85,7 +85,7 @@ UPDATE temp.scan SET body = NULL, fingerprint = CAST('swap ' || c.new AS BLOB),
 FROM temp.change c WHERE scan.key = c.person AND c.reason IS NULL AND c.old <> c.new
 AND c.person NOT IN (SELECT person FROM free);
 
--- Who takes an address that another gives up has it in the next run.
+-- A user who takes an address that another gives up gets it in the next run.
 INSERT OR IGNORE INTO temp.waits SELECT a.person, a.address FROM temp.change c
 CROSS JOIN temp.shared a ON a.address = c.old AND a.person <> c.person
 CROSS JOIN temp.scan s ON s.key = a.person AND s.mark = 2 WHERE c.reason IS NULL AND c.old <> c.new;

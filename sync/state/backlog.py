@@ -10,7 +10,7 @@ from sync.state.pending import Merged, Plan
 from sync.state.scope import Mark
 
 SMALL_SEGMENT: Final = 10
-"""Members: a smaller segment may empty itself without being asked about."""
+"""Members: a smaller segment may empty without a question."""
 
 _IDENTITY: Final = "CASE WHEN :by_id THEN s.person ELSE COALESCE(u.address, s.person) END"
 _WITH_USER: Final = "temp.scan s LEFT JOIN temp.scan u ON u.key = s.person AND u.line IS NOT NULL"
@@ -22,7 +22,7 @@ class Backlog(Addresses):
     def plan(self, put_on_record: Callable[[], object] = lambda: None) -> Plan:
         """Turn the collected rows into a backlog, in one commit with `put_on_record`, and say what they mean.
 
-        What `put_on_record` raises undoes all of it.
+        If `put_on_record` raises, all of it is undone.
         """
         plan = Plan()
         with self._state.transaction():
@@ -44,7 +44,7 @@ class Backlog(Addresses):
         return plan
 
     def _take_up_field(self) -> str:
-        """What is pending speaks from here on of this run's field; returns that of the last run, if it is another."""
+        """From here on, what is pending is about this run's field; returns that of the last run, if it was another."""
         (old,) = self.do("SELECT segment_field FROM sync WHERE id = :sync").fetchone()
         if old == self.policy.segment_field:
             return ""
@@ -52,7 +52,7 @@ class Backlog(Addresses):
         return str(old)
 
     def _find_exits(self, plan: Plan) -> None:
-        """Those who were in the segment and are not in the result leave it, unless they would empty it."""
+        """Members who are not in the result leave the segment, unless too many would leave."""
         if self.policy.whole_window and self.policy.segment_field:
             plan.leaving = self.run("backlog", "gone")
             plan.segment_size = self.one("SELECT COUNT(*) FROM member WHERE sync = :sync AND field = :field")
@@ -85,12 +85,12 @@ class Backlog(Addresses):
         return Merged(rows, first, identity) if rows else Merged()
 
     def new_rejections(self) -> Iterator[tuple[str, str]]:
-        """Who was rejected before any request, and why: (identity, reason)."""
+        """Users who were rejected before any request, and why: (identity, reason)."""
         yield from self.do(
             f"SELECT {_IDENTITY}, s.reason FROM {_WITH_USER} WHERE s.mark = 4 AND s.reason IS NOT NULL "
             "AND (s.moment IS NULL OR u.mark NOT IN (3, 4))"
         )
 
     def lacking(self) -> Iterator[tuple[str, str]]:
-        """Whose profile is pending and goes without the other name, and why: (identity, reason)."""
+        """Users whose profile is pending without the other name, and why: (identity, reason)."""
         yield from self.do(f"SELECT {_IDENTITY}, s.lacks FROM {_WITH_USER} WHERE s.lacks IS NOT NULL AND s.mark = 2")

@@ -7,7 +7,7 @@ UPDATE pending SET fingerprint = NULL WHERE sync = :sync AND moment IS NULL;
 UPDATE sync SET segment_field = :field WHERE id = :sync;
 
 -- # old names
--- Members whose current name nobody knows are taken off the record: nobody is told false for that.
+-- Members whose current name is unknown are removed from the record: nobody's field is set to false for that.
 DELETE FROM member WHERE sync = :sync AND CASE WHEN :by_id THEN person NOT GLOB 'id:*' ELSE person GLOB 'id:*'
     AND NOT EXISTS (SELECT 1 FROM name n WHERE n.sync = :sync AND n.person = member.person AND n.state = 0) END;
 
@@ -18,8 +18,8 @@ WHERE moment IS NOT NULL AND mark = 2
 AND EXISTS (SELECT 1 FROM temp.scan u WHERE u.key = scan.person AND u.mark IN (3, 4));
 
 -- # ask again
--- What was rejected is pending again, whole: profiles, events whose rows have left the result, exits. So it stays when
--- this run does not get to it.
+-- What was rejected is pending again, whole: profiles, events whose rows have left the result, exits. It stays pending
+-- if this run does not get to it.
 UPDATE known SET rejected = NULL, fingerprint = CASE WHEN NOT :full THEN fingerprint END
 WHERE sync = :sync AND key IN (SELECT key FROM temp.scan WHERE mark = 2);
 UPDATE known SET rejected = NULL
@@ -49,9 +49,9 @@ DELETE FROM pending AS p WHERE sync = :sync AND state IN (0, 5)
 AND (EXISTS (SELECT 1 FROM temp.scan s WHERE s.key = p.key AND (s.mark IN (1, 2, 4) OR s.body IS NOT NULL))
     OR key IN (SELECT former FROM temp.scan WHERE former IS NOT NULL));
 
--- Who is no longer in the result is told so. Whatever is pending for a user goes where that user's profile goes, unless
--- that is somebody else's address. A run that sees a part of the table serves the users of its rows alone, and so does
--- one that holds an exit back. Events wait while the result's profile is rejected.
+-- Profiles of users who are no longer in the result say so. Whatever is pending for a user goes where that user's
+-- profile goes, unless that is somebody else's address. A run that sees a part of the table serves the users of its
+-- rows alone, and so does one that holds an exit back. Events wait while the result's profile is rejected.
 INSERT INTO temp.scan (person, key, moment, mark, inside, fingerprint, address, reason, since, place, body)
 SELECT person, key, moment, CASE WHEN still < 0 THEN 6 ELSE 2 END, still,
     CASE WHEN still = 1 THEN fingerprint END, goes_to, reason, since, place, body
@@ -76,9 +76,9 @@ LEFT JOIN name n ON NOT :by_id AND n.sync = :sync AND n.person = g.person AND n.
 WHERE NOT EXISTS (SELECT 1 FROM temp.scan s WHERE s.key = g.person);
 
 -- # remember
--- New rejections are put on record, and who was seen; what nobody has seen for 90 days is forgotten, but not by what
--- address a member is told to leave. `seen` is only written when it is a week old, so that a run in which nothing changed
--- writes next to nothing.
+-- New rejections are put on record, and who was seen; what was not seen for 90 days is forgotten, except the address at
+-- which a member is taken out of the segment. `seen` is only written when it is a week old, so that a run in which
+-- nothing changed writes next to nothing.
 INSERT INTO known (sync, key, rejected, seen)
 SELECT :sync, key, fingerprint, :today FROM temp.scan WHERE mark = 4 AND reason IS NOT NULL
 ON CONFLICT DO UPDATE SET rejected = excluded.rejected;
@@ -94,8 +94,8 @@ DELETE FROM pending AS p WHERE :everybody AND sync = :sync AND state = 5
 AND NOT EXISTS (SELECT 1 FROM known k WHERE k.sync = :sync AND k.key IN (p.key, p.person));
 
 -- # line up
--- What is set aside has its place first; then the backlog in the order of delivery: of who is not in the result, of the
--- result in the query's order, exits, and last of all repeat failures. A user's profile comes before the events.
+-- What is set aside comes first; then the backlog in the order of delivery: users who are not in the result, the result
+-- in the query's order, exits, and last of all repeat failures. A user's profile comes before the events.
 INSERT INTO pending (sync, state, person, key, moment, inside, fingerprint, since, body)
 SELECT :sync, 5, person, key, moment, inside, fingerprint, COALESCE(since, :now), body FROM temp.scan
 WHERE mark IN (3, 4) AND body IS NOT NULL;
@@ -116,7 +116,7 @@ ORDER BY t.first, s.moment, s.line;
 UPDATE temp.turn SET taken = 1 WHERE person IN (SELECT person FROM temp.waits);
 
 -- # after delivery
--- The next run knows by their raw values the rows whose bodies were made, and found to be at Iterable as they are.
+-- The next run recognises by their raw values the rows whose bodies were made and are at Iterable as they are.
 INSERT INTO known (sync, key, fingerprint, seen)
 SELECT :sync, key, fingerprint, :today FROM temp.scan WHERE mark = 1 AND fingerprint IS NOT NULL ORDER BY +key
 ON CONFLICT DO UPDATE SET fingerprint = excluded.fingerprint WHERE fingerprint <> excluded.fingerprint;

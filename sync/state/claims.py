@@ -27,7 +27,7 @@ class Claims(RunScope):
     _after = 0
 
     def claim(self, count: int, events: int) -> list[PendingUser]:
-        """The next `count` users at most, with `events` of their events, shared out evenly, one for each at least.
+        """The next users, at most `count`, with `events` of their events in total, shared evenly, at least one each.
 
         Repeat failures come last, and never together with others. All of it is marked as claimed before this returns.
         """
@@ -38,7 +38,7 @@ class Claims(RunScope):
             return self._noted(self._users([first for first, _ in turns], events))
 
     def claim_drawn(self, ranks: Sequence[int], events: int, *, failed_before: bool) -> list[PendingUser]:
-        """As `claim`, for users who are far from their turn: those of these ranks, from 0, in `count_unclaimed`."""
+        """Like `claim`, for users out of turn: those at these positions, from 0, among those in `count_unclaimed`."""
         query = f"{_TURNS} AND first > ? AND failed = ? ORDER BY first LIMIT 1 OFFSET ?"
         with self._state.transaction():
             places = [self._db.execute(query, (self._after, failed_before, rank)).fetchone()[0] for rank in ranks]
@@ -47,7 +47,7 @@ class Claims(RunScope):
             return self._noted(users)
 
     def claim_rest(self, users: Sequence[PendingUser], events: int) -> list[PendingUser]:
-        """As `claim`, for the events that come after the last of each of these users, whatever became of those."""
+        """Like `claim`, for the events after the last one of each of these users, whatever became of those."""
         with self._state.transaction():
             return self._noted([self._rest_of(user, max(1, events // len(users))) for user in users])
 
@@ -57,7 +57,7 @@ class Claims(RunScope):
         return self.one(query, after=self._after, failed=failed_before)
 
     def count_rest(self, user: PendingUser) -> int:
-        """How many events of this user come after the last of these."""
+        """How many events this user has after the last one here."""
         after, last = self._rest(user)
         query = "SELECT COUNT(*) FROM pending WHERE place > :after AND place <= :last AND state = 0"
         return self.one(query, after=after, last=last)
@@ -114,12 +114,12 @@ class Claims(RunScope):
         return user._replace(profile=None, events=events, more=len(rows) > each)
 
     def _rest(self, user: PendingUser) -> tuple[int, int]:
-        """The place of the last payload that was handed out of this user, and that of the last one there is."""
+        """The place of this user's last payload that was handed out, and the place of the very last one."""
         after = user.events[-1].place if user.events else user.place
         return after, self.one("SELECT last FROM temp.turn WHERE first = :first", first=user.place)
 
     def _move_of(self, person: str, new: str) -> Move | None:
-        """How the user comes to this address, if Iterable knows or may know the person by another."""
+        """The change to this address, if Iterable knows, or may know, the person by another."""
         names = self._db.execute(
             "SELECT address, state, EXISTS (SELECT 1 FROM name other WHERE other.sync = name.sync "
             "AND other.address = name.address AND other.person <> name.person AND other.state < 2) FROM name "

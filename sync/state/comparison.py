@@ -16,7 +16,7 @@ GROUP = 500
 """Rows that are in memory at a time."""
 
 HALF: Final = 8
-"""Bytes of a fingerprint that stand for the body; those behind stand for the raw values."""
+"""Bytes of a fingerprint that stand for the body; the rest stand for the raw values."""
 
 
 class _Record(NamedTuple):
@@ -46,12 +46,12 @@ class Comparison(RunScope):
     def take(self, rows: Iterable[Values], reading: Reading) -> Iterator[Values]:
         """Take the rows of the result as they are asked for, and hand each on.
 
-        At the end one row is left for each key: of a user the newest, of an event the first.
+        At the end, one row is left for each key: the newest of a user, the first of an event.
         """
         waiting = iter(rows)
         count = 0
         while group := list(islice(waiting, GROUP)):
-            with self._state.snapshot():  # the database holds its result for us meanwhile, and not for long
+            with self._state.snapshot():  # meanwhile the database holds its result for us, so this must be short
                 self._compare(count + 1, group, reading)
             count += len(group)
             yield from group
@@ -59,11 +59,11 @@ class Comparison(RunScope):
             self.run("run", "merge")
 
     def load(self, rows: Iterable[Values], reading: Reading) -> int:
-        """Take all rows of the result, for whom nobody waits, and return how many there were."""
+        """Take all rows of the result without handing them on, and return how many there were."""
         return sum(1 for _ in self.take(rows, reading))
 
     def _compare(self, first_line: int, rows: Sequence[Values], reading: Reading) -> None:
-        """A row that says what it said when it was delivered is known by its raw values, and no body is made of it."""
+        """A row that is the same as when it was delivered is recognised by its raw values; no body is made from it."""
         prints = list(map(reading.fingerprint, rows))
         known = self._known(key for it in prints for key in (it.names.person, it.event_id) if key is not None)
         makes_all, follows = self.policy.full or self.policy.keep_bodies, self.policy.follows_addresses
@@ -109,7 +109,7 @@ class Comparison(RunScope):
         return {row[0]: row for row in self._db.execute(query, (self._sync, *wanted))}
 
     def _formers(self, rows: Sequence[RowPayloads]) -> list[dict[bytes, str]]:
-        """The ids that each row's event would have if an address named its user: of the row, and those on record."""
+        """The ids that each row's event would have if made with an address: the row's, or one on record."""
         persons = list(dict.fromkeys(row.person for row in rows))
         names: dict[str, list[str]] = {}
         query = f"SELECT person, address FROM name WHERE sync = ? AND person IN ({','.join('?' * len(persons))})"
@@ -129,7 +129,7 @@ class Comparison(RunScope):
     def _user_rows(
         self, line: int, it: Fingerprint, row: RowPayloads, record: _Record | None
     ) -> Iterator[tuple[Any, ...]]:
-        """The row's profile; and that the user is there, where the profile has no address to go to."""
+        """The row's profile; or only that the user is present, if there is no usable address."""
         usable = is_usable(row.identity)
         address = (row.identity if self.policy.follows_addresses else row.address or None) if usable else None
         start = (line, row.person, row.person, row.moment, None)
@@ -138,7 +138,7 @@ class Comparison(RunScope):
             yield *start, Mark.NONE, None, address, None, None, None, None
         elif isinstance(profile, Payload):
             mark = self._mark_of(profile.digest, record)
-            raw = it.profile if it.profile and not row.lacks else b""  # whom a name lacks is told in every run
+            raw = it.profile if it.profile and not row.lacks else b""  # lacking names are reported in every run
             rest = profile_rest(profile.body, row.identity, self.policy.segment_field) if self._keeps(mark) else None
             yield *start, mark, profile.digest[:HALF] + raw, address, None, row.lacks or None, None, rest
         else:
@@ -171,11 +171,11 @@ class Comparison(RunScope):
         return *start, mark, digest[:HALF] + raw, None, None, None, former, rest if self._keeps(mark) else None
 
     def _keeps(self, mark: Mark) -> bool:
-        """Whether the body is needed: to be sent, or by whoever looks whether Iterable has it."""
+        """Whether the body is needed: for sending, or for `--verify`."""
         return mark is Mark.PENDING or self.policy.keep_bodies
 
     def _mark_of(self, digest: bytes, record: _Record | None) -> Mark:
-        """What the state says of a payload that can be sent."""
+        """What the state says about a payload that can be sent."""
         if record is None or self.policy.full:
             return Mark.PENDING
         if record.fingerprint and record.fingerprint[:HALF] == digest[:HALF]:
@@ -184,7 +184,7 @@ class Comparison(RunScope):
         return Mark.KNOWN_REJECTED if refused and not self.policy.retry_rejected else Mark.PENDING
 
     def _rejected(self, digest: bytes, record: _Record | None) -> Mark:
-        """What the state says of one that cannot."""
+        """What the state says about one that cannot."""
         known = record and record.rejected and record.rejected[:HALF] == digest[:HALF]
         return Mark.KNOWN_REJECTED if known else Mark.NEWLY_REJECTED
 
@@ -201,7 +201,7 @@ def _is_known(it: Fingerprint, known: _Known) -> bool:
 
 
 def _is_same(raw: bytes | None, record: tuple[Any, ...] | None) -> bool:
-    """`raw` is None where the mapping asks for no such payload, and empty where something about the row is odd."""
+    """`raw` is None if the mapping has no such payload, and empty if something about the row is unusual."""
     if raw is None:
         return True
     fingerprint: bytes | None = record[1] if record else None

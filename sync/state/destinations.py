@@ -1,4 +1,4 @@
-"""Which destination of its sync a run is at, and the question to the operator where nobody can know."""
+"""Which of its sync's destinations a run is at, and the question to the operator if nobody can know."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SyncName(NamedTuple):
 
     @property
     def project(self) -> str:
-        """The address, and twelve hex digits that tell two keys apart and give neither away."""
+        """The base URL, and twelve hex digits that distinguish two keys and reveal neither."""
         digest = hashlib.sha256(b"iterable destination\0" + self.api_key.encode()).hexdigest()
         return f"{self.base_url}#{digest[:12]}"
 
@@ -59,7 +59,7 @@ SELECT id, name, destination, project, COALESCE(
     NULLIF(json_extract(settings, '$.used'), ''), (SELECT MAX(started) FROM run WHERE run.sync = COALESCE(name, '')))
 FROM sync WHERE name = :name OR (name IS NULL AND segment_field = :segment_field) ORDER BY name IS NOT NULL, id
 """
-"""Its own destinations, the newest last; before them those of version 1.0.0, for whoever comes first and writes the
+"""The sync's own destinations, the newest last; before them those of version 1.0.0, for the first sync that writes the
 same segment field."""
 
 _HELD = """
@@ -84,8 +84,8 @@ class Destinations:
     def settle(self, *, same_project: bool = False, new_project: bool = False) -> int:
         """The number of the sync at its destination, which is on record from here on.
 
-        Raises RefusedError where key or base URL are new, the destination's name is too, something is held elsewhere,
-        and neither `same_project` nor `new_project` says what to do with it.
+        Raises RefusedError if the key or the base URL is new, the destination's name is new too, something is held
+        elsewhere, and neither `same_project` nor `new_project` says what to do with it.
         """
         here = self._on_record()
         if here is None:
@@ -95,7 +95,7 @@ class Destinations:
     def _on_record(self) -> Destination | None:
         """The destination with this key and base URL, whatever its name; or else the one with this name.
 
-        A key and a base URL that nothing was ever delivered with say less than a name.
+        A key and a base URL with which nothing was ever delivered count for less than a name.
         """
         matches = [one for one in self._known if self._has_project(one) or one.name == self._name]
         if len(matches) < 2:
@@ -117,7 +117,7 @@ class Destinations:
         return _without_port(one.project) == _without_port(self._sync.project)
 
     def _taken_along(self, *, same_project: bool, new_project: bool) -> Destination | None:
-        """Where the sync was before, if that goes on under the new key, URL or name; None for a new start."""
+        """The sync's earlier destination, if it continues under the new key, URL or name; None for a new start."""
         held = {one: held for one in self._known if any(held := self._held(one))}
         if same_project and len(held) == 1:
             return next(iter(held))
@@ -133,12 +133,12 @@ class Destinations:
         return Held(*self._db.execute(_HELD, {"sync": one.number}).fetchone())
 
     def _forget_rejections(self, backlog: Destination) -> None:
-        """Another project may take what one has rejected."""
+        """Another project may accept what this one rejected."""
         self._db.execute("DELETE FROM known WHERE sync = ?", (backlog.number,))
         self._db.execute("UPDATE pending SET state = 0, reason = NULL WHERE sync = ?", (backlog.number,))
 
     def _put(self, here: Destination) -> int:
-        """Put the key, the base URL and the name of this run on record; a name that another has stays the other's."""
+        """Put this run's key, base URL and name on record; a name that another destination has stays there."""
         unnamed = here.name == here.project
         wanted = self._sync.destination or (self._sync.project if unnamed else here.name)
         taken = {one.name for one in self._known if one.sync is not None and one != here}
@@ -181,7 +181,7 @@ class Destinations:
 
 
 def _without_port(project: str) -> str:
-    """Version 1.0.0 put the port on record even where it is the usual one."""
+    """Version 1.0.0 put the port on record even if it was the usual one."""
     port = ":443#" if project.startswith("https:") else ":80#"
     return project.replace(port, "#")
 

@@ -10,7 +10,7 @@ from sync.state.file import State
 class Figures(NamedTuple):
     """Of one sync. `oldest_pending` is the age in seconds of what has been pending for longest; 0 when nothing is.
 
-    What is tried again in every run, because another user has a name of its user, is not counted.
+    What is tried again in every run because of a name conflict is not counted.
     """
 
     pending_users: int
@@ -20,7 +20,7 @@ class Figures(NamedTuple):
 
 
 def read_figures(state: State, sync: int, now: float) -> Figures:
-    """Count, also where a run was ended before it was settled. `now` is in Unix seconds."""
+    """Count, even if a run ended before it was settled. `now` is in Unix seconds."""
     with state.errors_explained():
         (field,) = state.db.execute("SELECT segment_field FROM sync WHERE id = ?", (sync,)).fetchone()
         here = {"sync": sync, "field": field}

@@ -27,7 +27,7 @@ RUNS_KEPT = 10_000
 CACHE_KIB = 2_000
 
 STEPS_TO_A_SIGNAL = 100_000
-"""Steps of SQLite's machine, a millisecond or so; when Python is called in between, it runs signal handlers."""
+"""Steps of SQLite's virtual machine, about a millisecond; calling Python in between lets it run signal handlers."""
 
 BUSY_SECONDS = 0.2
 """How long SQLite itself waits for another writer, before it is asked whether to go on waiting."""
@@ -51,7 +51,7 @@ class RunRecord(NamedTuple):
 
 
 class State:
-    """An open state file, made when there is none. For one thread; raises StateError for what SQLite or disk refuse.
+    """An open state file, made when there is none. For one thread; raises StateError if SQLite or the disk refuse.
 
     Several processes may have it open: a writer waits for the other's commit, until `give_up` says otherwise.
     `alone` is a block in which no other program works on the file; an older file is brought up to date inside it.
@@ -63,7 +63,7 @@ class State:
         alone: Callable[[], AbstractContextManager[object]] = nullcontext,
         give_up: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.path = path.resolve()  # SQLite's files lie beside the file itself, not beside a link to it
+        self.path = path.resolve()  # SQLite's files are beside the file itself, not beside a link to it
         self._alone, self._give_up = alone, give_up
         with self.errors_explained():
             self.db = self._connect()
@@ -84,7 +84,7 @@ class State:
         return sqlite3.connect(self.path, isolation_level=None, timeout=5)
 
     def _refuse_another_file(self) -> None:
-        """Raise when another file is in our place: what is written would go into one that has no name any more."""
+        """Raise if another file has replaced ours: what is written would go into a file that has no name any more."""
         with suppress(FileNotFoundError):
             if _inode(self.path.stat()) == self._inode:
                 return
@@ -134,11 +134,11 @@ class State:
             return self.db.execute(statement, values)
 
     def hear_signals(self) -> None:
-        """From here on a signal's handler runs also in the middle of a long statement; if it raises, that ends it."""
+        """From here on, a signal's handler also runs during a long statement; if it raises, the statement ends."""
         self.db.set_progress_handler(lambda: None, STEPS_TO_A_SIGNAL)
 
     def _patiently(self, statement: str) -> None:
-        """Run a statement that another process may keep from running: while it writes, wait."""
+        """Run a statement; while another process writes, wait."""
         began = time.monotonic()
         warned = False
         while True:
@@ -156,12 +156,12 @@ class State:
                 return
 
     def transaction(self) -> AbstractContextManager[None]:
-        """All of the block or nothing of it; begun when no other process writes."""
+        """All of the block or none of it; begun when no other process writes."""
         self._refuse_another_file()
         return self._block("BEGIN IMMEDIATE")
 
     def snapshot(self) -> AbstractContextManager[None]:
-        """The file as it is at one moment, for a block that writes temporary tables alone: it waits for no writer."""
+        """The file as it is at one moment, for a block that writes only temporary tables; it waits for no writer."""
         return self._block("BEGIN")
 
     @contextmanager
@@ -188,10 +188,10 @@ class State:
             self.db.execute("UPDATE run SET summary = ? WHERE id = ?", (json.dumps(summary), run_id))
 
     def give_back_space(self) -> None:
-        """Return to the disk what many deliveries left free, once that is more than half of the file.
+        """Give free space back to the disk, once it is more than half of the file.
 
-        Less than half is for the next deliveries. The whole file is written anew, which takes as much again of the
-        temporary folder, and of the disk, for that while; page by page it would take three times as long.
+        Less than half is kept for the next deliveries. The whole file is written again, which for that time takes the
+        same space in the temporary folder and on the disk; page by page, it would take three times as long.
         """
         with self.errors_explained():
             free = self.db.execute("PRAGMA freelist_count").fetchone()[0]
@@ -209,15 +209,15 @@ class State:
 class StateCopy(State):
     """A copy of the state at `path`, to try out what a run would do: the file itself is only read.
 
-    It lies in a temporary file of SQLite's own: mode 0600, without a name, so that it ends with the process, however
+    It is in a temporary file of SQLite's own, with mode 0600 and without a name, so it ends with the process, however
     that ends. It starts empty when there is no state yet.
     """
 
     def _keep_copy(self, path: Path) -> None:
-        """It is one."""
+        """Nothing to do: it is a copy itself."""
 
     def _refuse_another_file(self) -> None:
-        """Nobody can reach it."""
+        """Nothing to do: no other process can reach it."""
 
     def _connect(self) -> sqlite3.Connection:
         copy = sqlite3.connect("", isolation_level=None)
@@ -251,8 +251,8 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
     """The file as it stands at this moment, also while a run writes it; neither it nor its folder is changed.
 
     SQLite's read-only mode takes in the write-ahead log that a run under way, or one that was killed, has beside the
-    file. Where there is no log, that mode would leave one behind: then an ordinary connection, which tidies up after
-    itself, or, where nothing may be written, one that looks for no log.
+    file. If there is no log, that mode would leave one behind. Then it is an ordinary connection, which cleans up after
+    itself, or, if nothing may be written, one that does not look for a log.
     """
     if all(path.with_name(path.name + suffix).exists() for suffix in ("-wal", "-shm")):
         mode = "mode=ro"
@@ -298,7 +298,7 @@ def _copy_of_1_0_0(path: Path) -> Path:
 
 
 def _inode(status: os.stat_result) -> tuple[int, int]:
-    """What tells a file from every other, whatever its name."""
+    """What identifies a file, whatever its name."""
     return status.st_dev, status.st_ino
 
 

@@ -22,18 +22,18 @@ class Outbox(Comparison, Backlog, Claims, Outcomes):
         super().__init__(state, sync, policy, now)
 
     def remember(self) -> None:
-        """Settle what this run has done, and keep by what the next one knows the rows whose bodies were made."""
+        """Settle what this run has done, and keep the fingerprints of rows whose bodies were made, for the next run."""
         settle(self._state, self._sync, self._today)
         with self._state.transaction():
             self.run("addresses", "known by")
             self.run("backlog", "after delivery")
 
     def stops_in_a_row(self) -> int:
-        """How many runs in a row, the last ones, the stop rule for failing calls has stopped."""
+        """How many of the last runs, in a row, the stop rule for failing calls has stopped."""
         return self.one("SELECT stops_in_a_row FROM sync WHERE id = :sync")
 
     def record_end(self, *, stopped_by_rule: bool) -> None:
-        """Count one more run in a row that the rule stopped, or begin anew."""
+        """Count one more run in a row that the rule stopped, or start again at 0."""
         with self._state.transaction():
             self.do(
                 "UPDATE sync SET stops_in_a_row = CASE WHEN :stopped THEN stops_in_a_row + 1 ELSE 0 END "

@@ -27,7 +27,7 @@ class Outcomes(RunScope):
         self._has_failers = bool(self.one("SELECT EXISTS (SELECT 1 FROM failer WHERE sync = :sync)"))
 
     def stay_in_doubt(self, user: PendingUser) -> None:
-        """An attempt was made for this user, and another waits: whatever follows, it is unconfirmed until answered."""
+        """An attempt was made for this user, and another will follow: until there is an answer, it is unconfirmed."""
         self._attempted.update(places_of(user))
 
     def record(self, outcomes: Sequence[UserOutcome]) -> None:
@@ -45,7 +45,7 @@ class Outcomes(RunScope):
         self._attempted.clear()
 
     def _note_fields(self, outcomes: Sequence[UserOutcome]) -> None:
-        """What is delivered first fixes the types of all fields that this run maps."""
+        """The first delivery fixes the types of all fields that this run maps."""
         for name in tuple(self._undelivered):
             if any(_is_delivered(outcome, name) for outcome in outcomes):
                 add_delivered(self._state, self._sync, name, self._undelivered.pop(name))
@@ -78,7 +78,7 @@ class Outcomes(RunScope):
             self._db.execute(_NOT_SENT, (place,))
 
     def _reject(self, user: PendingUser, result: PayloadResult) -> None:
-        """A rejected profile takes its user's events along: set aside with it, or, over a name, tried again with it.
+        """The events of a rejected profile are set aside with it or, after a name conflict, tried again with it.
 
         An attempt before the rejection may have put the user into the segment, and nobody knows what Iterable has.
         """
@@ -112,7 +112,7 @@ class Outcomes(RunScope):
         )
 
     def _note_move(self, user: PendingUser, result: PayloadResult) -> None:
-        """A user whose address was changed, or did not have to be, is known by the new one, without a profile yet."""
+        """A user whose address was changed, or did not have to be, is known by the new one, but has no profile yet."""
         assert user.move is not None  # noqa: S101 - it has an outcome
         person = user.move.person
         if result.outcome is Outcome.DELIVERED:
@@ -127,7 +127,7 @@ class Outcomes(RunScope):
             self.do("DELETE FROM name WHERE sync = :sync AND person = :person AND state = 1", person=person)
 
     def _note_failure(self, outcome: UserOutcome) -> None:
-        """Whose call failed is a repeat failure until something is delivered: the later of the two counts."""
+        """A user whose call failed is a repeat failure until something is delivered: the later of the two counts."""
         counted = [result for result in outcome.results if result.failed or result.outcome is Outcome.DELIVERED]
         if not counted or not (counted[-1].failed or self._has_failers):
             return

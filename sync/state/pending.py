@@ -20,8 +20,8 @@ class PendingEvent(NamedTuple):
 class Move(NamedTuple):
     """An address to be changed at Iterable: from the first of `sources` by which the user is known there.
 
-    `person` is the user id, as an identity; `in_doubt` that the change was sent before and its answer not recorded. By
-    the sources that are `shared` another user may be known as well.
+    `person` is the user id, as an identity; `in_doubt`: the change was sent before, and its answer was not recorded.
+    Another user may also be known by the `shared` sources.
     """
 
     person: str
@@ -35,8 +35,8 @@ class PendingUser(NamedTuple):
 
     `place` is that of the first of them in the backlog. `more` says that further events wait until these are recorded;
     `leaves` that the profile is there to take the user out of the segment; `failed_before` that the user is a repeat
-    failure; `refused_before` that this profile was rejected before, over a name that another user has. `move` goes
-    ahead of all else of the user, who is then served `apart`, and not in a batch.
+    failure; `refused_before` that this profile was rejected before, over a name that another user has. `move` comes
+    before anything else of the user, who is then served `apart`, and not in a batch.
     """
 
     identity: str
@@ -68,7 +68,7 @@ class Outcome(enum.Enum):
 class PayloadResult(NamedTuple):
     """An outcome with its reason.
 
-    `sent` is False when surely no request was made, so that nothing is unconfirmed; `alone` when the request was about
+    `sent` is False if certainly no request was made, so that nothing is unconfirmed; `alone` when the request was about
     this user only, so that a failure is the user's own. `over_a_name`: rejected because another user has a name of
     this one; `moved`: the address was changed at Iterable; `turned_away`: it refused the key, so it took nothing.
     """
@@ -106,7 +106,7 @@ class UserOutcome(NamedTuple):
 
     @property
     def is_delivered(self) -> bool:
-        """Whether something was delivered, and nothing else became of anything; as nearly everybody has it."""
+        """Whether something was delivered, and everything was; the usual case."""
         events = self.events
         return (
             bool(events or self.profile)
@@ -148,7 +148,7 @@ class Counts:
 
 
 class Merged(NamedTuple):
-    """Rows that another row counts for, though they differ from it: how many, the first one's number, its user."""
+    """Rows that another row replaces although they differ: how many, the first one's number, its user."""
 
     rows: int = 0
     first: int = 0
@@ -159,11 +159,11 @@ class Merged(NamedTuple):
 class Plan:
     """What the result of the query means: counted before anything is sent.
 
-    `pending_events` counts those of leavers, too, and who has to wait for the next run is counted as well. `leaving` is
-    who would leave, `leavers` who does: nobody while a mass exit is held back. `members_renamed` were known by the
-    other kind of name. `merged_events` are one event with others by EVENT_KEY; `merged_profiles` are as new as the row
-    that makes the profile of their user; `merged_rows` counts each of these rows once. `moves` are addresses to be
-    changed at Iterable; `second_name_missing` counts the users whose other name is missing or unusable.
+    `pending_events` counts those of leavers, too, and users who have to wait for the next run are counted as well.
+    `leaving` is how many would leave, `leavers` how many do: none while a mass exit is held back. `members_renamed`
+    were known by the other kind of name. `merged_events` are one event with others by EVENT_KEY; `merged_profiles` are
+    as new as the row that makes the profile of their user; `merged_rows` counts each of these rows once. `moves` are
+    addresses to be changed at Iterable; `second_name_missing` counts the users whose other name is missing or unusable.
     """
 
     users: Counts = field(default_factory=Counts)
@@ -189,9 +189,10 @@ class Policy:
     """How a run reads the state.
 
     `whole_window`: the whole result of the usual window was read, so that a user's absence from it says something.
-    `follows_addresses`: users are identified by addresses and known by ids, so that an address that changes is moved.
+    `follows_addresses`: users are identified by addresses and known by ids, so that a changed address is changed at
+    Iterable.
     `address_ids`: events may be on record under ids that were made with an address, where now the user id makes them.
-    `keep_bodies`: of what is unchanged, too, for whoever looks whether Iterable has it.
+    `keep_bodies`: keep those of unchanged payloads, too, for `--verify`.
     `fields`: what the payloads of this run hold.
     """
 

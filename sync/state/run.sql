@@ -39,11 +39,11 @@ CREATE TEMP TABLE shared (
     address TEXT NOT NULL, rank INTEGER, line INTEGER, person TEXT NOT NULL, PRIMARY KEY (address, rank DESC, line)
 ) WITHOUT ROWID;
 
--- Whose what is on record of a person becomes; who waits for an address until the next run.
+-- Who takes over what is on record for a person; who waits for an address until the next run.
 CREATE TEMP TABLE heir (person TEXT PRIMARY KEY, heir TEXT NOT NULL) WITHOUT ROWID;
 CREATE TEMP TABLE waits (person TEXT PRIMARY KEY, address TEXT NOT NULL) WITHOUT ROWID;
 
--- Rows that another one counts for, though they differ from it; members who are not in the result.
+-- Rows that another row replaces although they differ; members who are not in the result.
 CREATE TEMP TABLE merged (line INTEGER NOT NULL, kind TEXT NOT NULL, identity TEXT NOT NULL);
 CREATE TEMP TABLE gone (person TEXT NOT NULL);
 

@@ -6,7 +6,7 @@ CREATE TABLE sync (
     name TEXT,                         -- NULL: brought along from 1.0.0, and taken over by no sync yet
     destination TEXT NOT NULL,         -- its name, or the project
     project TEXT NOT NULL,             -- the address and a fingerprint of the key, as the last run used them
-    segment_field TEXT NOT NULL,       -- that of the last run: what is claimed of the backlog speaks of it
+    segment_field TEXT NOT NULL,       -- that of the last run: what is claimed of the backlog is about it
     settings TEXT,                     -- JSON: what the ids of events depend on; NULL: not on record yet
     stops_in_a_row INTEGER NOT NULL DEFAULT 0,
     UNIQUE (name, destination)
@@ -15,8 +15,8 @@ CREATE TABLE sync (
 -- Which sync writes a segment field.
 CREATE TABLE segment_claim (field TEXT NOT NULL, sync INTEGER NOT NULL, PRIMARY KEY (field, sync)) WITHOUT ROWID;
 
--- What Iterable has, and what was rejected. A fingerprint has 8 bytes of the body as it is sent, and then 8 of the raw
--- values that it is made of, unless something about them is odd.
+-- What Iterable has, and what was rejected. A fingerprint has 8 bytes for the body as it is sent, and then 8 for the
+-- raw values that it is made from, unless something about them is unusual.
 CREATE TABLE known (
     sync INTEGER NOT NULL,
     key NOT NULL,                      -- a person (TEXT): the profile; an event's id (BLOB, 16 bytes): the event

@@ -1,4 +1,4 @@
-"""What the parts of the outbox share: one run of one sync, and the tables that are gone with it."""
+"""What the parts of the outbox share: one run of one sync, and the temporary tables that end with it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sync.state.schema import script
 
 
 class Mark(enum.IntEnum):
-    """What the state says of one payload of this run; run.sql says more."""
+    """What the state says about one payload of this run; run.sql says more."""
 
     NONE = 0
     UNCHANGED = 1
@@ -41,7 +41,7 @@ class RunScope:
         self.run("run")
 
     def do(self, statement: str, **values: Any) -> Cursor:
-        """Run a statement, which may name what this run is about: :sync, :now, :today, :field, :by_id, ..."""
+        """Run a statement, which may use the values of this run: :sync, :now, :today, :field, :by_id, ..."""
         return self._state.execute(statement, {**self._here, **values})
 
     def one(self, query: str, **values: Any) -> int:

@@ -1,7 +1,7 @@
 """What a run leaves in the backlog is settled, by the run itself or by the next one: there is no other recovery.
 
-Addresses and ids are as good as random among those on record, so to put each answer into its place at once would write
-a page of the file for nearly every one. Settled together they are sorted, and written one after the other.
+Addresses and ids come in random order, so putting each answer into its place at once would write a page of the file for
+nearly every one. Settled together, they are sorted, and written one after the other.
 """
 
 from __future__ import annotations

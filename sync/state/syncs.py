@@ -1,4 +1,4 @@
-"""Whose state it is: a sync at a destination, the segment fields that it writes, and what its event ids hang on."""
+"""Whose state it is: a sync at a destination, the segment fields that it writes, and what its event ids depend on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sync.state.file import State
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a sync's event ids and payloads hang on, as its last run had it.
+    """What a sync's event ids and payloads depend on, as of its last run.
 
     `event_key` is in the order that the ids are made in; `by_user_id` says what names the user in them. `address_ids`:
     events are on record under ids that were made with the address. The fields are in the order in which payloads hold
@@ -105,7 +105,7 @@ class SyncRecord:
             )
 
     def delivered_fields(self, mapped: Fields) -> Fields:
-        """The fields that were mapped in a run that delivered; of 1.0.0, which noted none, those of this mapping."""
+        """The fields mapped in a run that delivered; for 1.0.0, which recorded none, those of this mapping."""
         if not self.is_migrated:
             return self.recorded.delivered_fields if self.recorded else {}
         return {name: fields for name, fields in mapped.items() if self._has_delivered(name)}
@@ -118,7 +118,7 @@ class SyncRecord:
         return bool(self._state.execute(query, {"sync": self.id, "kind": kind}).fetchone()[0])
 
     def _events_on_record(self) -> int:
-        """How many events were delivered, also where they are not settled yet."""
+        """How many events were delivered, including those that are not settled yet."""
         query = (
             "SELECT COUNT(*) FROM (SELECT key FROM known WHERE sync = :sync AND fingerprint IS NOT NULL UNION "
             "SELECT key FROM pending WHERE sync = :sync AND state = 3) WHERE typeof(key) = 'blob'"

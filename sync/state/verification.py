@@ -1,4 +1,4 @@
-"""Whom Iterable should have as the database says, by the state: a sample of them, with what was delivered."""
+"""A sample of the users whom, by the state, Iterable should have as the database has them, with their payloads."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ class Repair(NamedTuple):
 def make_pending_again(state: State, sync: int, repairs: Sequence[Repair], today: int) -> None:
     """Forget that these were delivered, so that the next run sends them; membership stays.
 
-    `today` is a day number since 1970. Who should have left the segment and has not is a member again, so that the
-    next run sees him leave.
+    `today` is a day number since 1970. A user who should have left the segment and has not becomes a member again, so
+    that the next run sends the exit.
     """
     settle(state, sync, today)
     forget = "UPDATE known SET fingerprint = NULL WHERE sync = ? AND key = ?"
