@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -16,9 +17,8 @@ if str(HOME) not in sys.path:  # python -I and PYTHONSAFEPATH=1 leave the script
 if sys.version_info < (3, 11):  # noqa: UP036 - the system's own Python may be older
     sys.exit("main.py needs Python 3.11 or newer: start it as .venv/bin/python main.py (README: A real run)")
 
-from sync.run.log import hear_warnings
-
-hear_warnings()  # those of libraries that do not fit each other come while they are loaded
+logging.captureWarnings(True)  # libraries warn of each other while they are loaded, and cron mails what is printed
+logging.getLogger().addHandler(logging.NullHandler())  # what no log takes is not printed either
 
 try:
     from iterable_client import export_results_to_csv
@@ -60,7 +60,6 @@ def run(this: Run) -> Summary:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says and return the exit code."""
-    hear_warnings()
     with forgiving_streams():
         options = parse_options(argv)
         try:

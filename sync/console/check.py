@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import stat
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sync.console.check_project import Found, project_findings
-from sync.console.screen import print_error, warnings_on_screen
+from sync.console.screen import print_error
 from sync.rows.columns import Column
 from sync.rows.identity import is_usable
 from sync.rows.mapping import NO_FIELDS, Fields, unset_problems
@@ -33,7 +32,6 @@ from sync.state.destinations import RefusedError
 from sync.state.file import StateCopy, StateError, read_history
 
 SAMPLE_ROWS = 20
-_SILENCE = logging.NullHandler()  # the findings say it; without any handler, warnings would go to the screen
 
 
 @dataclass
@@ -53,14 +51,12 @@ class Checked:
 
 def check(run: Run, problems: Sequence[str] = ()) -> int:
     """Print a line for each check, all of them also after one that fails; exit code 1 when something is wrong."""
-    logging.getLogger().addHandler(_SILENCE)
     clean = LineFormatter("", run.settings.secrets().values()).clean
     wrong = 0
     try:
-        with warnings_on_screen(run.settings, "py.warnings"):
-            for verdict, what, sentence in findings(Checked(run, problems)):
-                wrong += verdict == "WRONG"
-                print(f"{verdict:5}  {what:12} {clean(sentence)}", flush=True)
+        for verdict, what, sentence in findings(Checked(run, problems)):
+            wrong += verdict == "WRONG"
+            print(f"{verdict:5}  {what:12} {clean(sentence)}", flush=True)
     except Exception as error:  # a bug, or what a library says that nobody foresaw
         return print_error(error, run.settings)
     print(f"{wrong} to fix" if wrong else "all is well: python3 main.py --dry-run shows what would be sent")

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sync.console.options import Options
 from sync.run.errors import exit_of
-from sync.run.log import LAST_LINE, LineFormatter, tell_warnings
+from sync.run.log import LAST_LINE, LineFormatter
 from sync.run.settings import Settings
 from sync.run.steps import Screen
 
@@ -58,17 +58,16 @@ class ScreenHandler(logging.Handler):
 
 
 @contextmanager
-def warnings_on_screen(settings: Settings, logger: str = "") -> Iterator[logging.Handler]:
+def warnings_on_screen(settings: Settings) -> Iterator[logging.Handler]:
     """Print what a mode without a log is warned of, by ourselves or by libraries, without secrets."""
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)
     handler.setFormatter(LineFormatter("", settings.secrets().values(), "%(levelname)s: %(message)s"))
-    logging.getLogger(logger).addHandler(handler)
-    tell_warnings()
+    logging.getLogger().addHandler(handler)
     try:
         yield handler
     finally:
-        logging.getLogger(logger).removeHandler(handler)
+        logging.getLogger().removeHandler(handler)
 
 
 def print_error(error: Exception, settings: Settings) -> int:

@@ -34,7 +34,6 @@ from sync.run.log import (
     log_always,
     start_logging,
     stop_logging,
-    tell_warnings,
     utc_offset,
 )
 from sync.run.metrics import write_metrics
@@ -138,9 +137,6 @@ class Run:
             add_handler(self.screen.lines, LineFormatter("", secrets.values()))
         try:
             self._log_first_line()
-            if file.complaint:
-                logger.warning(file.complaint)
-            tell_warnings()
             with self._errors_told():
                 yield
             self.summary.seconds = time.monotonic() - self._began

@@ -27,7 +27,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def test_a_log_in_a_folder_that_may_not_be_written(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It grows beyond the size at which it is rotated, and is written on: a warning, and no run is lost by it."""
+    """It grows beyond the size at which it is rotated, and is written on: no run is lost by it."""
 
     def refuse(source: str, target: str) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", source, None, target)
@@ -38,8 +38,8 @@ def test_a_log_in_a_folder_that_may_not_be_written(world: World, monkeypatch: py
     summary = world.run()
 
     assert summary.exit_code == ExitCode.DONE
-    first, second = [line for line in world.log().splitlines() if line.endswith(f"run={summary.run_id}")][:2]
-    assert "Run started" in first and "The log is large and cannot be rotated (Permission denied)" in second
+    first, *_ = [line for line in world.log().splitlines() if line.endswith(f"run={summary.run_id}")]
+    assert "Run started" in first
     assert world.log().count("Run started") == world.log().count("Run finished") == 2
 
 
