@@ -7,7 +7,6 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import closing
-from io import TextIOWrapper
 from typing import Any, TextIO
 
 from iterable_client import ApiResult, IterableClient, Message, Verdict
@@ -15,8 +14,7 @@ from sync.api.answers import ApiResponse
 from sync.api.endpoints import BULK
 from sync.api.messages import encode
 from sync.api.pacing import target_rate
-from sync.console.screen import print_error, warnings_on_screen
-from sync.console.streams import strict
+from sync.console.screen import warnings_on_screen
 from sync.delivery.loop import Loop
 from sync.delivery.rules import StopRules
 from sync.delivery.stop import Stop
@@ -41,18 +39,16 @@ def dry_run(run: Run, out: TextIO | None = None) -> int:
             warnings.setLevel("WARNING")
             _print_counts(run, made)
     except BrokenPipeError:  # `| head` has what it wants
-        return ExitCode.DONE
-    except Exception as error:
-        return print_error(error, run.settings)
+        pass
     return ExitCode.DONE
 
 
 def _standard_output() -> TextIO:
     """JSON is UTF-8, whatever the terminal's language. The requests are what was asked for, so their loss is told."""
-    stream = strict(sys.stdout)
-    if isinstance(stream, TextIOWrapper):
-        stream.reconfigure(encoding="utf-8")
-    return stream
+    try:
+        return open(sys.stdout.fileno(), "w", encoding="utf-8", closefd=False)
+    except OSError:  # it is in memory
+        return sys.stdout
 
 
 def _deliver(run: Run, out: TextIO) -> Counter[str]:

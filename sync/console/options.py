@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sync.run.switches import Switches
+from sync.run.settings import Options
 
 VERSION = "1.0.0"
 
@@ -36,21 +35,6 @@ USELESS = {
     "--since": ("--allow-mass-exit",),
 }
 """Flags that would do nothing beside another: whoever gives both means something else."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(Switches):
-    """What the command line says: one field for each option, with those that are a run's switches."""
-
-    demo: bool
-    check: bool
-    dry_run: bool
-    history: int | None
-    verify: int | None
-    repair: bool
-    bulk: bool
-    json: bool
-    env_file: Path | None
 
 
 def parse_options(argv: Sequence[str] | None) -> Options:

@@ -13,8 +13,6 @@ from typing import NamedTuple
 from dotenv.parser import Binding, parse_stream
 
 DEFAULT_SYNC = "default"
-LARGEST = 4_000_000
-"""Bytes of an env file or a query; no such file is larger."""
 
 SYNC_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -53,15 +51,11 @@ def _are_one(one: Path, other: Path) -> bool:
 def read_text(path: Path) -> str:
     """The text of a file in UTF-8, without a byte order mark; raises UnreadableError."""
     try:
-        with path.open("rb") as file:
-            raw = file.read(LARGEST + 1)  # a device may never end
-        text = raw.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+        text = path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UnreadableError(f"{path} cannot be read: it is not UTF-8 ({error}); save it as UTF-8") from error
     except OSError as error:
         raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
-    if len(raw) > LARGEST:
-        raise UnreadableError(f"{path} cannot be read: it has more than {LARGEST:,} bytes; name the file that is meant")
     if "\0" in text:
         raise UnreadableError(f"{path} cannot be read: it holds NUL bytes, as UTF-16 does; save it as UTF-8")
     return text

@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from sync.rows.columns import Column
 from sync.rows.mapping import Field, fields_of, in_order, named_columns
 from sync.rows.payloads import Reading
-from sync.run.settings import Settings
-from sync.run.switches import Switches
+from sync.run.settings import Options, Settings
 from sync.state.destinations import RefusedError, SyncName
 from sync.state.file import State
 from sync.state.pending import Policy
@@ -29,15 +28,15 @@ class OnRecord:
     Raises RefusedError where nobody can know whether this is a project on record.
     """
 
-    def __init__(self, state: State, settings: Settings, switches: Switches) -> None:
-        self._switches = switches
+    def __init__(self, state: State, settings: Settings, options: Options) -> None:
+        self._switches = options
         mapping = settings.mapping()
         self.record = SyncRecord(
             state,
             name_of_sync(settings),
             mapping.segment_field,
-            same_project=switches.same_project,
-            new_project=switches.new_project,
+            same_project=options.same_project,
+            new_project=options.new_project,
         )
         self._before = self.record.recorded or Recorded(event_key=mapping.event_key if self.record.is_migrated else ())
         self.mapping = replace(
@@ -59,12 +58,12 @@ class OnRecord:
 
     def policy(self, *, keep_bodies: bool) -> Policy:
         """How the state is read."""
-        switches, mapping = self._switches, self.mapping
+        options, mapping = self._switches, self.mapping
         return Policy(
-            whole_window=switches.whole_window,
-            full=switches.full,
-            retry_rejected=switches.retry_rejected,
-            allow_mass_exit=switches.allow_mass_exit,
+            whole_window=options.whole_window,
+            full=options.full,
+            retry_rejected=options.retry_rejected,
+            allow_mass_exit=options.allow_mass_exit,
             segment_field=mapping.segment_field,
             by_user_id=mapping.by_user_id,
             follows_addresses=mapping.follows_addresses,
@@ -73,17 +72,15 @@ class OnRecord:
             fields=fields_of(mapping),
         )
 
-    def reading(self, columns: Sequence[Column]) -> Reading:
-        """What is made of the rows with these columns; `put` refuses what it finds."""
-        self._reading = Reading(self.mapping, columns, address_ids=self.address_ids, typed=self.typed)
-        return self._reading
-
     def refuse_foreign_field(self) -> None:
         """Raise RefusedError for a segment field that is another sync's."""
         self.record.refuse_foreign_field(self.mapping.segment_field)
 
-    def check(self, columns: Sequence[Column]) -> None:
-        """Hold the columns of the result against the record: raises RefusedError when events would get other ids."""
+    def reading(self, columns: Sequence[Column]) -> Reading:
+        """What is made of the rows with these columns; `put` refuses what it finds.
+
+        Raises RefusedError when events would get other ids.
+        """
         kinds = dict(columns)
         if self._switches.limit is not None and not self.typed:
             logger.warning(
@@ -108,6 +105,8 @@ class OnRecord:
                     now,
                 )
         self._kinds = {column: kinds[column].value for column in named_columns(self.mapping)}
+        self._reading = Reading(self.mapping, columns, address_ids=self.address_ids, typed=self.typed)
+        return self._reading
 
     def put(self) -> None:
         """Put the settings of this run on record, and claim the segment field; inside a transaction.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 from collections.abc import Callable
@@ -19,29 +18,8 @@ HOME = Path(__file__).resolve().parents[2]
 """The folder of main.py. Relative paths in settings count from here, because cron starts elsewhere."""
 
 
-def text(value: str) -> str:
-    """Any text but one in quotes, which some tools keep: it would be sent to Iterable with them, for good."""
-    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-        raise ValueError("begins and ends with a quote, which would be part of the value: leave the quotes out")
-    return value
-
-
-def host(value: str) -> str:
-    """A host's name or address; one of IPv6 may stand in brackets, as it does before a port."""
-    inside = value.startswith("[") and value.endswith("]")
-    return text(value[1:-1] if inside else value)
-
-
-def password(value: str) -> str:
-    """Any text of one line; a line break at its end comes from the tool that stored it."""
-    if value.endswith(("\n", "\r")):
-        raise ValueError("ends with a line break, which would be part of it: store it without one (printf %s, echo -n)")
-    return value
-
-
 def secret(value: str) -> str:
     """A key or secret, which has no white space."""
-    text(value)
     if not value.isascii() or any(character.isspace() or not character.isprintable() for character in value):
         raise ValueError("holds white space or characters that no key has; copy it again")
     return value
@@ -89,17 +67,15 @@ def _within(low: float, high: float, value: str, kind: Callable[[str], Any], wan
 
 def path(value: str) -> Path | None:
     """A file; relative paths count from HOME; empty: none."""
-    text(value)
+    if not value:
+        return None
     try:
-        found = HOME / Path(value).expanduser() if value else None
-    except RuntimeError:
-        raise ValueError(f"is {value!r}; there is no such home directory") from None
-    try:
-        if found:
-            found.lstat()
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            raise ValueError(f"is {value[:40]!r}...; that is longer than the name of a file may be") from None
+        found = HOME / Path(value).expanduser()
+        found.lstat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):  # whoever needs it there says so
+        pass
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"is {value[:40]!r}; {getattr(error, 'strerror', None) or error}") from error
     return found
 
 
@@ -111,17 +87,10 @@ def path_or_folder(value: str) -> Path | None:
     return found
 
 
-def home_or_folder(value: str) -> Path:
-    """A folder; empty: the one of main.py."""
-    return path(value) or HOME
-
-
 def file(value: str) -> Path:
     """A file that there has to be a name for."""
     found = path(value)
-    if found is None:
-        raise ValueError("is empty; a file name is wanted")
-    if not found.name:
+    if found is None or not found.name:
         raise ValueError(f"is {value!r}; a file name is wanted")
     return found
 
@@ -167,7 +136,6 @@ def short_name(value: str) -> str:
 
 def field_name(value: str) -> str:
     """The name of one profile field."""
-    text(value)
     if value and not re.fullmatch(r"[^\s.,#_][^.,#]*", value):
         raise ValueError(f"is {value!r}; a field name without dots, commas and # is wanted")
     return value

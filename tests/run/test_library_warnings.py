@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,16 +24,6 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     world = World(tmp_path, monkeypatch, DB_PORT="1", DB_HOST="127.0.0.1")
     world.rows = people(3)
     return world
-
-
-@pytest.fixture
-def heard() -> Iterator[None]:
-    """Warnings go where main.py sends them, and not to pytest."""
-    logging.captureWarnings(False)
-    with warnings.catch_warnings():
-        logging.captureWarnings(True)
-        yield
-        logging.captureWarnings(False)
 
 
 def test_a_library_that_warns_when_it_is_loaded(world: World) -> None:
