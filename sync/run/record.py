@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from sync.rows.columns import Column
-from sync.rows.mapping import Field, fields_of, in_order, named_columns
+from sync.rows.mapping import Field, fields_of, in_order
 from sync.rows.payloads import Reading
 from sync.run.settings import Options, Settings
 from sync.state.destinations import RefusedError, SyncName
@@ -29,7 +29,7 @@ class OnRecord:
     """
 
     def __init__(self, state: State, settings: Settings, options: Options) -> None:
-        self._switches = options
+        self._options = options
         mapping = settings.mapping()
         self.record = SyncRecord(
             state,
@@ -58,7 +58,7 @@ class OnRecord:
 
     def policy(self, *, keep_bodies: bool) -> Policy:
         """How the state is read."""
-        options, mapping = self._switches, self.mapping
+        options, mapping = self._options, self.mapping
         return Policy(
             whole_window=options.whole_window,
             full=options.full,
@@ -81,30 +81,19 @@ class OnRecord:
 
         Raises RefusedError when events would get other ids.
         """
-        kinds = dict(columns)
-        if self._switches.limit is not None and not self.typed:
+        if self._options.limit is not None and not self.typed:
             logger.warning(
                 "This first run is a trial (--limit %d) and sees only the rows that it reads: another row may hold a "
                 "value that does not fit the type that its field gets now; --dry-run without --limit reads all rows",
-                self._switches.limit,
+                self._options.limit,
             )
-        if not self._switches.new_event_ids:
+        if not self._options.new_event_ids:
             self.record.refuse_new_event_ids(
                 self.mapping.event_name,
                 self.mapping.event_key,
                 by_user_id=self._by_user_id,
-                has_address=self.mapping.email_column in kinds,
+                has_address=self.mapping.email_column in dict(columns),
             )
-        for column in named_columns(self.mapping):
-            before, now = self._before.kinds.get(column), kinds[column].value
-            if before not in (None, now):
-                logger.warning(
-                    "The column %s was %s in the last run and is %s now: see whether its values still mean the same",
-                    column,
-                    before,
-                    now,
-                )
-        self._kinds = {column: kinds[column].value for column in named_columns(self.mapping)}
         self._reading = Reading(self.mapping, columns, address_ids=self.address_ids, typed=self.typed)
         return self._reading
 
@@ -115,7 +104,7 @@ class OnRecord:
         """
         if refusal := self._reading.refusal():
             raise RefusedError(refusal)
-        if self._switches.whole_window:
+        if self._options.whole_window:
             self.record.claim(self.mapping.segment_field)
         else:
             self.refuse_foreign_field()
@@ -128,7 +117,6 @@ class OnRecord:
                 address_ids=self.address_ids or before.address_ids,
                 user_fields=merged(_names(now.user_fields), before.user_fields),
                 event_fields=merged(_names(now.event_fields), before.event_fields),
-                kinds={**before.kinds, **self._kinds},
                 delivered_fields=self.typed,
                 used=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
             )
