@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from itertools import chain, combinations
+from itertools import chain, combinations, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -68,18 +68,12 @@ def own_file_problems(settings: Settings, env_file: Path, csv: Path | None) -> I
             told |= {one.name, other.name}
             yield f"{one.name} and {other.name} would both write {file}: give each a file of its own"
     for one in written:
-        if clash := _clash(one, read):
-            yield clash
-        elif one.name not in told:
+        clashes = ((file, other.name) for other in read if (file := one.shared_with(other)))
+        for file, name in islice(clashes, 1):  # it is told once
+            told.add(one.name)
+            yield f"{one.name} would write over {file}, which is {name}: name another file"
+        if one.name not in told:
             yield from _replaced_problems(one, settings)
-
-
-def _clash(one: _Owner, read: Sequence[_Owner]) -> str:
-    """That a file would be written that is one of those that are read; empty when none would."""
-    for other in read:
-        if file := one.shared_with(other):
-            return f"{one.name} would write over {file}, which is {other.name}: name another file"
-    return ""
 
 
 def _written(settings: Settings, csv: Path | None) -> Iterator[_Owner]:

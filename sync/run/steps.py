@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from errno import EIO
 from itertools import islice
@@ -185,11 +185,10 @@ class Run:
 
     def _end(self, state: State) -> None:
         """Put on record how the run ended, and count what is left."""
-        interrupted = bool(self._interruption.signum)
         self.summary.seconds = time.monotonic() - self._began
-        with self._only_warned("the run is not on record") if interrupted else nullcontext():
+        with self._only_warned("the run is not on record"):
             state.end_run(self.summary.run_id, self.summary.for_history())
-        if not interrupted:  # after a signal there is no time for what the next run can do
+        if not self._interruption.signum:  # after a signal there is no time for what the next run can do
             with self._only_warned("the state takes more of the disk than it needs"):
                 state.give_back_space()
         with self._only_warned("the metrics lack what is pending"):
