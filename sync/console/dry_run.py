@@ -127,13 +127,11 @@ def _print_counts(run: Run, made: Counter[str]) -> None:
     seconds = max((count / target_rate(limits[endpoint]) for endpoint, count in made.items()), default=0.0)
     seconds += settings.move_settle_seconds if plan.moves else 0
     requests = ", ".join(f"{count:,} {endpoint}" for endpoint, count in sorted(made.items())) or "none"
-    for line in (
-        f"dry run: {run.summary.rows:,} rows; requests: {requests}; nothing was sent",
+    print(
+        f"dry run: {run.summary.rows:,} rows; requests: {requests}; nothing was sent\n"
         f"unchanged: {plan.users.unchanged:,} profiles, {plan.events.unchanged:,} events; "
         f"rejected: {plan.users.rejected:,} profiles, {plan.events.rejected:,} events; "
-        f"leaving the segment: {0 if plan.exit_held_back else plan.leaving:,}",
-        f"addresses to be moved: {plan.moves:,}" if plan.moves else "",
+        f"leaving the segment: {0 if plan.exit_held_back else plan.leaving:,}; addresses to be moved: {plan.moves:,}\n"
         f"about {seconds:.1f} s at the limits",
-    ):
-        if line:
-            print(line, file=sys.stderr)
+        file=sys.stderr,
+    )

@@ -21,13 +21,14 @@ EPILOG = (
 EVERYBODY = 2**62
 """What `all` means: more than there can be."""
 
+_MODES = ("--demo", "--check", "--dry-run", "--history", "--verify")
 _SENDING = ("--full", "--retry-rejected", "--allow-mass-exit", "--csv")
 _DECIDING = ("--new-event-ids", "--same-project", "--new-project")
 USELESS = {
-    "--demo": _DECIDING,
-    "--history": (*_SENDING, *_DECIDING, "--since", "--limit", "--bulk", "--json"),
-    "--check": (*_SENDING, *_DECIDING, "--limit", "--json"),
-    "--dry-run": ("--csv", "--json"),
+    "--demo": (*_MODES[1:], *_DECIDING, "--env-file"),
+    "--check": (*_MODES[2:], *_SENDING, *_DECIDING, "--limit", "--json"),
+    "--dry-run": (*_MODES[3:], "--csv", "--json"),
+    "--history": (*_MODES[4:], *_SENDING, *_DECIDING, "--since", "--limit", "--bulk", "--json"),
     "--verify": (*_SENDING, *_DECIDING, "--json"),
     "--new-project": ("--same-project",),
     "--full": ("--retry-rejected",),
@@ -41,17 +42,12 @@ def parse_options(argv: Sequence[str] | None) -> Options:
     """Parse and check `argv`; wrong usage ends the program with exit code 2, as argparse does."""
     parser = _parser()
     options = Options(**vars(parser.parse_args(argv)))
-    modes = [flag for flag in ("--demo", "--check", "--dry-run", "--history", "--verify") if _given(options, flag)]
-    if len(modes) > 1:
-        parser.error(f"{' and '.join(modes)} cannot go together")
     for flag, useless in USELESS.items():
         for other in useless:
             if _given(options, flag) and _given(options, other):
                 parser.error(f"{other} cannot go with {flag}: it would do nothing there")
     if options.repair and not options.verify:
         parser.error("--repair goes with --verify: it lets what differs be sent again")
-    if options.demo and options.env_file:
-        parser.error("--demo needs no settings: leave out --env-file")
     return options
 
 
@@ -81,14 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--new-project", action="store_true", help="after a new key or base URL: start anew beside it")
     add("--csv", type=Path, metavar="FILE", help="the CSV's name instead of query_results_YYYYMMDD_HHMMSS.csv")
     add("--history", type=_positive, nargs="?", const=10, metavar="N", help="print the last N runs (default 10)")
-    add(
-        "--verify",
-        type=_number_or_all,
-        nargs="?",
-        const=100,
-        metavar="N",
-        help="read N users back from Iterable (default 100; all) and compare them with the database; send nothing",
-    )
+    compared = "read N users back from Iterable (default 100; all) and compare them with the database; send nothing"
+    add("--verify", type=_number_or_all, nargs="?", const=100, metavar="N", help=compared)
     add("--repair", action="store_true", help="with --verify: what differs is pending again, and the next run sends it")
     add("--json", action="store_true", help="print the summary as one JSON object on standard output")
     add("--env-file", type=Path, metavar="FILE", help="settings from FILE instead of .env beside main.py")
