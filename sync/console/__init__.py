@@ -2,7 +2,7 @@
 package prints.
 
 * `options.py` parses the command line, and has the table of flags that cannot go together. **To add a flag**: its field
-  in `Options` (`sync/run/settings.py`), its `add(...)`, its row in the README.
+  in `Options` (`sync/run/settings.py`), and its row in the README.
 * `screen.py` is what a person sees of a run: the log's lines, and bars under them. `report.py` is what was done, as
   text for a person, for cron and as JSON, `--history`, and what `--verify` found.
 * `check.py` is `--check`: a table of checks, each of which yields findings; `check_project.py` has those that ask

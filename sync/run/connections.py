@@ -61,11 +61,6 @@ def run_query(source: Source, settings: Settings, options: Options) -> ResultSet
     if problems:
         result.close()
         raise SettingsError(problems)
-    if not result.uses_since:
-        logger.warning(
-            "The query uses neither :since nor :since_local: every run reads all that it selects, whatever "
-            "LOOKBACK_DAYS says"
-        )
     return result
 
 

@@ -1,11 +1,12 @@
-"""How the text of a setting becomes its value: each function raises ValueError with what is wanted instead."""
+"""How the text of a setting or option becomes its value: each function raises with what is wanted instead."""
 
 from __future__ import annotations
 
 import os
 import re
+from argparse import ArgumentTypeError
 from collections.abc import Callable
-from datetime import UTC, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -144,3 +145,34 @@ def field_name(value: str) -> str:
 def names(value: str) -> tuple[str, ...]:
     """Names with commas between them."""
     return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+# -- values of options -------------------------------------------------------------------------------------------
+
+EVERYBODY = 2**62
+"""What `all` means: more than there can be."""
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
+        raise ArgumentTypeError(f"{text!r} is not a whole number from 1 to 999999999")
+    return int(text)
+
+
+def positive_or_all(text: str) -> int:
+    """A whole number from 1, or everybody."""
+    return EVERYBODY if text == "all" else positive(text)
+
+
+def since(text: str) -> datetime | timedelta:
+    """A day or moment without a zone (it is in DB_TIMEZONE), or a length of time before now."""
+    if match := re.fullmatch(r"([0-9]{1,5})([dhm])", text):
+        return timedelta(**{{"d": "days", "h": "hours", "m": "minutes"}[match[2]]: int(match[1])})
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = datetime.min
+    if not 1000 <= moment.year <= 9998:  # what a DATETIME holds, in every time zone
+        raise ArgumentTypeError(f"{text!r} is neither a date such as 2026-01-06 nor a length such as 7d")
+    return moment

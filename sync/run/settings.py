@@ -129,28 +129,45 @@ class Settings:
         )
 
 
+def _option(told: str, **how: Any) -> Any:
+    """One option of the command line: what `--help` says of it, and how argparse takes it; else it is a flag."""
+    return field(default=None if how else False, metadata={"help": told, **(how or {"action": "store_true"})})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the command line says: the flags of the same names; README, Options."""
+    """What the command line says: one value for each option of the same name; README, Options."""
 
-    demo: bool = False
-    check: bool = False
-    dry_run: bool = False
-    since: datetime | timedelta | None = None
-    limit: int | None = None
-    full: bool = False
-    retry_rejected: bool = False
-    bulk: bool = False
-    allow_mass_exit: bool = False
-    new_event_ids: bool = False
-    same_project: bool = False
-    new_project: bool = False
-    csv: Path | None = None
-    history: int | None = None
-    verify: int | None = None
-    repair: bool = False
-    json: bool = False
-    env_file: Path | None = None
+    demo: bool = _option("run on a sample database against a server of its own; needs no .env")
+    check: bool = _option("check settings, database, query, state, credentials; send no data")
+    dry_run: bool = _option("print the exact requests as JSON lines; send and write nothing")
+    since: datetime | timedelta | None = _option(
+        "the value of :since, such as 2026-01-06 or 7d", type=kind.since, metavar="WHEN"
+    )
+    limit: int | None = _option(
+        "read at most N rows of the query; nobody leaves the segment", type=kind.positive, metavar="N"
+    )
+    full: bool = _option("deliver everything, also what is unchanged or was rejected before")
+    retry_rejected: bool = _option("send again what was rejected before")
+    bulk: bool = _option("use users/bulkUpdate and events/trackBulk")
+    allow_mass_exit: bool = _option("let more than half of a segment leave it in one run")
+    new_event_ids: bool = _option("let a run through that would give events a new id")
+    same_project: bool = _option("after a new key or base URL: go on with what is on record")
+    new_project: bool = _option("after a new key or base URL: start anew beside it")
+    csv: Path | None = _option("the CSV's name instead of query_results_YYYYMMDD_HHMMSS.csv", type=Path, metavar="FILE")
+    history: int | None = _option(
+        "print the last N runs (default 10)", type=kind.positive, nargs="?", const=10, metavar="N"
+    )
+    verify: int | None = _option(
+        "read N users back from Iterable (default 100; all) and compare them with the database; send nothing",
+        type=kind.positive_or_all,
+        nargs="?",
+        const=100,
+        metavar="N",
+    )
+    repair: bool = _option("with --verify: what differs is pending again, and the next run sends it")
+    json: bool = _option("print the summary as one JSON object on standard output")
+    env_file: Path | None = _option("settings from FILE instead of .env beside main.py", type=Path, metavar="FILE")
 
     @property
     def whole_window(self) -> bool:
