@@ -8,7 +8,6 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -46,24 +45,20 @@ def one_of(*words: str) -> Callable[[str], str]:
     return parse
 
 
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """A whole number from `low` to `high`."""
-    return lambda value: _within(low, high, value, int, "a whole number is wanted")
-
-
-def number(low: float, high: float) -> Callable[[str], float]:
+def number(low: float, high: float, kind: type[int] | type[float] = float) -> Callable[[str], float]:
     """A number from `low` to `high`."""
-    return lambda value: _within(low, high, value, float, "a number is wanted")
 
+    def parse(value: str) -> float:
+        try:
+            found = kind(value)
+        except ValueError:
+            wanted = "a whole number is wanted" if kind is int else "a number is wanted"
+            raise ValueError(f"is {value!r}; {wanted}") from None
+        if not low <= found <= high:  # nan neither
+            raise ValueError(f"is {value}; it goes from {low} to {high}")
+        return found
 
-def _within(low: float, high: float, value: str, kind: Callable[[str], Any], wanted: str) -> Any:
-    try:
-        found = kind(value)
-    except ValueError:
-        raise ValueError(f"is {value!r}; {wanted}") from None
-    if not low <= found <= high:  # nan neither
-        raise ValueError(f"is {value}; it goes from {low} to {high}")
-    return found
+    return parse
 
 
 def path(value: str) -> Path | None:
