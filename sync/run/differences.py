@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,16 +56,10 @@ class NotReadableError(SourceError):
 
 
 class Found(NamedTuple):
-    """What the comparison of one user found; `events` are the ids of those that differ."""
+    """What the comparison of one user found, and what sends it again."""
 
-    user: DeliveredUser
-    profile: Sequence[Difference]
-    events: Sequence[tuple[bytes, Sequence[Difference]]] = ()
-
-    @property
-    def differences(self) -> list[Difference]:
-        """All of them."""
-        return [*self.profile, *(one for _, several in self.events for one in several)]
+    differences: Sequence[Difference]
+    repair: Repair
 
 
 @dataclass
@@ -81,7 +76,7 @@ class Verified:
         """Each difference with the user it is about."""
         for found in self.differing:
             for difference in found.differences:
-                yield address_of(found.user.identity), difference
+                yield address_of(found.repair.user.identity), difference
 
 
 def verify(run: Run, count: int, *, sleep: Callable[[float], object] = time.sleep) -> Verified:
@@ -105,7 +100,7 @@ def verify(run: Run, count: int, *, sleep: Callable[[float], object] = time.slee
                 verified.differing += reader.differing(batch, progress)
         if verified.differing:
             _wait_until_visible(settings.state_file.resolve(), sleep)
-            verified.differing = list(reader.differing([found.user for found in verified.differing]))
+            verified.differing = list(reader.differing([found.repair.user for found in verified.differing]))
     if verified.differing:
         verified.csv = _write(settings, verified)
     return verified
@@ -131,9 +126,7 @@ def _write(settings: Settings, verified: Verified) -> Path:
 
 def repair(run: Run, verified: Verified) -> None:
     """Let the next run send what differs, under the sync's lock. Raises LockedError, StateError."""
-    repairs = [
-        Repair(found.user, bool(found.profile), [event for event, _ in found.events]) for found in verified.differing
-    ]
+    repairs = [found.repair for found in verified.differing]
     with locked_state(run.settings, run.stop.is_overdue) as state:
         sync = OnRecord(state, run.settings, run.options).record.id
         make_pending_again(state, sync, repairs, int(time.time() // 86400))
@@ -157,23 +150,22 @@ class _Reader:
                     yield found
 
     def _compare(self, user: DeliveredUser) -> Found:
-        stored: dict[str, Any] | None = None
-        if user.left or user.body:
-            result = self._look_up(user.identity)
-            is_nobody = result.code in _NOBODY
-            if result.verdict in REJECTIONS and not is_nobody:
-                refused = f"(Iterable refuses to show him: {result.reason})"
-                return Found(user, [Difference("(user)", "exists", refused)])
-            found = None if is_nobody else _read(result).get("user")
-            stored = found if isinstance(found, dict) else None
-        if user.left:
-            return Found(user, segment_differences(self._segment_field, stored))
-        profile = profile_differences(user.body, stored) if user.body else []
-        return Found(user, self._masked(profile), self._events(user) if user.events else ())
+        result = self._look_up(user.identity) if user.left or user.body else None
+        if result and result.verdict in REJECTIONS and result.code not in _NOBODY:
+            refused = f"(Iterable refuses to show him: {result.reason})"
+            return Found([Difference("(user)", "exists", refused)], Repair(user, True, []))
+        profile = self._profile(user, result) if result else []
+        events = self._events(user) if user.events else {}
+        differences = [*profile, *chain.from_iterable(events.values())]
+        masked = [one._replace(found=self._client.masked(one.found)) for one in differences]  # it is Iterable's word
+        return Found(masked, Repair(user, bool(profile), list(events)))
 
-    def _masked(self, differences: Sequence[Difference]) -> list[Difference]:
-        """What was found is Iterable's word, and masked once it was compared."""
-        return [one._replace(found=self._client.masked(one.found)) for one in differences]
+    def _profile(self, user: DeliveredUser, result: ApiResult) -> list[Difference]:
+        found = None if result.code in _NOBODY else _read(result).get("user")
+        stored = found if isinstance(found, dict) else None
+        if user.body is None:
+            return segment_differences(self._segment_field, stored)
+        return profile_differences(user.body, stored)
 
     def _look_up(self, identity: str) -> ApiResult:
         name = name_of(identity)
@@ -181,17 +173,17 @@ class _Reader:
             return self._client.get(USERS_BY_ID, {"userId": name}, userId=name)
         return self._client.get(USERS_BY_EMAIL, {"email": name}, email=name)
 
-    def _events(self, user: DeliveredUser) -> list[tuple[bytes, Sequence[Difference]]]:
-        """The events that differ: each is held against those read that no other accounts for."""
+    def _events(self, user: DeliveredUser) -> dict[bytes, Sequence[Difference]]:
+        """The ids of the events that differ, and how: each is held against those read that no other accounts for."""
         name = name_of(user.identity)
         if name in _NO_PATH:
             logger.warning("No URL leads to this user's events; they are not compared %s", log_field(user.identity))
-            return []
+            return {}
         endpoint, kind = (EVENTS_BY_ID, "userId") if is_user_id(user.identity) else (EVENTS_BY_EMAIL, "email")
         result = self._client.get(endpoint, {kind: name}, path=name, limit=str(MOST_EVENTS))
         events = [event for event in _read(result).get("events", []) if isinstance(event, dict)]
         found = event_differences([json.loads(event.body) for event in user.events], events)
-        return [(event.id, self._masked(several)) for event, several in zip(user.events, found, strict=True) if several]
+        return {event.id: several for event, several in zip(user.events, found, strict=True) if several}
 
 
 def _read(result: ApiResult) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 from dotenv.parser import Binding, parse_stream
 
@@ -21,31 +20,17 @@ class UnreadableError(Exception):
     """A text file cannot be read; one sentence that says which and why."""
 
 
-class EnvFile(NamedTuple):
-    """What an env file says: the value of each name, and a sentence for each line that cannot be meant."""
-
-    values: dict[str, str]
-    problems: list[str]
-
-
 def sync_name_of(env_file: Path | None, standard: Path) -> str | None:
     """The name that the file gives its sync: `orders` for `orders.env` and `.env.orders`; None when it has to be said.
 
     `standard` is the file that is read unless another is named; it, under whatever name, and no file at all describe
     the default sync.
     """
-    if env_file is None or env_file == Path(os.devnull) or _are_one(env_file, standard):
+    if env_file is None or env_file == Path(os.devnull) or (standard.exists() and env_file.samefile(standard)):
         return DEFAULT_SYNC
     name = env_file.name
     found = name.removeprefix(".env.") if name.startswith(".env.") else name.removesuffix(".env")
     return found if found not in {"", name} and SYNC_NAME.fullmatch(found) else None
-
-
-def _are_one(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:  # one of them does not exist
-        return one.absolute() == other
 
 
 def read_text(path: Path) -> str:
@@ -61,8 +46,11 @@ def read_text(path: Path) -> str:
     return text
 
 
-def read_env_file(path: Path) -> EnvFile:
-    """Read the file once, so that it may be a pipe; raises UnreadableError. There is no `$` expansion."""
+def read_env_file(path: Path) -> tuple[dict[str, str], list[str]]:
+    """The value of each name in the file, and a sentence for each line that cannot be meant.
+
+    The file is read once, so that it may be a pipe; raises UnreadableError. There is no `$` expansion.
+    """
     values: dict[str, str] = {}
     lines: dict[str, int] = {}
     problems: list[str] = []
@@ -76,7 +64,7 @@ def read_env_file(path: Path) -> EnvFile:
                 twice = f"lines {lines[name]} and {number} of {path} give {name} two values"
                 problems.append(f"{twice}: leave one of them out")
             values[name], lines[name] = value, number
-    return EnvFile(values, problems)
+    return values, problems
 
 
 def _fault(binding: Binding, written: str) -> str:

@@ -141,12 +141,8 @@ class Options:
     demo: bool = _option("run on a sample database against a server of its own; needs no .env")
     check: bool = _option("check settings, database, query, state, credentials; send no data")
     dry_run: bool = _option("print the exact requests as JSON lines; send and write nothing")
-    since: datetime | timedelta | None = _option(
-        "the value of :since, such as 2026-01-06 or 7d", type=kind.since, metavar="WHEN"
-    )
-    limit: int | None = _option(
-        "read at most N rows of the query; nobody leaves the segment", type=kind.positive, metavar="N"
-    )
+    since: datetime | timedelta | None = _option("value of :since (2026-01-06 or 7d)", type=kind.since, metavar="WHEN")
+    limit: int | None = _option("read at most N rows; nobody leaves the segment", type=kind.positive, metavar="N")
     full: bool = _option("deliver everything, also what is unchanged or was rejected before")
     retry_rejected: bool = _option("send again what was rejected before")
     bulk: bool = _option("use users/bulkUpdate and events/trackBulk")
@@ -155,9 +151,7 @@ class Options:
     same_project: bool = _option("after a new key or base URL: go on with what is on record")
     new_project: bool = _option("after a new key or base URL: start anew beside it")
     csv: Path | None = _option("the CSV's name instead of query_results_YYYYMMDD_HHMMSS.csv", type=Path, metavar="FILE")
-    history: int | None = _option(
-        "print the last N runs (default 10)", type=kind.positive, nargs="?", const=10, metavar="N"
-    )
+    history: int | None = _option("print the last N runs (10)", type=kind.positive, nargs="?", const=10, metavar="N")
     verify: int | None = _option(
         "read N users back from Iterable (default 100; all) and compare them with the database; send nothing",
         type=kind.positive_or_all,
