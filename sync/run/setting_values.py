@@ -8,7 +8,6 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sync.api.endpoints import is_readable_on_the_way
@@ -102,25 +101,18 @@ def zone(value: str) -> tzinfo:
 
 
 _USUAL_PORTS = {"http": ":80", "https": ":443"}
-_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[\w.-]+)(:\d+)?")
+_ADDRESS = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[\w.-]+)(:\d{1,5})?[/?#]*")
 
 
 def base_url(value: str) -> str:
     """Scheme and host alone, in one spelling: by this text and the key the state knows a project."""
-    if "@" in value:
-        raise ValueError("holds a user or a password; it takes a scheme and a host only")
-    try:
-        parts = urlsplit(value.lower())
-        known = parts.scheme in {"http", "https"} and _HOST.fullmatch(parts.netloc) and parts.port != 0
-    except ValueError:
-        known = False
-    if not known:
-        raise ValueError(f"is {value!r}; an address such as https://api.iterable.com is wanted")
+    found = _ADDRESS.fullmatch(value.lower())
+    if found is None or (found[3] and not 0 < int(found[3][1:]) < 65536):
+        raise ValueError("takes a scheme and a host only, such as https://api.iterable.com; the program adds /api/...")
     if is_readable_on_the_way(value):
         raise ValueError("would send the key and the data unencrypted; use https")
-    if parts.path.strip("/") or parts.query or parts.fragment:
-        raise ValueError("takes a scheme and a host only; the program adds /api/...")
-    return f"{parts.scheme}://{parts.netloc.removesuffix(_USUAL_PORTS[parts.scheme])}"
+    scheme, host, port = found.groups("")
+    return f"{scheme}://{host}{port.removesuffix(_USUAL_PORTS[scheme])}"
 
 
 def short_name(value: str) -> str:
