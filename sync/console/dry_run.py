@@ -15,8 +15,6 @@ from sync.api.endpoints import BULK
 from sync.api.messages import encode
 from sync.api.pacing import target_rate
 from sync.console.screen import warnings_on_screen
-from sync.delivery.loop import Loop
-from sync.delivery.rules import StopRules
 from sync.delivery.stop import Stop
 from sync.delivery.work import Turn
 from sync.rows.identity import name_of
@@ -53,20 +51,18 @@ def _standard_output() -> TextIO:
 
 def _deliver(run: Run, out: TextIO) -> Counter[str]:
     """Deliver all that is pending to the client that prints; how many requests each endpoint was sent."""
-    stop, settings = _Skipping(), run.settings
-    way, _ = way_of(settings)
-    with closing(_PrintingClient(settings, out, stop)) as client:
+    run.stop = stop = _Skipping()
+    way, _ = way_of(run.settings)
+    with closing(_PrintingClient(run.settings, out, stop)) as client:
 
         def take_turn(turn: Turn, _: IterableClient) -> None:
             client.looked_up = turn.user.move and name_of(turn.user.move.person)
             way.take_turn(turn, client)
 
-        settle, printing = settings.move_settle_seconds, way._replace(take_turn=take_turn)
-        loop = Loop(printing, client, run.outbox, StopRules(), stop, workers=1, settle_seconds=settle, clock=stop.clock)
-        tally = loop.run(run.planned)
+        run.send(client, way._replace(take_turn=take_turn), workers=1, clock=stop.clock)
         out.flush()
-    if client.lost or tally.stopped_because:
-        raise client.lost or RuntimeError(tally.stopped_because)
+    if client.lost or run.summary.stopped_because:
+        raise client.lost or RuntimeError(run.summary.stopped_because)
     return client.made
 
 

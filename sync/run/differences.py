@@ -20,13 +20,7 @@ from sync.api.endpoints import EVENTS_BY_EMAIL, EVENTS_BY_ID, USERS_BY_EMAIL, US
 from sync.rows.columns import Column, Kind
 from sync.rows.export import CsvExport, prune, timestamped_name
 from sync.rows.identity import address_of, is_user_id, log_field, name_of
-from sync.rows.read_back import (
-    MOST_EVENTS,
-    Difference,
-    event_differences,
-    profile_differences,
-    segment_differences,
-)
+from sync.rows.read_back import MOST_EVENTS, Difference, event_differences, profile_differences, segment_differences
 from sync.rows.source import SourceError
 from sync.run.connections import make_client
 from sync.run.lock import locked_state

@@ -183,10 +183,7 @@ def defaults() -> dict[str, str]:
 
 
 def load_settings(
-    env_file: Path | None = None,
-    environ: Mapping[str, str] | None = None,
-    csv: Path | None = None,
-    needed: str = "",
+    env_file: Path | None = None, environ: Mapping[str, str] | None = None, csv: Path | None = None, needed: str = ""
 ) -> Settings:
     """Return the settings of `env_file` (default: `.env` beside main.py) and of the environment; `csv` is `--csv`.
 

@@ -26,15 +26,7 @@ from sync.run.connections import mysql_params, open_database, run_query
 from sync.run.env_file import DEFAULT_SYNC
 from sync.run.exit_codes import UNEXPECTED, ExitCode, exit_of
 from sync.run.lock import locked_state
-from sync.run.log import (
-    LAST_LINE,
-    LineFormatter,
-    add_handler,
-    log_always,
-    start_logging,
-    stop_logging,
-    utc_offset,
-)
+from sync.run.log import LAST_LINE, LineFormatter, add_handler, log_always, start_logging, stop_logging, utc_offset
 from sync.run.metrics import write_metrics
 from sync.run.record import OnRecord, name_of_sync
 from sync.run.settings import NO_OPTIONS, Options, Settings
@@ -45,6 +37,8 @@ from sync.state.file import State, StateCopy
 from sync.state.outbox import Outbox
 
 logger = logging.getLogger("main")
+
+Clock = Callable[[], float]
 
 BULK_WORKERS = 6
 """Bulk jobs in flight, of up to 1,000 users each: enough for the limits while a bulk call takes up to 0.6 s, and the
@@ -263,7 +257,7 @@ class Run:
         """Send what is pending: for each user `client.update_user`, then `client.track_event` for each event."""
         with self._interruption.delivering():
             self.announce()
-            self._send(client)
+            self.send(client, *way_of(self.settings))
             with self._only_warned("the rejected rows are not in a file of their own"):
                 self._write_rejected()
             if self.stop.deadline is None:  # after a signal there is no time for what the next run can do
@@ -275,14 +269,13 @@ class Run:
         """Log what the comparison found."""
         announce(self.planned, self.outbox, self.summary, self.on_record.mapping.segment_field)
 
-    def _send(self, client: IterableClient) -> None:
+    def send(self, client: IterableClient, way: Way, workers: int, clock: Clock = time.monotonic) -> None:
+        """Let the loop deliver what was planned, and take over what it counted."""
         outbox, plan, stop = self.outbox, self.planned, self.stop
-        rules = StopRules(outbox.stops_in_a_row())
-        way, workers = way_of(self.settings)
-        settle_seconds = self.settings.move_settle_seconds
+        rules, settle = StopRules(outbox.stops_in_a_row()), self.settings.move_settle_seconds
         with self.screen.counting("users", plan.pending_users + plan.leavers) as progress:
             loop = Loop(
-                way, client, outbox, rules, stop, workers=workers, settle_seconds=settle_seconds, progress=progress
+                way, client, outbox, rules, stop, workers=workers, settle_seconds=settle, progress=progress, clock=clock
             )
             try:
                 loop.run(plan)
