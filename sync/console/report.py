@@ -90,19 +90,15 @@ def next_step(summary: Summary) -> str:
 
 def for_cron(summary: Summary, log_file: str) -> str:
     """Two or three lines for standard error: what, why, next step."""
-    counts = (
-        f"users {_short(summary.users)}; events {_short(summary.events)}"
-        if summary.rows or summary.requests
-        else "nothing was sent"
+    counts = "nothing was sent"
+    if summary.rows or summary.requests:
+        counts = f"users {_short(summary.users)}; events {_short(summary.events)}"
+    lines = (
+        f"iterable sync: exit code {summary.exit_code}, {counts}",
+        f"why: {summary.cause}",
+        f"next: {next_step(summary)} (grep run={summary.run_id} {log_file})",
     )
-    return "\n".join(
-        " ".join(line.split())
-        for line in [
-            f"iterable sync: exit code {summary.exit_code}, {counts}",
-            f"why: {summary.cause}",
-            f"next: {next_step(summary)} (grep run={summary.run_id} {log_file})",
-        ]
-    )
+    return "\n".join(" ".join(line.split()) for line in lines)
 
 
 # -- the history -------------------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ class _Owner:
         real = [Path(os.path.realpath(file)) for file in self._own]
         self._pattern = re.compile("|".join([pattern, *(re.escape(str(file)) + endings for file in real)]))
         there = chain(beside, *(file.parent.glob("*") for file in real))
-        self._inodes = {_inode(path) for path in there if self._pattern.fullmatch(os.path.realpath(path))} - {None}
+        self._inodes = {_inode(path) for path in there if self._pattern.fullmatch(str(path))} - {None}
 
     def shared_with(self, other: _Owner) -> Path | None:
         """A file that is one of these and one of the other's."""

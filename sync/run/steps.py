@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from errno import EIO
 from itertools import islice
@@ -33,12 +33,15 @@ from sync.run.settings import NO_OPTIONS, Options, Settings
 from sync.run.signals import Interrupted, Interruption, describe
 from sync.run.summary import Summary, announce
 from sync.state.figures import read_figures
-from sync.state.file import State, StateCopy
+from sync.state.file import State, StateCopy, StateError
 from sync.state.outbox import Outbox
 
 logger = logging.getLogger("main")
 
 Clock = Callable[[], float]
+
+EXPECTED = (OSError, StateError)
+"""What housekeeping fails with; any other error is a bug."""
 
 BULK_WORKERS = 6
 """Bulk jobs in flight, of up to 1,000 users each: enough for the limits while a bulk call takes up to 0.6 s, and the
@@ -149,15 +152,15 @@ class Run:
         path, name = self.settings.metrics_file, name_of_sync(self.settings)
         if path and self.summary.exit_code != ExitCode.LOCKED:
             labels = {"sync": name.name, "destination": name.destination or name.project}
-            with self._only_warned("the metrics are those of an earlier run"):
+            with self._only_warned("the metrics are those of an earlier run", (Exception,)):
                 write_metrics(path, labels, self.summary, time.time(), trial=not self.options.whole_window)
 
     @contextmanager
-    def _only_warned(self, what: str) -> Iterator[None]:
-        """Housekeeping: when it fails, nobody has lost anything, and the run is what it was."""
+    def _only_warned(self, what: str, kinds: tuple[type[Exception], ...] = EXPECTED) -> Iterator[None]:
+        """Housekeeping: when it fails (with these errors), nobody has lost anything, and the run is what it was."""
         try:
             yield
-        except Exception as error:
+        except kinds as error:
             logger.warning("Housekeeping failed, %s: %s", what, exit_of(error, self.settings.masking)[1])
 
     @contextmanager
@@ -180,9 +183,10 @@ class Run:
     def _end(self, state: State) -> None:
         """Put on record how the run ended, and count what is left."""
         self.summary.seconds = time.monotonic() - self._began
-        with self._only_warned("the run is not on record"):
+        interrupted = self._interruption.signum
+        with self._only_warned("the run is not on record") if interrupted else nullcontext():
             state.end_run(self.summary.run_id, self.summary.for_history())
-        if not self._interruption.signum:  # after a signal there is no time for what the next run can do
+        if not interrupted:  # after a signal there is no time for what the next run can do
             with self._only_warned("the state takes more of the disk than it needs"):
                 state.give_back_space()
         with self._only_warned("the metrics lack what is pending"):
