@@ -91,7 +91,7 @@ def command(this: Run, problems: Sequence[str] = ()) -> int:
         if options.dry_run:
             return dry_run(this)
         if options.verify:
-            return verify_and_tell(this, options.verify)
+            return verify_and_tell(this)
     except Exception as error:  # a run has its own ways; what is left is the other commands, and bugs
         return print_error(error, this.settings.masking)
     summary = run(this)

@@ -148,10 +148,10 @@ def _short(counts: Counts) -> str:
 MOST_LINES = 20
 
 
-def verify_and_tell(run: Run, count: int) -> int:
+def verify_and_tell(run: Run) -> int:
     """Compare, print what differs, and with `--repair` let it be pending again; the exit code."""
     with warnings_on_screen(run.settings):
-        verified = verify(run, count)
+        verified = verify(run)
         if run.options.repair and verified.differing:
             repair(run, verified)
     for line in told(verified, LineFormatter("", run.settings.secrets().values())):

@@ -45,10 +45,6 @@ _NO_PATH = frozenset({".", ".."})
 """Ids that no URL can end in: they are steps in a path, however they are encoded. Events are read by such a URL."""
 
 
-class NotReadableError(SourceError):
-    """Iterable cannot be read; one sentence that says why and what to check."""
-
-
 class Found(NamedTuple):
     """What the comparison of one user found, and what sends it again."""
 
@@ -73,18 +69,18 @@ class Verified:
                 yield address_of(found.repair.user.identity), difference
 
 
-def verify(run: Run, count: int, *, sleep: Callable[[float], object] = time.sleep) -> Verified:
-    """Compare `count` users at random; takes no lock, and writes only the list of what differs.
+def verify(run: Run, *, sleep: Callable[[float], object] = time.sleep) -> Verified:
+    """Compare as many users as `--verify` says, at random; takes no lock, and writes only the list of what differs.
 
-    Raises SettingsError for a key that may not read users, NotReadableError, and what a run raises for its database,
-    state and files.
+    Raises SettingsError for a key that may not read users, SourceError where Iterable cannot be read, and what a run
+    raises for its database, state and files.
     """
-    settings, verified = run.settings, Verified()
+    settings, count, verified = run.settings, run.options.verify or 0, Verified()
     if settings.use_jwt_auth:
         raise SettingsError(
             ["--verify cannot go with USE_JWT_AUTH: a JWT-enabled key may not read users; use a server-side key for it"]
         )
-    with run.previewed(keep_bodies=True), closing(make_client(settings, run.stop)) as client:
+    with run.previewed(), closing(make_client(settings, run.stop)) as client:
         verification = Verification(run.outbox)
         there, verified.pending = verification.count()
         reader = _Reader(client, run.on_record.mapping.segment_field)
@@ -136,7 +132,7 @@ class _Reader:
     def differing(
         self, users: Sequence[DeliveredUser], progress: Callable[[int], object] = lambda _count: None
     ) -> Iterator[Found]:
-        """Those who differ, in no certain order; raises NotReadableError."""
+        """Those who differ, in no certain order; raises SourceError."""
         with ThreadPoolExecutor(READERS, "reader") as pool:
             for found in pool.map(self._compare, users):
                 progress(1)
@@ -184,7 +180,7 @@ def _read(result: ApiResult) -> dict[str, Any]:
     if result.verdict is Verdict.ACCEPTED:
         return result[1]
     if result.verdict is Verdict.INTERRUPTED:
-        raise NotReadableError("interrupted")
+        raise SourceError("interrupted")
     if result.verdict in STOPPING | FAILURES:
-        raise NotReadableError(f"Iterable cannot be read: {result.reason}; check that ITERABLE_API_KEY may read users")
-    raise NotReadableError(f"Iterable refuses to show a user: {result.reason}")
+        raise SourceError(f"Iterable cannot be read: {result.reason}; check that ITERABLE_API_KEY may read users")
+    raise SourceError(f"Iterable refuses to show a user: {result.reason}")

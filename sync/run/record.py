@@ -56,7 +56,7 @@ class OnRecord:
         known = self._before.event_key
         return tuple(known) if sorted(known) == sorted(event_key) else tuple(sorted(event_key))
 
-    def policy(self, *, keep_bodies: bool) -> Policy:
+    def policy(self) -> Policy:
         """How the state is read."""
         options, mapping = self._options, self.mapping
         return Policy(
@@ -68,7 +68,7 @@ class OnRecord:
             by_user_id=mapping.by_user_id,
             follows_addresses=mapping.follows_addresses,
             address_ids=self.address_ids,
-            keep_bodies=keep_bodies,
+            keep_bodies=options.verify is not None,
             fields=fields_of(mapping),
         )
 

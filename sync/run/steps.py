@@ -193,7 +193,7 @@ class Run:
             self.summary.figures = read_figures(state, self.on_record.record.id, time.time())
 
     @contextmanager
-    def previewed(self, *, keep_bodies: bool = False) -> Iterator[None]:
+    def previewed(self) -> Iterator[None]:
         """Instead of `accounted_for`, for who only looks: all up to `plan` is done, on a copy of the state, and no log.
 
         Raises what a run would end with.
@@ -201,7 +201,7 @@ class Run:
         with closing(StateCopy(self.settings.state_file)) as state:
             self._hold_against(state)
             with closing(self.connect()) as database:
-                for _ in self.query(database, keep_bodies=keep_bodies).values():
+                for _ in self.query(database).values():
                     pass
             self.plan()
             yield
@@ -215,15 +215,15 @@ class Run:
         """Open the source of rows; raises SourceError."""
         return self._source() if self._source else open_database(self.settings)
 
-    def query(self, database: Source, *, keep_bodies: bool = False) -> ResultSet:
+    def query(self, database: Source) -> ResultSet:
         """Run the query; its rows pass through the state as they are read, which says what of them is pending.
 
-        `keep_bodies`: of what is unchanged, too. Raises RefusedError where the record forbids this run.
+        Raises RefusedError where the record forbids this run.
         """
         logger.info("Connected to %s: %s", database.description, database.server)
         on_record = self.on_record
         on_record.refuse_foreign_field()
-        self.outbox = Outbox(self._state, on_record.record.id, on_record.policy(keep_bodies=keep_bodies), time.time())
+        self.outbox = Outbox(self._state, on_record.record.id, on_record.policy(), time.time())
         result = run_query(database, self.settings, self.options)
         reading = on_record.reading(result.columns)
         return result.passed_through(lambda rows: self.outbox.take(self._counted(rows), reading))
