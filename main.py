@@ -95,7 +95,7 @@ def command(this: Run, problems: Sequence[str] = ()) -> int:
     except Exception as error:  # a run has its own ways; what is left is the other commands, and bugs
         return print_error(error, this.settings.masking)
     summary = run(this)
-    print_summary(summary, this.settings.log_file, watched=this.screen.lines is not None, as_json=options.json)
+    print_summary(this)
     return summary.exit_code
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from sync.console.screen import warnings_on_screen
@@ -20,14 +19,15 @@ from sync.state.file import RunRecord
 from sync.state.pending import Counts
 
 
-def print_summary(summary: Summary, log_file: Path, *, watched: bool, as_json: bool) -> None:
+def print_summary(run: Run) -> None:
     """Tell a person who watches everything, cron only what went wrong, a program one JSON object."""
-    if as_json:
+    summary, log_file, is_watched = run.summary, str(run.settings.log_file), run.screen.lines is not None
+    if run.options.json:
         print(json.dumps(summary.as_json()))
-    if watched and not as_json:
-        print(for_a_person(summary, str(log_file)))
-    elif summary.exit_code and not watched:
-        print(for_cron(summary, str(log_file)), file=sys.stderr)
+    if is_watched and not run.options.json:
+        print(for_a_person(summary, log_file))
+    elif summary.exit_code and not is_watched:
+        print(for_cron(summary, log_file), file=sys.stderr)
 
 
 def print_error(error: BaseException, masking: Masking = NO_SECRETS) -> int:

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from itertools import chain, combinations, islice
+from itertools import chain, combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -69,10 +69,9 @@ def own_file_problems(settings: Settings, env_file: Path, csv: Path | None) -> I
             yield f"{one.name} and {other.name} would both write {file}: give each a file of its own"
     for one in written:
         clashes = ((file, other.name) for other in read if (file := one.shared_with(other)))
-        for file, name in islice(clashes, 1):  # it is told once
-            told.add(one.name)
-            yield f"{one.name} would write over {file}, which is {name}: name another file"
-        if one.name not in told:
+        if first := next(clashes, None):
+            yield f"{one.name} would write over {first[0]}, which is {first[1]}: name another file"
+        elif one.name not in told:
             yield from _replaced_problems(one, settings)
 
 
