@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from errno import EIO
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from iterable_client import IterableClient
 from sync.delivery.bulk import IN_BULK
@@ -37,8 +37,6 @@ from sync.state.file import State, StateCopy, StateError
 from sync.state.outbox import Outbox
 
 logger = logging.getLogger("main")
-
-Clock = Callable[[], float]
 
 EXPECTED = (OSError, StateError)
 """What housekeeping fails with; any other error is a bug."""
@@ -273,14 +271,13 @@ class Run:
         """Log what the comparison found."""
         announce(self.planned, self.outbox, self.summary, self.on_record.mapping.segment_field)
 
-    def send(self, client: IterableClient, way: Way, workers: int, clock: Clock = time.monotonic) -> None:
-        """Let the loop deliver what was planned, and take over what it counted."""
+    def send(self, client: IterableClient, way: Way, workers: int, **more: Any) -> None:
+        """Let the loop deliver what was planned, and take over what it counted; `more` is for the loop."""
         outbox, plan, stop = self.outbox, self.planned, self.stop
-        rules, settle = StopRules(outbox.stops_in_a_row()), self.settings.move_settle_seconds
+        rules = StopRules(outbox.stops_in_a_row())
         with self.screen.counting("users", plan.pending_users + plan.leavers) as progress:
-            loop = Loop(
-                way, client, outbox, rules, stop, workers=workers, settle_seconds=settle, progress=progress, clock=clock
-            )
+            more |= {"workers": workers, "settle_seconds": self.settings.move_settle_seconds, "progress": progress}
+            loop = Loop(way, client, outbox, rules, stop, **more)
             try:
                 loop.run(plan)
             finally:
