@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing, redirect_stderr, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,29 +18,26 @@ if str(HOME) not in sys.path:  # python -I and PYTHONSAFEPATH=1 leave the script
 if sys.version_info < (3, 11):  # noqa: UP036 - the system's own Python may be older
     sys.exit("main.py needs Python 3.11 or newer: start it as .venv/bin/python main.py (README: A real run)")
 
-from sync.run.log import hear_warnings
-
-hear_warnings()  # those of libraries that do not fit each other come while they are loaded
+logging.captureWarnings(True)  # libraries warn of each other while they are loaded, and cron mails what is printed
+logging.getLogger().addHandler(logging.NullHandler())  # what no log takes is not printed either
 
 try:
     from iterable_client import export_results_to_csv
     from sync.console.check import check
     from sync.console.dry_run import dry_run
-    from sync.console.options import Options, parse_options
-    from sync.console.report import print_problems, print_summary, print_unexpected, show_history
-    from sync.console.screen import Terminal
-    from sync.console.streams import forgiving_streams
-    from sync.console.verify import verify_and_tell
+    from sync.console.options import parse_options
+    from sync.console.report import history_table, print_error, print_summary, verify_and_tell
+    from sync.console.screen import Terminal, forgiving
     from sync.demo.demonstration import demonstration
     from sync.run.connections import make_client
     from sync.run.exit_codes import ExitCode
-    from sync.run.settings import SettingsError, load_settings, load_state_file, read_settings
+    from sync.run.settings import Options, SettingsError, load_settings, read_settings
     from sync.run.steps import Run
     from sync.run.summary import Summary
+    from sync.state.file import read_history
 
-    for package in ("jwt", "tqdm"):  # only some runs load these, and would meet their lack in the middle
-        if not find_spec(package):
-            raise ModuleNotFoundError(name=package)
+    if not find_spec("jwt"):  # only some runs load it, and would meet its lack in the middle
+        raise ModuleNotFoundError(name="jwt")
 except ModuleNotFoundError as missing:
     sys.exit(
         f"main.py needs the package {missing.name}, which this Python lacks. Start it as .venv/bin/python main.py; "
@@ -62,43 +60,45 @@ def run(this: Run) -> Summary:
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says and return the exit code."""
     gc.set_threshold(50_000)  # rows make no cycles, and to look for some after every 700 objects costs 3 % of a run
-    hear_warnings()
-    with forgiving_streams():
+    with redirect_stdout(forgiving(sys.stdout)), redirect_stderr(forgiving(sys.stderr)):
         options = parse_options(argv)
         try:
             return act(options)
-        except SettingsError as error:
-            print_problems(error.problems)
-            return ExitCode.USAGE
-        except KeyboardInterrupt:
-            return ExitCode.INTERRUPTED
-        except Exception as error:  # a run has its own ways; what is left is the other commands, and bugs
-            print_unexpected(error)
-            return ExitCode.STOPPED
+        except (Exception, KeyboardInterrupt) as error:
+            return print_error(error)
 
 
 def act(options: Options) -> int:
-    """The command that is asked for: a run, unless another is named."""
+    """Read the settings, but for a demo, and do the command with them."""
     environ = {**os.environ, "ITERABLE_BULK": "true"} if options.bulk else dict(os.environ)
     if options.history:
-        return show_history(load_state_file(options.env_file, environ), options.history)
-    if options.check:
-        settings, problems = read_settings(options.env_file, environ)
-        return check(Run(settings, options), problems)
-    screen = Terminal(options)
-    ready: AbstractContextManager[Run]
+        settings = load_settings(options.env_file, environ, needed="STATE_FILE")
+        print(history_table(read_history(settings.state_file, options.history)))
+        return ExitCode.DONE
     if options.demo:
-        ready = demonstration(options, screen, bulk=options.bulk)
-    else:
-        ready = nullcontext(Run(load_settings(options.env_file, environ, options.csv), options, screen))
-    with ready as this:
+        with demonstration(options, Terminal(options)) as this:
+            return command(this)
+    settings, problems = read_settings(options.env_file, environ, options.csv)
+    if problems and not options.check:
+        raise SettingsError(problems)
+    return command(Run(settings, options, Terminal(options)), problems)
+
+
+def command(this: Run, problems: Sequence[str] = ()) -> int:
+    """The command that is asked for: a run, unless another is named."""
+    options = this.options
+    try:
+        if options.check:
+            return check(this, problems)
         if options.dry_run:
             return dry_run(this)
         if options.verify:
-            return verify_and_tell(this, options.verify, and_repair=options.repair)
-        summary = run(this)
-        print_summary(summary, this.settings.log_file, watched=screen.lines is not None, as_json=options.json)
-        return summary.exit_code
+            return verify_and_tell(this)
+    except Exception as error:  # a run has its own ways; what is left is the other commands, and bugs
+        return print_error(error, this.settings.masking)
+    summary = run(this)
+    print_summary(this)
+    return summary.exit_code
 
 
 if __name__ == "__main__":

@@ -30,10 +30,9 @@ from sync.rows.payloads import Reading
 from sync.rows.source import Column, Kind, ResultSet, Row, SourceError, Values
 from sync.run import connections
 from sync.run.connections import make_client
-from sync.run.settings import Settings, load_settings
+from sync.run.settings import Options, Settings, load_settings
 from sync.run.steps import Run
 from sync.run.summary import Summary
-from sync.run.switches import Switches
 from sync.state.destinations import SyncName
 from sync.state.file import State
 from sync.state.syncs import SyncRecord
@@ -195,7 +194,7 @@ class World:
     def run(self, **switches: Any) -> Summary:
         """One run; `sent` is about this one."""
         self.iterable.requests.clear()
-        return main.run(Run(self.settings, Switches(**switches), source=self.source, source_name="memory://rows"))
+        return main.run(Run(self.settings, Options(**switches), source=self.source, source_name="memory://rows"))
 
     def main(self, *flags: str) -> int:
         """One run by the command line."""

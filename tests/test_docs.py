@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import re
 import shlex
@@ -80,10 +81,13 @@ def test_options_table() -> None:
 
 def test_exit_codes_table() -> None:
     """The README names every exit code with the sentence that the program has for it."""
+    classes = (node for node in ast.parse(document("sync/run/exit_codes.py")).body if isinstance(node, ast.ClassDef))
+    _, *body = next(node.body for node in classes if node.name == ExitCode.__name__)
+    members = [ast.unparse(node.value) for node in body if isinstance(node, ast.Assign)]
+    sentences = [" ".join(ast.literal_eval(node.value).split()) for node in body if isinstance(node, ast.Expr)]
     rows = table(document("README.md"), "code", "meaning")
-    assert [(code.strip("`"), meaning) for code, meaning in rows] == [
-        (str(int(code)), code.sentence) for code in ExitCode
-    ]
+    assert members == [str(int(code)) for code in ExitCode]
+    assert [(code.strip("`"), meaning) for code, meaning in rows] == list(zip(members, sentences, strict=True))
 
 
 @pytest.mark.parametrize("name", PAGES)

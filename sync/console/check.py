@@ -3,78 +3,67 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, Final
 
 from sync.console.check_project import Found, project_findings
-from sync.console.screen import print_error, warnings_on_screen
 from sync.rows.identity import is_usable
-from sync.rows.mapping import NO_FIELDS, Fields, unset_problems
+from sync.rows.mapping import unset_problems
 from sync.rows.payloads import Payload, Reading, RejectedEvent, RowPayloads
 from sync.rows.raw_values import Rejection
-from sync.rows.source import Column, ResultSet, Source, SourceError
-from sync.run.connections import NO_WINDOW, ColumnsError, UsageError, run_query
+from sync.rows.source import ResultSet, Source, SourceError
+from sync.run.connections import NO_WINDOW, run_query
 from sync.run.env_file import UnreadableError
 from sync.run.exit_codes import ExitCode
 from sync.run.log import LineFormatter, on_this_clock
-from sync.run.metrics_file import metrics_path
 from sync.run.record import OnRecord
+from sync.run.settings import SettingsError
 from sync.run.steps import Run
 from sync.state.destinations import RefusedError
 from sync.state.file import StateCopy, StateError, read_history
 
 SAMPLE_ROWS = 20
-_SILENCE = logging.NullHandler()  # the findings say it; without any handler, warnings would go to the screen
 
 
 @dataclass
 class Checked:
-    """A run that is looked at, the problems of its settings, and what the query and its first rows gave."""
+    """A run that is looked at, the problems of its settings, what is on record, and what the first rows gave."""
 
     run: Run
     problems: Sequence[str]
-    columns: Sequence[Column] = ()
+    open: ExitStack = field(default_factory=ExitStack)
+    on_record: OnRecord | None = None
     identity: str | None = None
     fields: dict[str, Any] = field(default_factory=dict)
 
     def can_use(self, *settings: str) -> bool:
         """Whether none of these settings has a problem: one that has stands at its default, which nobody meant."""
-        return not any(problem.startswith((f"{name} ", f"{name}:")) for problem in self.problems for name in settings)
+        return not any(problem.startswith(settings) for problem in self.problems)
 
 
 def check(run: Run, problems: Sequence[str] = ()) -> int:
     """Print a line for each check, all of them also after one that fails; exit code 1 when something is wrong."""
-    logging.getLogger().addHandler(_SILENCE)
     clean = LineFormatter("", run.settings.secrets().values()).clean
     wrong = 0
-    try:
-        with warnings_on_screen(run.settings, "py.warnings"):
-            for verdict, what, sentence in findings(Checked(run, problems)):
-                wrong += verdict == "WRONG"
-                print(f"{verdict:5}  {what:12} {clean(sentence)}", flush=True)
-    except Exception as error:  # a bug, or what a library says that nobody foresaw
-        return print_error(error, run.settings)
+    for verdict, what, sentence in findings(Checked(run, problems)):
+        wrong += verdict == "WRONG"
+        print(f"{verdict:5}  {what:12} {clean(sentence)}", flush=True)
     print(f"{wrong} to fix" if wrong else "all is well: python3 main.py --dry-run shows what would be sent")
     return ExitCode.STOPPED if wrong else ExitCode.DONE
 
 
 def findings(checked: Checked) -> Found:
     """All checks in the order in which a run would meet their subjects."""
-    for one in _CHECKS:
-        try:
+    with checked.open:
+        for one in _CHECKS:
             yield from one(checked)
-        except RefusedError as error:
-            yield "WRONG", "state", str(error)
-        except StateError:  # which `_state` has told
-            continue
 
 
 def _settings(checked: Checked) -> Found:
@@ -90,17 +79,21 @@ def _settings(checked: Checked) -> Found:
 
 
 def _state(checked: Checked) -> Found:
-    path = checked.run.settings.state_file.resolve()
-    if not _may_write(path) or not os.access(path.parent, os.W_OK):
+    """The file, and what a run would refuse because of what is in it: the run's own code is asked."""
+    run, path = checked.run, checked.run.settings.state_file.resolve()
+    if not (_may_write(path) and os.access(path.parent, os.W_OK)):
         yield _writable("state", path, False)
         return
     try:
         last = read_history(path, 1)
-    except StateError as error:
+        began = f"the last run began {on_this_clock(last[0].started)}" if last else ""
+        yield "ok", "state", f"{path}; {began or 'no run yet: the first one sends everything'}"
+        if not checked.problems:
+            state = checked.open.enter_context(closing(StateCopy(path)))
+            checked.on_record = OnRecord(state, run.settings, run.options)
+            checked.on_record.refuse_foreign_field()
+    except (RefusedError, StateError) as error:
         yield "WRONG", "state", str(error)
-        return
-    began = f"the last run began {on_this_clock(last[0].started)}" if last else ""
-    yield "ok", "state", f"{path}; {began or 'no run yet: the first one sends everything'}"
 
 
 def _files(checked: Checked) -> Found:
@@ -108,8 +101,7 @@ def _files(checked: Checked) -> Found:
     yield _writable("log", at.log_file, not at.log_file.is_dir() and _may_write(at.log_file))
     yield _writable("CSV folder", at.csv_dir, at.csv_dir.is_dir() and _may_write(at.csv_dir))
     if at.metrics_file:
-        metrics = metrics_path(at.metrics_file, at.sync_name)
-        yield _writable("metrics", metrics, os.access(metrics.resolve().parent, os.W_OK))
+        yield _writable("metrics", at.metrics_file, os.access(at.metrics_file.resolve().parent, os.W_OK))
 
 
 def _writable(what: str, path: Path, writable: bool) -> tuple[str, str, str]:
@@ -140,7 +132,7 @@ def meaning(zone: tzinfo, now: datetime) -> str:
 
 
 def mistaken_for(zone: str) -> str:
-    """What people take the name of a zone for; empty for one that says what it is."""
+    """What the name of a zone is often mistaken for; empty for a name that is clear."""
     if re.fullmatch(r"(Etc/)?GMT[+-][1-9]\d?", zone):
         return "the sign in such a name is reversed: Etc/GMT+2 is two hours behind UTC, and Etc/GMT-2 two hours ahead"
     if re.fullmatch(r"(?!UTC|UCT)[A-Z]{3}", zone):
@@ -155,49 +147,47 @@ def mistaken_for(zone: str) -> str:
 
 
 def _database(checked: Checked) -> Found:
-    run = checked.run
-    if not (run.settings.db_user and run.settings.db_name):  # the settings' findings say what is missing
-        return
-    if not checked.can_use("DB_HOST", "DB_PORT", "DB_SOCKET", "DB_SSL_CA"):  # the password is for another server
+    at = checked.run.settings
+    usable = checked.can_use("DB_HOST", "DB_PORT", "DB_SOCKET", "DB_SSL_CA")  # else the password is for another server
+    if not (usable and at.db_user and at.db_name):
         return
     try:
-        source = run.connect()
+        with closing(checked.run.connect()) as source:
+            yield "ok", "database", f"{source.description}: {source.server}"
+            if source.exposure:
+                yield "note", "database", source.exposure
+            yield from _query(checked, source)
     except SourceError as error:
         yield "WRONG", "database", str(error)
-        return
-    with closing(source):
-        yield "ok", "database", f"{source.description}: {source.server}"
-        if source.exposure:
-            yield "note", "database", source.exposure
-        try:
-            yield from _query(checked, source)
-        except (SourceError, UsageError) as error:
-            yield "WRONG", "query", str(error)
-        except UnreadableError:  # which is a finding of the settings
-            return
-        except ColumnsError as error:
-            yield from (("WRONG", "query", problem) for problem in error.problems)
 
 
 def _query(checked: Checked, source: Source) -> Found:
     settings = checked.run.settings
-    with closing(run_query(source, settings, replace(checked.run.switches, limit=SAMPLE_ROWS))) as result:
-        checked.columns = result.columns
-        columns = ", ".join(f"{column.name!r} ({column.kind.value})" for column in result.columns)
-        yield "ok", "query", f"{settings.query_file.name} gives {columns}"
-        if not result.uses_since:
-            sentence = f"it {NO_WINDOW}: every run reads all that it selects, whatever LOOKBACK_DAYS says"
-            yield "note", "query", sentence
-        if not any(unset_problems(settings.mapping())):  # else the settings' findings say why no row can be read
-            yield from _rows(checked, result)
+    try:
+        with closing(run_query(source, settings, replace(checked.run.options, limit=SAMPLE_ROWS))) as result:
+            columns = ", ".join(f"{column.name!r} ({column.kind.value})" for column in result.columns)
+            yield "ok", "query", f"{settings.query_file.name} gives {columns}"
+            if not result.uses_since:
+                sentence = f"it {NO_WINDOW}: every run reads all that it selects, whatever LOOKBACK_DAYS says"
+                yield "note", "query", sentence
+            if not any(unset_problems(settings.mapping())):  # else the settings' findings say why no row can be read
+                yield from _rows(checked, result)
+    except RefusedError as error:
+        yield "WRONG", "state", str(error)
+    except SourceError as error:
+        yield "WRONG", "query", str(error)
+    except UnreadableError:  # which is a finding of the settings
+        return
+    except SettingsError as error:
+        yield from (("WRONG", "query", problem) for problem in error.problems)
 
 
 def _rows(checked: Checked, result: ResultSet) -> Found:
-    reading = Reading(checked.run.settings.mapping(), result.columns, typed=_typed(checked.run))
-    rows = rejected = lacking = 0
+    on_record, columns = checked.on_record, result.columns
+    reading = on_record.reading(columns) if on_record else Reading(checked.run.settings.mapping(), columns)
+    rows = rejected = 0
     for rows, values in enumerate(result.values(), start=1):
         payloads = reading.payloads(values)
-        lacking += bool(payloads.lacks)
         if reason := _refusal(payloads):
             rejected += 1
             yield "note", "rows", f"row {rows} would be rejected: {reason}"
@@ -209,34 +199,6 @@ def _rows(checked: Checked, result: ResultSet) -> Found:
     yield "ok" if rows else "note", "rows", f"{found} read, {rejected} would be rejected"
     if refusal := reading.refusal():
         yield "WRONG", "rows", refusal
-    yield _names(checked, rows, lacking)
-
-
-def _typed(run: Run) -> Fields:
-    """The fields that have their types at Iterable; a state that cannot tell has findings of its own."""
-    with suppress(StateError, RefusedError), closing(StateCopy(run.settings.state_file)) as state:
-        return OnRecord(state, run.settings, run.switches).typed
-    return NO_FIELDS
-
-
-def _names(checked: Checked, rows: int, lacking: int) -> tuple[str, str, str]:
-    """Which names of a user are sent, and how many rows lack one."""
-    mapping = checked.run.settings.mapping()
-    words = ("user id", "address") if mapping.by_user_id else ("address", "user id")
-    columns = mapping.identity_column, mapping.other_name_column
-    identity, other = (f"{word} (column {column})" for word, column in zip(words, columns, strict=True))
-    identified = f"users are identified by their {identity}"
-    if not mapping.other_name_column and mapping.by_user_id:
-        sentence = "no address is sent, and who has none cannot be mailed; write EMAIL_COLUMN out, and it goes along"
-        return "note", "names", f"{identified}; {sentence}"
-    if not mapping.other_name_column:
-        return "ok", "names", f"{identified}; no user id is sent"
-    if not mapping.user_fields:
-        return "note", "names", f"the {other} is not sent: it goes with a profile, and USER_FIELDS is empty"
-    if lacking:
-        told = f"{lacking} of {rows} rows lack it, and their profiles go without it"
-        return "note", "names", f"{identified}, the {other} goes along; {told}"
-    return "ok", "names", f"{identified}, the {other} goes along; no row lacks it"
 
 
 def _refusal(payloads: RowPayloads) -> str:
@@ -257,24 +219,6 @@ def _add_fields(known: dict[str, Any], fields: Mapping[str, Any], prefix: str = 
             _add_fields(known, value, f"{prefix}{name}.")
 
 
-# -- what is on record, and the project ------------------------------------------------------------------------
-
-
-def _record(checked: Checked) -> Found:
-    """What a run would refuse because of what is on record of its sync: the run's own code is asked."""
-    if checked.problems:
-        return
-    run = checked.run
-    with closing(StateCopy(run.settings.state_file)) as state:
-        on_record = OnRecord(state, run.settings, run.switches)
-        try:
-            on_record.refuse_foreign_field()
-        except RefusedError as error:
-            yield "WRONG", "state", str(error)
-        if checked.columns:
-            on_record.check(checked.columns)
-
-
 def _project(checked: Checked) -> Found:
     at = checked.run.settings
     if not checked.can_use("ITERABLE_API_BASE_URL"):  # the key is for another address
@@ -290,6 +234,5 @@ _CHECKS: Final[Sequence[Callable[[Checked], Found]]] = (
     _files,
     _time_zone,
     _database,
-    _record,
     _project,
 )

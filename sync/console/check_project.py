@@ -1,15 +1,13 @@
-"""`--check` of the Iterable project: credentials, reading back, and the types of its fields. Sends no data."""
+"""`--check` of the Iterable project: credentials and the types of its fields. Sends no data."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from iterable_client import ApiResult, IterableClient, Verdict
-from sync.api.endpoints import USERS_BY_EMAIL
 from sync.delivery.stop import Stop
 from sync.rows.identity import address_of, identity_fields
 from sync.rows.masking import Masking
@@ -21,12 +19,6 @@ Found = Iterator[tuple[str, str, str]]
 it is about, and the sentence."""
 
 REFUSALS = {Verdict.CREDENTIALS_REFUSED, Verdict.FORBIDDEN, Verdict.JWT_REFUSED}
-REGIONS = {
-    "https://api.iterable.com": "https://api.eu.iterable.com",
-    "https://api.eu.iterable.com": "https://api.iterable.com",
-}
-"""Each data centre with the other: a key of the one is an invalid key to the other (API Keys documentation)."""
-
 DATE_LAYOUTS = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S %z", "%Y-%m-%dT%H:%M:%S.%f%z")
 
 
@@ -40,34 +32,18 @@ def project_findings(settings: Settings, identity: str | None, fields: Mapping[s
                 yield from _not_with_jwt(settings.event_name)
             return
         answer = client.get("channels")
-        verdict, sentence = _credentials(settings, answer)
-        yield verdict, "credentials", sentence
+        yield _credentials(settings.iterable_api_base_url, answer)
         if answer.verdict is Verdict.ACCEPTED:
             yield from _field_types(client.get("users/getFields"), fields, settings.masking)
-            yield _reading_back(client.get(USERS_BY_EMAIL, email="nobody@example.com"))
 
 
-def _credentials(settings: Settings, answer: ApiResult) -> tuple[str, str]:
-    base = settings.iterable_api_base_url
+def _credentials(base: str, answer: ApiResult) -> tuple[str, str, str]:
     if answer.verdict is Verdict.ACCEPTED:
-        return "ok", f"{base} accepts the key (a read-only key too: only a write can tell)"
-    if answer.verdict not in REFUSALS:
-        return "WRONG", f"{base}: {answer.reason}; check ITERABLE_API_BASE_URL and the network"
-    if (other := REGIONS.get(base)) and _accepts(settings, other):
-        return "WRONG", f"the key belongs to the other region: ITERABLE_API_BASE_URL={other}"
-    return "WRONG", f"{answer.reason}; check ITERABLE_API_KEY, its project and its type"
-
-
-def _reading_back(answer: ApiResult) -> tuple[str, str, str]:
-    """Whether `--verify` may read users: tried with an address of nobody's."""
-    if answer.verdict is Verdict.ACCEPTED:
-        return "ok", "reading back", "this key may read users: --verify can compare them with the database"
-    return "note", "reading back", f"this key may not read users, so --verify cannot be used: {answer.reason}"
-
-
-def _accepts(settings: Settings, base_url: str) -> bool:
-    with closing(make_client(replace(settings, iterable_api_base_url=base_url), Stop())) as client:
-        return client.get("channels").verdict is Verdict.ACCEPTED
+        return "ok", "credentials", f"{base} accepts the key (a read-only key too: only a write can tell)"
+    if answer.verdict in REFUSALS:
+        remedy = "check ITERABLE_API_KEY, its project and its type, and in ITERABLE_API_BASE_URL its region"
+        return "WRONG", "credentials", f"{answer.reason}; {remedy}"
+    return "WRONG", "credentials", f"{base}: {answer.reason}; check ITERABLE_API_BASE_URL and the network"
 
 
 def _jwt(client: IterableClient, identity: str | None) -> tuple[str, str]:
@@ -94,7 +70,6 @@ def _jwt(client: IterableClient, identity: str | None) -> tuple[str, str]:
 def _not_with_jwt(event_name: str) -> Found:
     """What a client-side key does not tell. Events: API Keys documentation, Event Creation."""
     yield "note", "field types", "a JWT-enabled key may not read them; a run shows conflicts at its first user"
-    yield "note", "reading back", "a JWT-enabled key may not read users, so --verify cannot be used"
     if event_name:
         sentence = (
             f"unless {event_name} is among the project's custom events, Iterable takes the calls and stores no event: "
@@ -114,21 +89,17 @@ def _field_types(answer: ApiResult, fields: Mapping[str, Any], masking: Masking)
         return
     objects = {name[:dot]: "object" for name in types for dot, letter in enumerate(name) if letter == "."}
     known = objects | types  # a project lists what is in an object, and not always the object itself
-    conflicts = [
-        f"{name} is {_with_article(masking(str(known[name])))} in this project, the query gives {other}"
-        for name, value in fields.items()
-        if name in known and (other := _conflict(str(known[name]), value))
-    ]
-    yield from (("WRONG", "field types", f"{one}; map it to another field name or type") for one in conflicts)
-    if not conflicts:
-        given = [name for name, value in fields.items() if not (isinstance(value, dict) and value)]
-        new = [name for name in given if name not in known]
+    wrong = {name: _conflict(str(known[name]), value) for name, value in fields.items() if name in known}
+    for name, given in wrong.items():
+        if given:
+            type_there = masking(str(known[name]))
+            sentence = f"{name} has the type {type_there} in this project, the query gives {given}"
+            yield "WRONG", "field types", f"{sentence}; map it to another field name or type"
+    if not any(wrong.values()):
+        given_names = [name for name, value in fields.items() if not (isinstance(value, dict) and value)]
+        new = [name for name in given_names if name not in known]
         unknown = f"; new: {', '.join(new)}" if new else ""
-        yield "ok", "field types", f"{len(given) - len(new)} fields fit the project's types{unknown}"
-
-
-def _with_article(word: str) -> str:
-    return f"{'an' if word[:1] in 'aeiou' else 'a'} {word}"
+        yield "ok", "field types", f"{len(given_names) - len(new)} fields fit the project's types{unknown}"
 
 
 _FITS: dict[str, Callable[[Any], bool]] = {

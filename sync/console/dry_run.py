@@ -7,7 +7,6 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import closing
-from io import TextIOWrapper
 from typing import Any, TextIO
 
 from iterable_client import ApiResult, IterableClient, Message, Verdict
@@ -15,10 +14,7 @@ from sync.api.answers import ApiResponse
 from sync.api.endpoints import BULK
 from sync.api.messages import encode
 from sync.api.pacing import target_rate
-from sync.console.screen import print_error, warnings_on_screen
-from sync.console.streams import strict
-from sync.delivery.loop import Loop
-from sync.delivery.rules import StopRules
+from sync.console.screen import warnings_on_screen
 from sync.delivery.stop import Stop
 from sync.delivery.work import Turn
 from sync.rows.identity import name_of
@@ -41,36 +37,32 @@ def dry_run(run: Run, out: TextIO | None = None) -> int:
             warnings.setLevel("WARNING")
             _print_counts(run, made)
     except BrokenPipeError:  # `| head` has what it wants
-        return ExitCode.DONE
-    except Exception as error:
-        return print_error(error, run.settings)
+        pass
     return ExitCode.DONE
 
 
 def _standard_output() -> TextIO:
     """JSON is UTF-8, whatever the terminal's language. The requests are what was asked for, so their loss is told."""
-    stream = strict(sys.stdout)
-    if isinstance(stream, TextIOWrapper):
-        stream.reconfigure(encoding="utf-8")
-    return stream
+    try:
+        return open(sys.stdout.fileno(), "w", encoding="utf-8", closefd=False)
+    except OSError:  # it is in memory
+        return sys.stdout
 
 
 def _deliver(run: Run, out: TextIO) -> Counter[str]:
     """Deliver all that is pending to the client that prints; how many requests each endpoint was sent."""
-    stop, settings = _Skipping(), run.settings
-    way, _ = way_of(settings)
-    with closing(_PrintingClient(settings, out, stop)) as client:
+    run.stop = stop = _Skipping()
+    way, _ = way_of(run.settings)
+    with closing(_PrintingClient(run.settings, out, stop)) as client:
 
         def take_turn(turn: Turn, _: IterableClient) -> None:
             client.looked_up = turn.user.move and name_of(turn.user.move.person)
             way.take_turn(turn, client)
 
-        settle, printing = settings.move_settle_seconds, way._replace(take_turn=take_turn)
-        loop = Loop(printing, client, run.outbox, StopRules(), stop, workers=1, settle_seconds=settle, clock=stop.clock)
-        tally = loop.run(run.planned)
+        run.send(client, way._replace(take_turn=take_turn), workers=1, clock=stop.clock)
         out.flush()
-    if client.lost or tally.stopped_because:
-        raise client.lost or RuntimeError(tally.stopped_because)
+    if client.lost or run.summary.stopped_because:
+        raise client.lost or RuntimeError(run.summary.stopped_because)
     return client.made
 
 
@@ -131,13 +123,11 @@ def _print_counts(run: Run, made: Counter[str]) -> None:
     seconds = max((count / target_rate(limits[endpoint]) for endpoint, count in made.items()), default=0.0)
     seconds += settings.move_settle_seconds if plan.moves else 0
     requests = ", ".join(f"{count:,} {endpoint}" for endpoint, count in sorted(made.items())) or "none"
-    for line in (
-        f"dry run: {run.summary.rows:,} rows; requests: {requests}; nothing was sent",
+    print(
+        f"dry run: {run.summary.rows:,} rows; requests: {requests}; nothing was sent\n"
         f"unchanged: {plan.users.unchanged:,} profiles, {plan.events.unchanged:,} events; "
         f"rejected: {plan.users.rejected:,} profiles, {plan.events.rejected:,} events; "
-        f"leaving the segment: {0 if plan.exit_held_back else plan.leaving:,}",
-        f"addresses to be moved: {plan.moves:,}" if plan.moves else "",
+        f"leaving the segment: {0 if plan.exit_held_back else plan.leaving:,}; addresses to be moved: {plan.moves:,}\n"
         f"about {seconds:.1f} s at the limits",
-    ):
-        if line:
-            print(line, file=sys.stderr)
+        file=sys.stderr,
+    )

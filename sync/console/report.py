@@ -1,50 +1,43 @@
-"""What a run did, as text: the summary for a person, the lines for cron, the history table."""
+"""What was done, as text: the summary for a person, the lines for cron, the history, and what `--verify` found."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sync.run.exit_codes import ExitCode
-from sync.run.log import on_this_clock, printable
+from sync.console.screen import warnings_on_screen
+from sync.rows.masking import Masking
+from sync.run.differences import Verified, repair, verify
+from sync.run.exit_codes import NO_SECRETS, ExitCode, exit_of
+from sync.run.log import LineFormatter, on_this_clock, printable
+from sync.run.settings import SettingsError
+from sync.run.steps import Run
 from sync.run.summary import OUTCOMES, Summary, pairs
-from sync.state.file import RunRecord, StateError, read_history
+from sync.state.file import RunRecord
 from sync.state.pending import Counts
 
 
-def print_summary(summary: Summary, log_file: Path, *, watched: bool, as_json: bool) -> None:
+def print_summary(run: Run) -> None:
     """Tell a person who watches everything, cron only what went wrong, a program one JSON object."""
-    if as_json:
+    summary, log_file, is_watched = run.summary, str(run.settings.log_file), run.screen.lines is not None
+    if run.options.json:
         print(json.dumps(summary.as_json()))
-    if watched and not as_json:
-        print(for_a_person(summary, str(log_file)))
-    elif summary.exit_code and not watched:
-        print(for_cron(summary, str(log_file)), file=sys.stderr)
+    if is_watched and not run.options.json:
+        print(for_a_person(summary, log_file))
+    elif summary.exit_code and not is_watched:
+        print(for_cron(summary, log_file), file=sys.stderr)
 
 
-def show_history(state_file: Path, count: int) -> int:
-    """Print the last `count` runs, newest first."""
-    try:
-        print(history_table(read_history(state_file, count)))
-    except StateError as error:
-        print(error, file=sys.stderr)
-        return ExitCode.STOPPED
-    return ExitCode.DONE
-
-
-def print_problems(problems: Sequence[str]) -> None:
-    """List every problem of the settings; nothing was connected or written."""
-    print(f"The settings cannot be used ({len(problems)} to fix):", file=sys.stderr)
-    for problem in problems:
-        print(f"  - {problem}", file=sys.stderr)
-
-
-def print_unexpected(error: Exception) -> None:
-    """Tell of a bug outside a run, in one line."""
-    print(f"unexpected {type(error).__name__}: {error}", file=sys.stderr)
+def print_error(error: BaseException, masking: Masking = NO_SECRETS) -> int:
+    """Tell of what ended a mode without a log, or came before there was one, and return its exit code."""
+    code, sentence = exit_of(error, masking)
+    if isinstance(error, SettingsError):
+        listed = "".join(f"\n  - {problem}" for problem in error.problems)
+        sentence = f"The settings cannot be used ({len(error.problems)} to fix):{listed}"
+    print(sentence, file=sys.stderr)
+    return code
 
 
 def for_a_person(summary: Summary, log_file: str) -> str:
@@ -97,20 +90,18 @@ def next_step(summary: Summary) -> str:
 
 def for_cron(summary: Summary, log_file: str) -> str:
     """Two or three lines for standard error: what, why, next step."""
-    counts = (
-        f"users {_short(summary.users)}; events {_short(summary.events)}"
-        if summary.rows or summary.requests
-        else "nothing was sent"
+    counts = "nothing was sent"
+    if summary.rows or summary.requests:
+        counts = f"users {_short(summary.users)}; events {_short(summary.events)}"
+    lines = (
+        f"iterable sync: exit code {summary.exit_code}, {counts}",
+        f"why: {summary.cause}",
+        f"next: {next_step(summary)} (grep run={summary.run_id} {log_file})",
     )
-    return "\n".join(
-        " ".join(line.split())
-        for line in [
-            f"iterable sync: exit code {summary.exit_code}, {counts}",
-            f"why: {summary.cause}",
-            f"next: {next_step(summary)} (grep run={summary.run_id} {log_file})",
-        ]
-    )
+    return "\n".join(" ".join(line.split()) for line in lines)
 
+
+# -- the history -------------------------------------------------------------------------------------------------
 
 COLUMNS = ("start", "run", "sync", "seconds", "rows", *OUTCOMES, "exit code", "cause")
 """Of the history. Numbers stand at the right of their column."""
@@ -150,3 +141,43 @@ def _cause(summary: Mapping[str, Any]) -> str:
 
 def _short(counts: Counts) -> str:
     return " ".join(f"{word}={getattr(counts, word)}" for word in OUTCOMES)
+
+
+# -- what was read back ------------------------------------------------------------------------------------------
+
+MOST_LINES = 20
+
+
+def verify_and_tell(run: Run) -> int:
+    """Compare, print what differs, and with `--repair` let it be pending again; the exit code."""
+    with warnings_on_screen(run.settings):
+        verified = verify(run)
+        if run.options.repair and verified.differing:
+            repair(run, verified)
+    for line in told(verified, LineFormatter("", run.settings.secrets().values())):
+        print(line)
+    return ExitCode.INCOMPLETE if verified.differing else ExitCode.DONE
+
+
+def told(verified: Verified, formatter: LineFormatter) -> Iterator[str]:
+    """The lines: differences, what became of them, and how many users are as they should be."""
+    lines = [
+        f"{user}: {difference.field}: sent {difference.sent}, found {difference.found}"
+        for user, difference in verified.lines()
+    ]
+    yield from map(formatter.clean, lines[:MOST_LINES])
+    if len(lines) > MOST_LINES:
+        yield f"... and {len(lines) - MOST_LINES:,} more"
+    if verified.csv:
+        yield f"all differences: {verified.csv}"
+    if verified.pending:
+        yield f"not compared: {verified.pending:,} users with something pending; the next run sends it"
+    if verified.repaired:
+        yield f"pending again: {verified.repaired:,} users; the next run sends what differs"
+    elif verified.differing:
+        yield "to send what differs again: --verify --repair, and then a run"
+    if not verified.compared:
+        yield "nobody to compare: by the state, Iterable has no user as the database has him now"
+        return
+    right = verified.compared - len(verified.differing)
+    yield f"{right:,} of {verified.compared:,} users are at Iterable as in the database"

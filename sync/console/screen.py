@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import Any, Final
+from contextlib import contextmanager
+from io import BufferedWriter, FileIO, TextIOWrapper
+from typing import Any, Final, TextIO
 
-from sync.console.options import Options
-from sync.run.errors import exit_of
-from sync.run.log import LAST_LINE, LineFormatter, tell_warnings
-from sync.run.settings import Settings
+from tqdm import tqdm
+
+from sync.run.log import LAST_LINE, LineFormatter
+from sync.run.settings import Options, Settings
 from sync.run.steps import Screen
 
 BARS: Final[dict[str, dict[str, Any]]] = {
@@ -31,12 +33,8 @@ class Terminal(Screen):
     @contextmanager
     def counting(self, what: str, total: int | None = None) -> Iterator[Callable[[int], object]]:
         """Show a bar on standard error, or a count where there is no total, or words for what is one step."""
-        if not self._is_terminal or total == 0:
-            yield lambda _count: None
-            return
-        from tqdm import tqdm
-
-        with tqdm(total=total, **BARS[what], dynamic_ncols=True, leave=False, file=sys.stderr) as bar:
+        nothing = total == 0 or not self._is_terminal
+        with tqdm(total=total, **BARS[what], dynamic_ncols=True, leave=False, file=sys.stderr, disable=nothing) as bar:
             yield bar.update
 
 
@@ -49,30 +47,42 @@ class ScreenHandler(logging.Handler):
         return record.levelno >= logging.INFO and not quiet and bool(super().filter(record))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the line above the progress bar, if there is one; a terminal that went away stops no run."""
-        line = self.format(record)
-        with suppress(OSError):
-            from tqdm import tqdm
-
-            tqdm.write(line, file=sys.stderr)
+        """Write the line above the progress bar, if there is one."""
+        tqdm.write(self.format(record), file=sys.stderr)
 
 
 @contextmanager
-def warnings_on_screen(settings: Settings, logger: str = "") -> Iterator[logging.Handler]:
+def warnings_on_screen(settings: Settings) -> Iterator[logging.Handler]:
     """Print what a mode without a log is warned of, by ourselves or by libraries, without secrets."""
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)
     handler.setFormatter(LineFormatter("", settings.secrets().values(), "%(levelname)s: %(message)s"))
-    logging.getLogger(logger).addHandler(handler)
-    tell_warnings()
+    logging.getLogger().addHandler(handler)
     try:
         yield handler
     finally:
-        logging.getLogger(logger).removeHandler(handler)
+        logging.getLogger().removeHandler(handler)
 
 
-def print_error(error: Exception, settings: Settings) -> int:
-    """Tell of what ended a mode without a log, and return its exit code."""
-    code, sentence = exit_of(error, settings.masking)
-    print(sentence, file=sys.stderr)
-    return code
+class _Lossy(FileIO):
+    """A file that loses what it cannot write."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
+
+
+def forgiving(stream: TextIO | None) -> TextIO:
+    """The same stream, without errors: what is printed tells of the work and is not the work.
+
+    That nobody can read it, or that the terminal's language lacks a letter, changes neither a run nor its exit code.
+    """
+    if stream is None:  # it was closed before Python started
+        return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - it stays open to the end
+    try:
+        file = BufferedWriter(_Lossy(stream.fileno(), "w", closefd=False))
+    except OSError:  # it is in memory
+        return stream
+    return TextIOWrapper(file, stream.encoding, "backslashreplace", line_buffering=True)

@@ -12,9 +12,8 @@ from pathlib import Path
 from sync.demo.sample_database import sample_database
 from sync.run.lock import LockedError, run_lock
 from sync.run.setting_values import HOME
-from sync.run.settings import load_settings
+from sync.run.settings import Options, load_settings
 from sync.run.steps import Run, Screen
-from sync.run.switches import Switches
 
 OUTPUT = HOME / "demo_output"
 
@@ -28,7 +27,7 @@ def _forget_the_last_demo() -> None:
 
 
 @contextmanager
-def demonstration(switches: Switches, screen: Screen, *, bulk: bool) -> Iterator[Run]:
+def demonstration(options: Options, screen: Screen) -> Iterator[Run]:
     """A demo run, with its server running. The demo starts from nothing each time, so that it shows everything."""
     from sync.demo.server import API_KEY, demo_server  # only a demo needs to load a server
 
@@ -48,14 +47,14 @@ def demonstration(switches: Switches, screen: Screen, *, bulk: bool) -> Iterator
                 "DB_NAME": "sample",
                 "ITERABLE_API_KEY": API_KEY,
                 "ITERABLE_API_BASE_URL": url,
-                "ITERABLE_BULK": str(bulk).lower(),
+                "ITERABLE_BULK": str(options.bulk).lower(),
                 "INITIAL_BACKOFF": "0.5",
                 "CSV_DIR": str(OUTPUT),
                 "STATE_FILE": str(OUTPUT / "demo_state.sqlite3"),
                 "LOG_FILE": str(OUTPUT / "demo.log"),
             },
-            switches.csv,
+            options.csv,
         )
         source = partial(sample_database, HOME / "schema.sql", HOME / "seed.sql")
-        yield Run(settings, switches, screen, source, "the sample database (schema.sql, seed.sql)")
+        yield Run(settings, options, screen, source, "the sample database (schema.sql, seed.sql)")
     print("For a real run: cp .env.example .env, fill it in, then python3 main.py --check", file=sys.stderr)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from db import MySQLParams, connect
@@ -14,24 +13,11 @@ from sync.delivery.stop import Stop
 from sync.rows.mapping import mapping_problems
 from sync.rows.source import ResultSet, Source
 from sync.run.env_file import read_text
-from sync.run.settings import Settings
-from sync.run.switches import Switches
+from sync.run.settings import Options, Settings, SettingsError
 
 logger = logging.getLogger("main")
 
 NO_WINDOW = "uses neither :since nor :since_local"
-
-
-class ColumnsError(Exception):
-    """The query's columns do not fit the mapping settings; `problems` holds a sentence for each misfit."""
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("; ".join(problems))
-        self.problems = tuple(problems)
-
-
-class UsageError(Exception):
-    """A flag of the command line that does nothing for this query."""
 
 
 def mysql_params(settings: Settings) -> MySQLParams:
@@ -61,28 +47,20 @@ def window_start(since: datetime | timedelta, zone: tzinfo, now: datetime) -> da
     return (since if since.tzinfo else since.replace(tzinfo=zone)).astimezone(UTC)
 
 
-def run_query(source: Source, settings: Settings, switches: Switches) -> ResultSet:
-    """Run the query; raises SourceError, UsageError, and ColumnsError when the mapping does not fit its columns."""
+def run_query(source: Source, settings: Settings, options: Options) -> ResultSet:
+    """Run the query; raises SourceError, and SettingsError when the mapping or --since does not fit the query."""
     zone, usual = settings.db_timezone, timedelta(days=settings.lookback_days)
-    start = window_start(switches.since or usual, zone, datetime.now(UTC))
+    start = window_start(options.since or usual, zone, datetime.now(UTC))
     local = start.astimezone(zone).replace(tzinfo=None)
-    result = source.query(read_text(settings.query_file), start, local, switches.limit)
-    try:
-        if switches.since is not None and not result.uses_since:
-            raise UsageError(
-                f"--since does nothing for this query, which {NO_WINDOW}: leave it out, or use one of them in "
-                "QUERY_FILE"
-            )
-        if problems := mapping_problems(settings.mapping(), result.columns):
-            raise ColumnsError(problems)
-    except (UsageError, ColumnsError):
-        result.close()
-        raise
-    if not result.uses_since:
-        logger.warning(
-            "The query uses neither :since nor :since_local: every run reads all that it selects, whatever "
-            "LOOKBACK_DAYS says"
+    result = source.query(read_text(settings.query_file), start, local, options.limit)
+    problems = mapping_problems(settings.mapping(), result.columns)
+    if options.since is not None and not result.uses_since:
+        problems.append(
+            f"--since does nothing for this query, which {NO_WINDOW}: leave it out, or use one in QUERY_FILE"
         )
+    if problems:
+        result.close()
+        raise SettingsError(problems)
     return result
 
 

@@ -8,13 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 from dotenv.parser import Binding, parse_stream
 
 DEFAULT_SYNC = "default"
-LARGEST = 4_000_000
-"""Bytes of an env file or a query; no such file is larger."""
 
 SYNC_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -23,52 +20,37 @@ class UnreadableError(Exception):
     """A text file cannot be read; one sentence that says which and why."""
 
 
-class EnvFile(NamedTuple):
-    """What an env file says: the value of each name, and a sentence for each line that cannot be meant."""
-
-    values: dict[str, str]
-    problems: list[str]
-
-
 def sync_name_of(env_file: Path | None, standard: Path) -> str | None:
     """The name that the file gives its sync: `orders` for `orders.env` and `.env.orders`; None when it has to be said.
 
     `standard` is the file that is read unless another is named; it, under whatever name, and no file at all describe
     the default sync.
     """
-    if env_file is None or env_file == Path(os.devnull) or _are_one(env_file, standard):
+    if env_file is None or env_file == Path(os.devnull) or (standard.exists() and env_file.samefile(standard)):
         return DEFAULT_SYNC
     name = env_file.name
     found = name.removeprefix(".env.") if name.startswith(".env.") else name.removesuffix(".env")
     return found if found not in {"", name} and SYNC_NAME.fullmatch(found) else None
 
 
-def _are_one(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:  # one of them does not exist
-        return one.absolute() == other
-
-
 def read_text(path: Path) -> str:
     """The text of a file in UTF-8, without a byte order mark; raises UnreadableError."""
     try:
-        with path.open("rb") as file:
-            raw = file.read(LARGEST + 1)  # a device may never end
-        text = raw.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+        text = path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UnreadableError(f"{path} cannot be read: it is not UTF-8 ({error}); save it as UTF-8") from error
     except OSError as error:
         raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
-    if len(raw) > LARGEST:
-        raise UnreadableError(f"{path} cannot be read: it has more than {LARGEST:,} bytes; name the file that is meant")
     if "\0" in text:
         raise UnreadableError(f"{path} cannot be read: it holds NUL bytes, as UTF-16 does; save it as UTF-8")
     return text
 
 
-def read_env_file(path: Path) -> EnvFile:
-    """Read the file once, so that it may be a pipe; raises UnreadableError. There is no `$` expansion."""
+def read_env_file(path: Path) -> tuple[dict[str, str], list[str]]:
+    """The value of each name in the file, and a sentence for each line that cannot be meant.
+
+    The file is read once, so that it may be a pipe; raises UnreadableError. There is no `$` expansion.
+    """
     values: dict[str, str] = {}
     lines: dict[str, int] = {}
     problems: list[str] = []
@@ -82,7 +64,7 @@ def read_env_file(path: Path) -> EnvFile:
                 twice = f"lines {lines[name]} and {number} of {path} give {name} two values"
                 problems.append(f"{twice}: leave one of them out")
             values[name], lines[name] = value, number
-    return EnvFile(values, problems)
+    return values, problems
 
 
 def _fault(binding: Binding, written: str) -> str:

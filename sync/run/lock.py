@@ -34,25 +34,18 @@ def run_lock(path: Path) -> Iterator[None]:
     The file stays: removing it would let two processes lock two files of one name. Raises LockedError at once when
     the lock is held, and OSError when the file cannot be made.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        _take(descriptor, path)
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+", errors="replace") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = file.read(200).strip() or "it has just started"
+            raise LockedError(f"another run holds the lock: {holder}") from None
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error  # a descriptor has no name
+        file.truncate()
+        file.write(f"pid {os.getpid()}, started {datetime.now():%Y-%m-%d %H:%M:%S}\n")
+        file.flush()
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _take(descriptor: int, path: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"pid {os.getpid()}, started {datetime.now():%Y-%m-%d %H:%M:%S}\n".encode(), 0)
-    except BlockingIOError:
-        holder = os.read(descriptor, 200).decode("utf-8", "replace").strip()
-        raise LockedError(f"another run holds the lock: {holder or 'it has just started'}") from None
-    except OSError as error:
-        error.filename = error.filename or str(path)  # a descriptor has no name
-        raise
 
 
 @contextmanager

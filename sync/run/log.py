@@ -7,14 +7,14 @@ import logging
 import os
 import re
 import sys
-import warnings
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
-from logging.handlers import MemoryHandler, RotatingFileHandler
+from io import TextIOWrapper
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from sync.rows.masking import Masking
 
@@ -25,9 +25,6 @@ ROTATE_OVER = 10_000_000
 """Bytes: the log is rotated at the start of a run when it is larger."""
 
 KEEP = 5
-LONGEST_CHAIN = 40
-"""Symbolic links one after the other; Linux follows no more either."""
-
 LAST_LINE = "Run finished: %s"
 OURS = "iterable-sync"
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -54,7 +51,7 @@ def printable(text: str) -> str:
     >>> printable("a\\tb")
     'a\\\\tb'
     """
-    return CONTROL.sub(lambda match: ascii(match[0])[1:-1], text) if CONTROL.search(text) else text
+    return CONTROL.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 @lru_cache(maxsize=2)
@@ -101,87 +98,37 @@ class LineFormatter(logging.Formatter):
         return printable(self._ours(text))
 
 
-class PrivateFile(RotatingFileHandler):
-    """A log file that only its owner may read, rotated when asked and never in the middle of a run.
+class PrivateFile(logging.FileHandler):
+    """A log file that only its owner may read. Where a symbolic link leads to it, the file is rotated; the link stays.
 
-    Where a symbolic link leads to it, the file is rotated and the link stays. What leads to a device, as `/dev/stdout`
-    does, is somebody else's and never rotated: renaming it would take it from every program of this machine.
-
-    `failure` is the first reason why a line was lost, for the run's end; `complaint` is why the file was not rotated,
-    for the log itself, in which the run's first line comes first.
+    `failure` is the first reason why a line was lost.
     """
 
     def __init__(self, path: Path) -> None:
-        place = _end_of_links(path)
-        self._is_ours = not _is_device(place)
-        super().__init__(place, maxBytes=0, backupCount=KEEP, encoding="utf-8")
-        self.failure = self.complaint = ""
-        self._is_over = False
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a line; none after the log was closed, for which the library would open the file again.
-
-        A worker whose answer hung until the end of an interrupted run speaks so late.
-        """
-        if not self._is_over:
-            super().emit(record)
-
-    def shouldRollover(self, record: logging.LogRecord) -> int:  # noqa: N802, ARG002 - logging's names
-        """Never in the middle of a run; the library would ask the system about the file before each line."""
-        return False
+        # By the mode "w" the library knows that a handler, once closed, opens nothing again. `_open` appends.
+        super().__init__(path.resolve() if path.is_file() else path, mode="w", encoding="utf-8")
+        self.failure = ""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Keep the first reason why a line was lost."""
         error = sys.exc_info()[1]
         self.failure = self.failure or f"{type(error).__name__}: {error}, at {record.name}"
 
-    def close(self) -> None:
-        """Close the file; what a full disk kept from it is told by `failure`, not raised."""
-        self._is_over = True
-        try:
-            super().close()
-        except OSError as error:
-            self.failure = self.failure or f"{type(error).__name__}: {error}, at its end"
-
-    def _open(self) -> IO[str]:  # type: ignore[override]
+    def _open(self) -> TextIOWrapper:
         descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         with suppress(OSError):  # where a file system has no locks, nobody rotates
             fcntl.flock(descriptor, fcntl.LOCK_SH)  # held by every run that writes the file
         return open(descriptor, "a", encoding="utf-8")  # noqa: PTH123 - an open descriptor has no path
 
     def rotate_when_large(self) -> None:
-        """Start a new file when this one is over 10 MB and no other run writes it; else the next run will."""
-        if self.stream is None or not self._is_ours:
+        """Start a new file when this one is over 10 MB. Where that cannot be done now, a later run does it."""
+        if self.stream is None or os.fstat(self.stream.fileno()).st_size <= ROTATE_OVER:
             return
-        try:
-            if Path(self.baseFilename).stat().st_size > ROTATE_OVER:
-                fcntl.flock(self.stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self.doRollover()
-        except (BlockingIOError, FileNotFoundError):  # another run writes it, or somebody has just rotated it
-            pass
-        except OSError as error:
-            self.complaint = (
-                f"The log is large and cannot be rotated ({error.strerror}): see whether its folder may be written, or "
-                "rotate it there"
-            )
-        if self.stream is None:  # it was closed to be renamed
-            self.stream = self._open()
         with suppress(OSError):
-            fcntl.flock(self.stream, fcntl.LOCK_SH)
-
-
-def _is_device(path: Path) -> bool:
-    """Whether a name is one of the system's for something that is open, which may be a file after all."""
-    return any(path.is_relative_to(folder) for folder in ("/dev", "/proc"))
-
-
-def _end_of_links(path: Path) -> Path:
-    """What a chain of symbolic links leads to, or the first device on the way."""
-    links = 0
-    while path.is_symlink() and not _is_device(path) and links < LONGEST_CHAIN:
-        path = path.parent / path.readlink()
-        links += 1
-    return path
+            fcntl.flock(self.stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not while another run writes it
+            RotatingFileHandler(self.baseFilename, backupCount=KEEP, delay=True).doRollover()
+        self.stream.close()
+        self.stream = self._open()
 
 
 def start_logging(path: Path, level: str, formatter: LineFormatter) -> PrivateFile:
@@ -216,7 +163,8 @@ def stop_logging() -> None:
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if handler.name == OURS]:
         root.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # of a full disk, which the handler has told by its `failure`
+            handler.close()
 
 
 # -- the machine's clock, on which the log, the history and the names of exports tell the time ----------------------
@@ -224,38 +172,9 @@ def stop_logging() -> None:
 
 def utc_offset() -> str:
     """How far the machine's clock is from UTC now, such as `+05:30`."""
-    offset = datetime.now().astimezone().strftime("%z")
-    return f"{offset[:3]}:{offset[3:5]}"
+    return datetime.now().astimezone().isoformat()[-6:]
 
 
 def on_this_clock(in_utc: str) -> str:
     """A moment of the state, `YYYY-MM-DD HH:MM:SS` in UTC, as the log of this machine has it."""
     return f"{datetime.fromisoformat(in_utc).replace(tzinfo=UTC).astimezone():%Y-%m-%d %H:%M:%S}"
-
-
-# -- what libraries warn of, such as versions that do not fit each other ---------------------------------------------
-
-_EARLY = MemoryHandler(1_000, flushLevel=logging.CRITICAL + 1)
-"""Keeps them until there is a log: Python would print them on standard error, and cron would mail that."""
-
-
-def hear_warnings() -> None:
-    """From here on warnings are records like all others; they may come while libraries are loaded."""
-    warnings.showwarning = _record_warning
-    logging.getLogger("py.warnings").addHandler(_EARLY)
-
-
-def tell_warnings() -> None:
-    """Give what was kept to the handlers that there are now, and what comes later at once."""
-    told = logging.getLogger("py.warnings")
-    told.removeHandler(_EARLY)
-    kept, _EARLY.buffer = _EARLY.buffer, []
-    for record in kept:
-        told.handle(record)
-
-
-def _record_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object, **__: object
-) -> None:
-    words, place = " ".join(str(message).split()), "/".join(Path(filename).parts[-2:])
-    logging.getLogger("py.warnings").warning("A library warns: %s (%s, %s:%d)", words, category.__name__, place, lineno)

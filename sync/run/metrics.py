@@ -2,47 +2,43 @@
 
 from __future__ import annotations
 
-import logging
+import math
+import os
 from collections.abc import Iterator, Mapping
-from typing import Any
+from contextlib import suppress
+from errno import EEXIST
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
-from sync.run.exit_codes import ExitCode
-from sync.run.metrics_file import last_success_in, metrics_path, replace_file
-from sync.run.record import name_of_sync
-from sync.run.settings import Settings
-from sync.run.summary import OUTCOMES, Summary
+from sync.state.pending import Outcome
 
-logger = logging.getLogger("main")
+if TYPE_CHECKING:
+    from sync.run.summary import Summary
+
+_OURS = "iterable_sync_"
 
 
-def write_metrics(settings: Settings, summary: Summary, now: float, *, trial: bool) -> None:
-    """Write the series of this run, if a file is named for them; `now` is in Unix seconds.
+def write_metrics(path: Path, labels: Mapping[str, str], summary: Summary, now: float, *, trial: bool) -> None:
+    """Replace the file by the series of this run, readable by everybody; `now` is in Unix seconds.
 
-    A `trial` run, of a part of the result, is no success of the sync. Whatever goes wrong here is a warning, for it
-    changes nothing of what the run did.
+    A `trial` run, of a part of the result, is no success of the sync. A link leads to the file that is replaced. Until
+    then the text has a name that no collector reads.
     """
-    if settings.metrics_file is None:
-        return
-    path = metrics_path(settings.metrics_file, settings.sync_name)
-    try:
-        success = now if summary.exit_code == ExitCode.DONE and not trial else last_success_in(path)
-        replace_file(path, series(settings, summary, now, success))
-    except Exception as error:
-        told = getattr(error, "strerror", None) or f"{type(error).__name__}: {settings.masking(str(error))}"
-        logger.warning("Housekeeping failed, the metrics are those of an earlier run: %s (%s)", path, told)
-
-
-def series(settings: Settings, summary: Summary, now: float, success: float) -> bytes:
-    """The text of the file."""
-    name = name_of_sync(settings)
+    path = path.resolve()
+    success = last_success_in(path) if summary.exit_code or trial else now
+    if not may_be_replaced(path):
+        raise FileExistsError(EEXIST, "it is a file of somebody else's by now", str(path))
     registry = CollectorRegistry()
-    for metric, told, labels, values in _gauges(summary, now, success):
-        gauge = Gauge(f"iterable_sync_{metric}", told, ["sync", "destination", *labels], registry=registry)
+    for metric, told, own_labels, values in _gauges(summary, now, success):
+        gauge = Gauge(f"{_OURS}{metric}", told, [*labels, *own_labels], registry=registry)
         for own, value in values.items():
-            gauge.labels(name.name, name.destination or name.project, *own).set(value)
-    return generate_latest(registry)
+            gauge.labels(*labels.values(), *own).set(value)
+    write_to_textfile(str(path), registry)
+    path.chmod(0o644)  # whatever the umask of a cron job is
 
 
 Values = Mapping[Any, float]
@@ -52,7 +48,7 @@ Values = Mapping[Any, float]
 def _gauges(summary: Summary, now: float, success: float) -> Iterator[tuple[str, str, tuple[str, ...], Values]]:
     """Name, explanation, labels and values of each gauge."""
     kinds = {"profile": summary.users, "event": summary.events}
-    payloads = {(kind, word): getattr(counts, word) for kind, counts in kinds.items() for word in OUTCOMES}
+    payloads = {(kind, one.value): getattr(counts, one.value) for kind, counts in kinds.items() for one in Outcome}
     rejected = {(kind,): counts.newly_rejected for kind, counts in kinds.items()}
     retries = {(reason,): count for reason, count in summary.retries.items()}
     yield "last_run_timestamp_seconds", "When the last run ended, in Unix time.", (), {(): now}
@@ -70,3 +66,40 @@ def _gauges(summary: Summary, now: float, success: float) -> Iterator[tuple[str,
         yield "pending", "Payloads that Iterable does not have yet.", ("kind",), pending
         yield "segment_users", "Users in the segment.", (), {(): figures.segment_users}
         yield "oldest_pending_seconds", oldest, (), {(): figures.oldest_pending}
+
+
+# -- the file that is there --------------------------------------------------------------------------------------
+
+
+def may_be_replaced(path: Path) -> bool:
+    """Whether it is a file of metrics, however damaged, or an empty one, or none at all."""
+    lines = _lines_of(path)
+    is_there = os.path.exists(path)  # noqa: PTH110 - it never raises
+    return not is_there or lines == [""] or any(line.startswith(_OURS) for line in lines)
+
+
+def syncs_in(path: Path) -> set[str]:
+    """The syncs whose series the file holds."""
+    return {sample.labels["sync"] for sample in _samples_in(path) if "sync" in sample.labels}
+
+
+def last_success_in(path: Path) -> float:
+    """The moment of the last success that the file tells of, in Unix seconds; 0 for none that can be read."""
+    values = (sample.value for sample in _samples_in(path) if sample.name == f"{_OURS}last_success_timestamp_seconds")
+    return next((value for value in values if math.isfinite(value) and value > 0), 0.0)
+
+
+def _samples_in(path: Path) -> Iterator[Sample]:
+    """Our samples of the lines that can be read, one line at a time, for the parser gives up at a damaged one."""
+    for line in _lines_of(path):
+        if line.startswith(_OURS):
+            with suppress(Exception):  # it raises whatever its code meets
+                for family in text_string_to_metric_families(f"{line}\n"):
+                    yield from family.samples
+
+
+def _lines_of(path: Path) -> list[str]:
+    """What can be read of the file; nothing of a pipe or a device."""
+    with suppress(OSError):
+        return path.read_bytes().decode("utf-8", "replace").split("\n") if path.is_file() else []
+    return []

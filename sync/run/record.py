@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from sync.rows.mapping import Field, fields_of, in_order, named_columns
+from sync.rows.mapping import Field, fields_of, in_order
 from sync.rows.payloads import Reading
 from sync.rows.source import Column
-from sync.run.settings import Settings
-from sync.run.switches import Switches
+from sync.run.settings import Options, Settings
 from sync.state.destinations import RefusedError, SyncName
 from sync.state.file import State
 from sync.state.pending import Policy
@@ -29,15 +28,15 @@ class OnRecord:
     Raises RefusedError where nobody can know whether this is a project on record.
     """
 
-    def __init__(self, state: State, settings: Settings, switches: Switches) -> None:
-        self._switches = switches
+    def __init__(self, state: State, settings: Settings, options: Options) -> None:
+        self._options = options
         mapping = settings.mapping()
         self.record = SyncRecord(
             state,
             name_of_sync(settings),
             mapping.segment_field,
-            same_project=switches.same_project,
-            new_project=switches.new_project,
+            same_project=options.same_project,
+            new_project=options.new_project,
         )
         self._before = self.record.recorded or Recorded(event_key=mapping.event_key if self.record.is_migrated else ())
         self.mapping = replace(
@@ -57,57 +56,46 @@ class OnRecord:
         known = self._before.event_key
         return tuple(known) if sorted(known) == sorted(event_key) else tuple(sorted(event_key))
 
-    def policy(self, *, keep_bodies: bool) -> Policy:
+    def policy(self) -> Policy:
         """How the state is read."""
-        switches, mapping = self._switches, self.mapping
+        options, mapping = self._options, self.mapping
         return Policy(
-            whole_window=switches.whole_window,
-            full=switches.full,
-            retry_rejected=switches.retry_rejected,
-            allow_mass_exit=switches.allow_mass_exit,
+            whole_window=options.whole_window,
+            full=options.full,
+            retry_rejected=options.retry_rejected,
+            allow_mass_exit=options.allow_mass_exit,
             segment_field=mapping.segment_field,
             by_user_id=mapping.by_user_id,
             follows_addresses=mapping.follows_addresses,
             address_ids=self.address_ids,
-            keep_bodies=keep_bodies,
+            keep_bodies=options.verify is not None,
             fields=fields_of(mapping),
         )
-
-    def reading(self, columns: Sequence[Column]) -> Reading:
-        """What is made of the rows with these columns; `put` refuses what it finds."""
-        self._reading = Reading(self.mapping, columns, address_ids=self.address_ids, typed=self.typed)
-        return self._reading
 
     def refuse_foreign_field(self) -> None:
         """Raise RefusedError for a segment field that is another sync's."""
         self.record.refuse_foreign_field(self.mapping.segment_field)
 
-    def check(self, columns: Sequence[Column]) -> None:
-        """Hold the columns of the result against the record: raises RefusedError when events would get other ids."""
-        kinds = dict(columns)
-        if self._switches.limit is not None and not self.typed:
+    def reading(self, columns: Sequence[Column]) -> Reading:
+        """What is made of the rows with these columns; `put` refuses what it finds.
+
+        Raises RefusedError when events would get other ids.
+        """
+        if self._options.limit is not None and not self.typed:
             logger.warning(
                 "This first run is a trial (--limit %d) and sees only the rows that it reads: another row may hold a "
                 "value that does not fit the type that its field gets now; --dry-run without --limit reads all rows",
-                self._switches.limit,
+                self._options.limit,
             )
-        if not self._switches.new_event_ids:
+        if not self._options.new_event_ids:
             self.record.refuse_new_event_ids(
                 self.mapping.event_name,
                 self.mapping.event_key,
                 by_user_id=self._by_user_id,
-                has_address=self.mapping.email_column in kinds,
+                has_address=self.mapping.email_column in dict(columns),
             )
-        for column in named_columns(self.mapping):
-            before, now = self._before.kinds.get(column), kinds[column].value
-            if before not in (None, now):
-                logger.warning(
-                    "The column %s was %s in the last run and is %s now: see whether its values still mean the same",
-                    column,
-                    before,
-                    now,
-                )
-        self._kinds = {column: kinds[column].value for column in named_columns(self.mapping)}
+        self._reading = Reading(self.mapping, columns, address_ids=self.address_ids, typed=self.typed)
+        return self._reading
 
     def put(self) -> None:
         """Put the settings of this run on record, and claim the segment field; inside a transaction.
@@ -116,7 +104,7 @@ class OnRecord:
         """
         if refusal := self._reading.refusal():
             raise RefusedError(refusal)
-        if self._switches.whole_window:
+        if self._options.whole_window:
             self.record.claim(self.mapping.segment_field)
         else:
             self.refuse_foreign_field()
@@ -129,7 +117,6 @@ class OnRecord:
                 address_ids=self.address_ids or before.address_ids,
                 user_fields=merged(_names(now.user_fields), before.user_fields),
                 event_fields=merged(_names(now.event_fields), before.event_fields),
-                kinds={**before.kinds, **self._kinds},
                 delivered_fields=self.typed,
                 used=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
             )

@@ -1,15 +1,13 @@
-"""How the text of a setting becomes its value: each function raises ValueError with what is wanted instead."""
+"""How the text of a setting or option becomes its value: each function raises with what is wanted instead."""
 
 from __future__ import annotations
 
-import errno
 import os
 import re
+from argparse import ArgumentTypeError
 from collections.abc import Callable
-from datetime import UTC, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sync.api.endpoints import is_readable_on_the_way
@@ -19,29 +17,8 @@ HOME = Path(__file__).resolve().parents[2]
 """The folder of main.py. Relative paths in settings count from here, because cron starts elsewhere."""
 
 
-def text(value: str) -> str:
-    """Any text but one in quotes, which some tools keep: it would be sent to Iterable with them, for good."""
-    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-        raise ValueError("begins and ends with a quote, which would be part of the value: leave the quotes out")
-    return value
-
-
-def host(value: str) -> str:
-    """A host's name or address; one of IPv6 may stand in brackets, as it does before a port."""
-    inside = value.startswith("[") and value.endswith("]")
-    return text(value[1:-1] if inside else value)
-
-
-def password(value: str) -> str:
-    """Any text of one line; a line break at its end comes from the tool that stored it."""
-    if value.endswith(("\n", "\r")):
-        raise ValueError("ends with a line break, which would be part of it: store it without one (printf %s, echo -n)")
-    return value
-
-
 def secret(value: str) -> str:
     """A key or secret, which has no white space."""
-    text(value)
     if not value.isascii() or any(character.isspace() or not character.isprintable() for character in value):
         raise ValueError("holds white space or characters that no key has; copy it again")
     return value
@@ -67,39 +44,33 @@ def one_of(*words: str) -> Callable[[str], str]:
     return parse
 
 
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """A whole number from `low` to `high`."""
-    return lambda value: _within(low, high, value, int, "a whole number is wanted")
-
-
-def number(low: float, high: float) -> Callable[[str], float]:
+def number(low: float, high: float, kind: type[int] | type[float] = float) -> Callable[[str], float]:
     """A number from `low` to `high`."""
-    return lambda value: _within(low, high, value, float, "a number is wanted")
 
+    def parse(value: str) -> float:
+        try:
+            found = kind(value)
+        except ValueError:
+            wanted = "a whole number is wanted" if kind is int else "a number is wanted"
+            raise ValueError(f"is {value!r}; {wanted}") from None
+        if not low <= found <= high:  # nan neither
+            raise ValueError(f"is {value}; it goes from {low} to {high}")
+        return found
 
-def _within(low: float, high: float, value: str, kind: Callable[[str], Any], wanted: str) -> Any:
-    try:
-        found = kind(value)
-    except ValueError:
-        raise ValueError(f"is {value!r}; {wanted}") from None
-    if not low <= found <= high:  # nan neither
-        raise ValueError(f"is {value}; it goes from {low} to {high}")
-    return found
+    return parse
 
 
 def path(value: str) -> Path | None:
     """A file; relative paths count from HOME; empty: none."""
-    text(value)
+    if not value:
+        return None
     try:
-        found = HOME / Path(value).expanduser() if value else None
-    except RuntimeError:
-        raise ValueError(f"is {value!r}; there is no such home directory") from None
-    try:
-        if found:
-            found.lstat()
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            raise ValueError(f"is {value[:40]!r}...; that is longer than the name of a file may be") from None
+        found = HOME / Path(value).expanduser()
+        found.lstat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):  # whoever needs it there says so
+        pass
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"is {value[:40]!r}; {getattr(error, 'strerror', None) or error}") from error
     return found
 
 
@@ -111,17 +82,10 @@ def path_or_folder(value: str) -> Path | None:
     return found
 
 
-def home_or_folder(value: str) -> Path:
-    """A folder; empty: the one of main.py."""
-    return path(value) or HOME
-
-
 def file(value: str) -> Path:
     """A file that there has to be a name for."""
     found = path(value)
-    if found is None:
-        raise ValueError("is empty; a file name is wanted")
-    if not found.name:
+    if found is None or not found.name:
         raise ValueError(f"is {value!r}; a file name is wanted")
     return found
 
@@ -137,25 +101,18 @@ def zone(value: str) -> tzinfo:
 
 
 _USUAL_PORTS = {"http": ":80", "https": ":443"}
-_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[\w.-]+)(:\d+)?")
+_ADDRESS = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[\w.-]+)(:\d{1,5})?[/?#]*")
 
 
 def base_url(value: str) -> str:
     """Scheme and host alone, in one spelling: by this text and the key the state knows a project."""
-    if "@" in value:
-        raise ValueError("holds a user or a password; it takes a scheme and a host only")
-    try:
-        parts = urlsplit(value.lower())
-        known = parts.scheme in {"http", "https"} and _HOST.fullmatch(parts.netloc) and parts.port != 0
-    except ValueError:
-        known = False
-    if not known:
-        raise ValueError(f"is {value!r}; an address such as https://api.iterable.com is wanted")
+    found = _ADDRESS.fullmatch(value.lower())
+    if found is None or (found[3] and not 0 < int(found[3][1:]) < 65536):
+        raise ValueError("takes a scheme and a host only, such as https://api.iterable.com; the program adds /api/...")
     if is_readable_on_the_way(value):
         raise ValueError("would send the key and the data unencrypted; use https")
-    if parts.path.strip("/") or parts.query or parts.fragment:
-        raise ValueError("takes a scheme and a host only; the program adds /api/...")
-    return f"{parts.scheme}://{parts.netloc.removesuffix(_USUAL_PORTS[parts.scheme])}"
+    scheme, host, port = found.groups("")
+    return f"{scheme}://{host}{port.removesuffix(_USUAL_PORTS[scheme])}"
 
 
 def short_name(value: str) -> str:
@@ -167,7 +124,6 @@ def short_name(value: str) -> str:
 
 def field_name(value: str) -> str:
     """The name of one profile field."""
-    text(value)
     if value and not re.fullmatch(r"[^\s.,#_][^.,#]*", value):
         raise ValueError(f"is {value!r}; a field name without dots, commas and # is wanted")
     return value
@@ -176,3 +132,34 @@ def field_name(value: str) -> str:
 def names(value: str) -> tuple[str, ...]:
     """Names with commas between them."""
     return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+# -- values of options -------------------------------------------------------------------------------------------
+
+EVERYBODY = 2**62
+"""What `all` means: more than there can be."""
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
+        raise ArgumentTypeError(f"{text!r} is not a whole number from 1 to 999999999")
+    return int(text)
+
+
+def positive_or_all(text: str) -> int:
+    """A whole number from 1, or everybody."""
+    return EVERYBODY if text == "all" else positive(text)
+
+
+def since(text: str) -> datetime | timedelta:
+    """A day or moment without a zone (it is in DB_TIMEZONE), or a length of time before now."""
+    if match := re.fullmatch(r"([0-9]{1,5})([dhm])", text):
+        return timedelta(**{{"d": "days", "h": "hours", "m": "minutes"}[match[2]]: int(match[1])})
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = datetime.min
+    if not 1000 <= moment.year <= 9998:  # what a DATETIME holds, in every time zone
+        raise ArgumentTypeError(f"{text!r} is neither a date such as 2026-01-06 nor a length such as 7d")
+    return moment

@@ -1,16 +1,16 @@
 """Settings: from `.env`, the environment (which wins) and the defaults; every problem listed at once.
 
 Each field of `Settings` is one setting of the same name in capitals; `.env.example` and docs/settings.md's
-table hold the same names and defaults.
+table hold the same names and defaults. `Options` is what the command line says.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import tzinfo
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,7 @@ from sync.rows.mapping import Field, parse_fields, unset_problems
 from sync.rows.mapping import Mapping as FieldMapping
 from sync.rows.masking import Masking, masking_of
 from sync.run import setting_values as kind
-from sync.run.env_file import EnvFile, UnreadableError, misspelt, read_env_file, read_text, sync_name_of
-from sync.run.metrics_file import metrics_problems
+from sync.run.env_file import UnreadableError, misspelt, read_env_file, read_text, sync_name_of
 from sync.run.own_files import own_file_problems
 from sync.run.setting_values import HOME
 
@@ -36,7 +35,7 @@ class SettingsError(Exception):
 
 
 def _setting(
-    default: str, parse: Callable[[str], Any] = kind.text, *, secret: bool = False, empty_counts: bool = False
+    default: str, parse: Callable[[str], Any] = str, *, secret: bool = False, empty_counts: bool = False
 ) -> Any:
     """One setting: its default as it would stand in `.env`, and the parser of its text.
 
@@ -50,10 +49,10 @@ class Settings:
     """One value for each setting; secrets are kept out of the `repr`."""
 
     sync_name: str = _setting("", kind.short_name)
-    db_host: str = _setting("localhost", kind.host)
-    db_port: int = _setting("3306", kind.whole(1, 65535))
+    db_host: str = _setting("localhost")
+    db_port: int = _setting("3306", kind.number(1, 65535, int))
     db_user: str = _setting("")
-    db_password: str = _setting("", kind.password, secret=True)
+    db_password: str = _setting("", secret=True)
     db_name: str = _setting("")
     db_socket: Path | None = _setting("", kind.path)
     db_ssl_ca: Path | None = _setting("", kind.path)
@@ -63,13 +62,13 @@ class Settings:
     destination: str = _setting("")
     use_jwt_auth: bool = _setting("false", kind.flag)
     iterable_jwt_secret: str = _setting("", kind.secret, secret=True)
-    jwt_lifetime: int = _setting("3600", kind.whole(1, MAX_JWT_LIFETIME))
+    jwt_lifetime: int = _setting("3600", kind.number(1, MAX_JWT_LIFETIME, int))
     jwt_issuer: str = _setting("iterable-integration", empty_counts=True)
-    max_retries: int = _setting("3", kind.whole(1, 20))
+    max_retries: int = _setting("3", kind.number(1, 20, int))
     initial_backoff: float = _setting("1", kind.number(0, 60))
     backoff_factor: float = _setting("2", kind.number(1, 10))
     request_timeout: float = _setting("30", kind.number(0.1, 600))
-    workers: int = _setting("128", kind.whole(1, 512))
+    workers: int = _setting("128", kind.number(1, 512, int))
     users_per_second: float = _setting("500", kind.number(0.1, 100_000))
     events_per_second: float = _setting("2000", kind.number(0.1, 100_000))
     iterable_bulk: bool = _setting("false", kind.flag)
@@ -91,8 +90,8 @@ class Settings:
     )
     event_time_column: str = _setting("event_time", empty_counts=True)
     event_key: tuple[str, ...] = _setting("event_time,page", kind.names, empty_counts=True)
-    csv_dir: Path = _setting("", kind.home_or_folder)
-    csv_keep: int = _setting("100", kind.whole(0, 1_000_000))
+    csv_dir: Path = _setting("", lambda value: kind.path(value) or HOME)
+    csv_keep: int = _setting("100", kind.number(0, 1_000_000, int))
     state_file: Path = _setting("iterable_sync.sqlite3", kind.file, empty_counts=True)
     metrics_file: Path | None = _setting("", kind.path_or_folder)
     log_level: str = _setting("INFO", kind.one_of("DEBUG", "INFO", "WARNING", "ERROR"))
@@ -130,6 +129,49 @@ class Settings:
         )
 
 
+def _option(told: str, **how: Any) -> Any:
+    """One option of the command line: what `--help` says of it, and how argparse takes it; else it is a flag."""
+    return field(default=None if how else False, metadata={"help": told, **(how or {"action": "store_true"})})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the command line says: one value for each option of the same name; README, Options."""
+
+    demo: bool = _option("run on a sample database against a server of its own; needs no .env")
+    check: bool = _option("check settings, database, query, state, credentials; send no data")
+    dry_run: bool = _option("print the exact requests as JSON lines; send and write nothing")
+    since: datetime | timedelta | None = _option("value of :since (2026-01-06 or 7d)", type=kind.since, metavar="WHEN")
+    limit: int | None = _option("read at most N rows; nobody leaves the segment", type=kind.positive, metavar="N")
+    full: bool = _option("deliver everything, also what is unchanged or was rejected before")
+    retry_rejected: bool = _option("send again what was rejected before")
+    bulk: bool = _option("use users/bulkUpdate and events/trackBulk")
+    allow_mass_exit: bool = _option("let more than half of a segment leave it in one run")
+    new_event_ids: bool = _option("let a run through that would give events a new id")
+    same_project: bool = _option("after a new key or base URL: go on with what is on record")
+    new_project: bool = _option("after a new key or base URL: start anew beside it")
+    csv: Path | None = _option("the CSV's name instead of query_results_YYYYMMDD_HHMMSS.csv", type=Path, metavar="FILE")
+    history: int | None = _option("print the last N runs (10)", type=kind.positive, nargs="?", const=10, metavar="N")
+    verify: int | None = _option(
+        "read N users back from Iterable (default 100; all) and compare them with the database; send nothing",
+        type=kind.positive_or_all,
+        nargs="?",
+        const=100,
+        metavar="N",
+    )
+    repair: bool = _option("with --verify: what differs is pending again, and the next run sends it")
+    json: bool = _option("print the summary as one JSON object on standard output")
+    env_file: Path | None = _option("settings from FILE instead of .env beside main.py", type=Path, metavar="FILE")
+
+    @property
+    def whole_window(self) -> bool:
+        """Whether the whole result of the usual window is read: only that says who has left it."""
+        return self.since is None and self.limit is None
+
+
+NO_OPTIONS = Options()
+
+
 def _items() -> list[dataclasses.Field[Any]]:
     """The fields that are settings."""
     return [item for item in fields(Settings) if item.metadata]
@@ -141,108 +183,87 @@ def defaults() -> dict[str, str]:
 
 
 def load_settings(
-    env_file: Path | None = None, environ: Mapping[str, str] | None = None, csv: Path | None = None
+    env_file: Path | None = None, environ: Mapping[str, str] | None = None, csv: Path | None = None, needed: str = ""
 ) -> Settings:
     """Return the settings of `env_file` (default: `.env` beside main.py) and of the environment; `csv` is `--csv`.
 
-    Raises SettingsError with every problem found, before anything was connected or written.
+    Raises SettingsError with every problem found, before anything was connected or written. Who needs one setting
+    alone is told the problems of that one and of the file.
     """
     settings, problems = read_settings(env_file, environ, csv)
-    if problems:
-        raise SettingsError(problems)
+    if told := [one for one in problems if one.startswith((needed, "line", str(settings.env_file)))]:
+        raise SettingsError(told)
     return settings
-
-
-def load_state_file(env_file: Path | None = None, environ: Mapping[str, str] | None = None) -> Path:
-    """STATE_FILE alone, for whom no other setting matters; raises SettingsError for it and for the file's faults."""
-    given, problems = _given(env_file, environ, {"STATE_FILE"})
-    values, unusable = _parse(given, [item for item in _items() if item.name == "state_file"])
-    if problems := [*problems, *unusable.values()]:
-        raise SettingsError(problems)
-    path: Path = values["state_file"]
-    return path
 
 
 def read_settings(
     env_file: Path | None = None, environ: Mapping[str, str] | None = None, csv: Path | None = None
-) -> tuple[Settings, tuple[str, ...]]:
-    """As `load_settings`, with the problems beside the settings; one that cannot be used has its default."""
+) -> tuple[Settings, list[str]]:
+    """As `load_settings`, with the problems beside the settings; one that cannot be used has its default.
+
+    Each problem begins with the name of its setting, or says where in the file it is.
+    """
     path = env_file or HOME / ".env"
-    standard, _ = _parse({}, _items())
+    given: dict[str, str] = {}
+    problems: list[str] = []
     try:
-        given, problems = _given(env_file, environ, defaults())
-    except SettingsError as error:  # what the file would have said is not known, so nothing is missing
-        return Settings(**standard), error.problems
-    values, unusable = _parse(given, _items())
+        if env_file or os.path.lexists(path):  # also a link that leads nowhere
+            given, problems = read_env_file(path)
+    except UnreadableError as error:  # what the file would have said is not known, so nothing is missing
+        standard, _ = _parsed({})
+        return Settings(**standard, env_file=path), [str(error)]
+    names = list(defaults())
+    problems += [f"{meant} is probably meant by {name} in {path}" for name, meant in misspelt(given, names)]
+    real = os.environ if environ is None else environ
+    given |= {name: real[name] for name in names if name in real}
+    given["SYNC_NAME"] = given.get("SYNC_NAME") or sync_name_of(env_file, HOME / ".env") or ""
+    values, unusable = _parsed(given)
+    metrics = values["metrics_file"]
+    if metrics and os.path.isdir(metrics):  # noqa: PTH112 - it never raises
+        values["metrics_file"] = metrics / f"iterable_sync_{values['sync_name']}.prom"
     written_out = bool(given.get("EMAIL_COLUMN", "").strip())
-    settings = Settings(**{**standard, **values}, env_file=path, email_column_is_written_out=written_out)
-    segment_alone = bool(given.get("SEGMENT_FIELD")) and not settings.user_fields
-    swallowed = any("opens a quote" in problem for problem in problems)
-    return settings, (
+    settings = Settings(**values, env_file=path, email_column_is_written_out=written_out)
+    missing = [one for one in _missing(settings, path) if one.split()[0] not in unusable]
+    return settings, [
         *problems,
         *unusable.values(),
-        *(() if swallowed else _missing(settings, unusable, path)),
-        *_joint_problems(settings, segment_alone=segment_alone),
+        *missing,
+        *_joint_problems(settings, segment_alone=bool(given.get("SEGMENT_FIELD")) and not settings.user_fields),
         *_file_problems(settings),
         *own_file_problems(settings, path, csv),
         *unset_problems(settings.mapping()),
-    )
+    ]
 
 
-def _given(
-    env_file: Path | None, environ: Mapping[str, str] | None, meant: Collection[str]
-) -> tuple[dict[str, str], list[str]]:
-    """What the file says, and the environment, which wins; a name that was *meant* to be a setting is a problem.
-
-    The file also names the sync, unless that is said. Raises SettingsError when the file cannot be read, as a link that
-    leads nowhere.
-    """
-    standard_file = HOME / ".env"
-    path = env_file or standard_file
-    try:
-        in_file = read_env_file(path) if env_file or os.path.lexists(path) else EnvFile({}, [])
-    except UnreadableError as error:
-        raise SettingsError([str(error)]) from error
-    settings = list(defaults())
-    misspelled = (
-        f"{name} in {path} is no setting; {setting} is probably meant"
-        for name, setting in misspelt(in_file.values, settings)
-        if setting in meant
-    )
-    real = os.environ if environ is None else environ
-    given = in_file.values | {name: real[name] for name in settings if name in real and name in meant}
-    given["SYNC_NAME"] = given.get("SYNC_NAME") or sync_name_of(env_file, standard_file) or ""
-    return given, [*in_file.problems, *misspelled]
-
-
-def _parse(given: Mapping[str, str], items: Iterable[dataclasses.Field[Any]]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The value of each setting that can be parsed, and the problem of each that cannot."""
+def _parsed(given: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The value of each setting, and the problem of each that cannot be used and has its default."""
     values: dict[str, Any] = {}
     unusable: dict[str, str] = {}
-    for item in items:
+    for item in _items():
         name, default, parse = item.name.upper(), item.metadata["default"], item.metadata["parse"]
         raw = given.get(name, default)
-        raw = raw if parse is kind.password else raw.strip()
+        raw = raw if item.name == "db_password" else raw.strip()  # a password may begin or end with a blank
         try:
             values[item.name] = parse(raw if raw or item.metadata["empty_counts"] else default)
         except ValueError as error:
-            unusable[item.name] = f"{name} {error}"
+            unusable[name] = f"{name} {error}"
+            values[item.name] = parse(default)
     return values, unusable
 
 
-def _missing(settings: Settings, unusable: Collection[str], env_file: Path) -> Iterator[str]:
-    """What has no default and was not given; what was given and cannot be used has been said."""
-    if not settings.sync_name and "sync_name" not in unusable:
+def _missing(settings: Settings, env_file: Path) -> Iterator[str]:
+    """What has no default and has no value."""
+    if not settings.sync_name:
         yield (
             "SYNC_NAME is missing, and the env file is not named for its sync, as orders.env is: say which sync it "
             "describes, for all that the state knows belongs to that name"
         )
     remedy = f"give it in {env_file}" if env_file.exists() else "copy .env.example to .env and fill it in"
     for name in ("db_user", "db_name", "iterable_api_key"):
-        if not getattr(settings, name) and name not in unusable:
+        if not getattr(settings, name):
             yield f"{name.upper()} is missing; {remedy}"
-    if settings.use_jwt_auth and not settings.iterable_jwt_secret and "iterable_jwt_secret" not in unusable:
-        yield "USE_JWT_AUTH is true and ITERABLE_JWT_SECRET is missing; it was shown once, with the key"
+    if settings.use_jwt_auth and not settings.iterable_jwt_secret:
+        yield "ITERABLE_JWT_SECRET is missing, and USE_JWT_AUTH is true; it was shown once, with the key"
 
 
 def _joint_problems(settings: Settings, *, segment_alone: bool) -> Iterator[str]:
@@ -257,12 +278,10 @@ def _joint_problems(settings: Settings, *, segment_alone: bool) -> Iterator[str]
 
 
 def _file_problems(settings: Settings) -> Iterator[str]:
-    """Files that cannot be read, and a metrics file that cannot be written."""
+    """Files that cannot be read."""
     if settings.db_ssl_ca and not settings.db_ssl_ca.is_file():
         yield f"DB_SSL_CA: there is no file {settings.db_ssl_ca}"
     try:
         read_text(settings.query_file)
     except UnreadableError as error:
         yield f"QUERY_FILE: {error}"
-    if settings.metrics_file:
-        yield from metrics_problems(settings.metrics_file, settings.sync_name)

@@ -3,50 +3,42 @@
 from __future__ import annotations
 
 import logging
-import resource
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime
+from errno import EIO
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from iterable_client import IterableClient
+from sync.delivery.bulk import IN_BULK
 from sync.delivery.loop import Loop
 from sync.delivery.rules import StopRules
 from sync.delivery.stop import Stop
 from sync.delivery.turn import ONE_BY_ONE, Way
 from sync.rows.export import EXPORT_STEM, export_rejected, prune, rejected_name, timestamped_name
 from sync.rows.source import ResultSet, Source, Values
-from sync.run.announcement import announce
 from sync.run.connections import mysql_params, open_database, run_query
 from sync.run.env_file import DEFAULT_SYNC
-from sync.run.errors import UNEXPECTED, LogError, exit_of
-from sync.run.exit_codes import ExitCode
+from sync.run.exit_codes import UNEXPECTED, ExitCode, exit_of
 from sync.run.lock import locked_state
-from sync.run.log import (
-    LAST_LINE,
-    LineFormatter,
-    add_handler,
-    log_always,
-    start_logging,
-    stop_logging,
-    tell_warnings,
-    utc_offset,
-)
+from sync.run.log import LAST_LINE, LineFormatter, add_handler, log_always, start_logging, stop_logging, utc_offset
 from sync.run.metrics import write_metrics
-from sync.run.record import OnRecord
-from sync.run.settings import Settings
+from sync.run.record import OnRecord, name_of_sync
+from sync.run.settings import NO_OPTIONS, Options, Settings
 from sync.run.signals import Interrupted, Interruption, describe
-from sync.run.summary import Summary
-from sync.run.switches import NO_SWITCHES, Switches
+from sync.run.summary import Summary, announce
 from sync.state.figures import read_figures
 from sync.state.file import State, StateCopy, StateError
 from sync.state.outbox import Outbox
 
 logger = logging.getLogger("main")
+
+EXPECTED = (OSError, StateError)
+"""What housekeeping fails with; any other error is a bug."""
 
 BULK_WORKERS = 6
 """Bulk jobs in flight, of up to 1,000 users each: enough for the limits while a bulk call takes up to 0.6 s, and the
@@ -84,12 +76,12 @@ class Run:
     def __init__(
         self,
         settings: Settings,
-        switches: Switches = NO_SWITCHES,
+        options: Options = NO_OPTIONS,
         screen: Screen = NOBODY_LOOKS,
         source: Callable[[], Source] | None = None,
         source_name: str = "",
     ) -> None:
-        self.settings, self.switches, self.screen = settings, switches, screen
+        self.settings, self.options, self.screen = settings, options, screen
         self._source, self._source_name = source, source_name
         run_id = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         retry_rule = {name: getattr(settings, name) for name in RETRY_RULE}
@@ -126,20 +118,20 @@ class Run:
     def logged(self) -> Iterator[None]:
         """The first line of a run names both ends, the last one counts, also when the run failed."""
         settings, secrets = self.settings, self.settings.secrets()
-        try:
-            formatter = LineFormatter(self.summary.run_id, secrets.values())
-            file = start_logging(settings.log_file, settings.log_level, formatter)
-        except OSError as error:
-            raise LogError(
-                f"the log {settings.log_file} cannot be written ({error.strerror}); check LOG_FILE"
-            ) from error
+        formatter = LineFormatter(self.summary.run_id, secrets.values())
+        file = start_logging(settings.log_file, settings.log_level, formatter)
         if self.screen.lines:
             add_handler(self.screen.lines, LineFormatter("", secrets.values()))
         try:
-            self._log_first_line()
-            if file.complaint:
-                logger.warning(file.complaint)
-            tell_warnings()
+            log_always(
+                logging.INFO,
+                "Run started: from %s to %s, query %s sync=%s utc_offset=%s",
+                self._source_name or mysql_params(settings).description,
+                settings.iterable_api_base_url,
+                settings.query_file.name,
+                settings.sync_name,
+                utc_offset(),
+            )
             with self._errors_told():
                 yield
             self.summary.seconds = time.monotonic() - self._began
@@ -149,25 +141,24 @@ class Run:
         finally:
             stop_logging()
         if file.failure:
-            raise LogError(f"the log {settings.log_file} could not be written ({file.failure}); free space")
+            raise OSError(EIO, file.failure, str(settings.log_file))
         self._is_logged = True
-
-    def _log_first_line(self) -> None:
-        settings = self.settings
-        log_always(
-            logging.INFO,
-            "Run started: from %s to %s, query %s sync=%s utc_offset=%s",
-            self.describe_source(),
-            settings.iterable_api_base_url,
-            settings.query_file.name,
-            settings.sync_name,
-            utc_offset(),
-        )
 
     def _write_metrics(self) -> None:
         """Tell a machine that watches; a run that met a lock leaves that to the one that holds it."""
-        if self.summary.exit_code != ExitCode.LOCKED:
-            write_metrics(self.settings, self.summary, time.time(), trial=not self.switches.whole_window)
+        path, name = self.settings.metrics_file, name_of_sync(self.settings)
+        if path and self.summary.exit_code != ExitCode.LOCKED:
+            labels = {"sync": name.name, "destination": name.destination or name.project}
+            with self._only_warned("the metrics are those of an earlier run", (Exception,)):
+                write_metrics(path, labels, self.summary, time.time(), trial=not self.options.whole_window)
+
+    @contextmanager
+    def _only_warned(self, what: str, kinds: tuple[type[Exception], ...] = EXPECTED) -> Iterator[None]:
+        """Housekeeping: when it fails (with these errors), nobody has lost anything, and the run is what it was."""
+        try:
+            yield
+        except kinds as error:
+            logger.warning("Housekeeping failed, %s: %s", what, exit_of(error, self.settings.masking)[1])
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -188,18 +179,18 @@ class Run:
 
     def _end(self, state: State) -> None:
         """Put on record how the run ended, and count what is left."""
-        interrupted = bool(self._interruption.signum)
         self.summary.seconds = time.monotonic() - self._began
-        with _only_warned("the run is not on record") if interrupted else nullcontext():
+        interrupted = self._interruption.signum
+        with self._only_warned("the run is not on record") if interrupted else nullcontext():
             state.end_run(self.summary.run_id, self.summary.for_history())
         if not interrupted:  # after a signal there is no time for what the next run can do
-            with _only_warned("the state takes more of the disk than it needs"):
+            with self._only_warned("the state takes more of the disk than it needs"):
                 state.give_back_space()
-        with _only_warned("the metrics lack what is pending"):
+        with self._only_warned("the metrics lack what is pending"):
             self.summary.figures = read_figures(state, self.on_record.record.id, time.time())
 
     @contextmanager
-    def previewed(self, *, keep_bodies: bool = False) -> Iterator[None]:
+    def previewed(self) -> Iterator[None]:
         """Instead of `accounted_for`, for who only looks: all up to `plan` is done, on a copy of the state, and no log.
 
         Raises what a run would end with.
@@ -207,13 +198,13 @@ class Run:
         with closing(StateCopy(self.settings.state_file)) as state:
             self._hold_against(state)
             with closing(self.connect()) as database:
-                for _ in self.query(database, keep_bodies=keep_bodies).values():
+                for _ in self.query(database).values():
                     pass
             self.plan()
             yield
 
     def _hold_against(self, state: State) -> None:
-        self._state, self.on_record = state, OnRecord(state, self.settings, self.switches)
+        self._state, self.on_record = state, OnRecord(state, self.settings, self.options)
 
     # -- the steps
 
@@ -221,21 +212,16 @@ class Run:
         """Open the source of rows; raises SourceError."""
         return self._source() if self._source else open_database(self.settings)
 
-    def describe_source(self) -> str:
-        """The source as the log names it."""
-        return self._source_name or mysql_params(self.settings).description
-
-    def query(self, database: Source, *, keep_bodies: bool = False) -> ResultSet:
+    def query(self, database: Source) -> ResultSet:
         """Run the query; its rows pass through the state as they are read, which says what of them is pending.
 
-        `keep_bodies`: of what is unchanged, too. Raises RefusedError where the record forbids this run.
+        Raises RefusedError where the record forbids this run.
         """
         logger.info("Connected to %s: %s", database.description, database.server)
         on_record = self.on_record
         on_record.refuse_foreign_field()
-        self.outbox = Outbox(self._state, on_record.record.id, on_record.policy(keep_bodies=keep_bodies), time.time())
-        result = run_query(database, self.settings, self.switches)
-        on_record.check(result.columns)
+        self.outbox = Outbox(self._state, on_record.record.id, on_record.policy(), time.time())
+        result = run_query(database, self.settings, self.options)
         reading = on_record.reading(result.columns)
         return result.passed_through(lambda rows: self.outbox.take(self._counted(rows), reading))
 
@@ -250,7 +236,7 @@ class Run:
     def csv_path(self) -> Path:
         """The name of this run's export."""
         folder, stem = self.settings.csv_dir, export_stem(self.settings.sync_name)
-        given = self.switches.csv
+        given = self.options.csv
         return Path.cwd() / given if given else folder / timestamped_name(datetime.now(), folder, stem)
 
     def plan(self) -> None:
@@ -265,18 +251,18 @@ class Run:
         """Keep as many as the settings say, also when this run is about to be refused."""
         stem = export_stem(self.settings.sync_name)
         for each in (stem, rejected_name(stem)):
-            with _only_warned("old exports are still there"):
+            with self._only_warned("old exports are still there"):
                 prune(self.settings.csv_dir, self.settings.csv_keep, each)
 
     def deliver(self, client: IterableClient) -> None:
         """Send what is pending: for each user `client.update_user`, then `client.track_event` for each event."""
         with self._interruption.delivering():
             self.announce()
-            self._send(client)
-            with _only_warned("the rejected rows are not in a file of their own"):
+            self.send(client, *way_of(self.settings))
+            with self._only_warned("the rejected rows are not in a file of their own"):
                 self._write_rejected()
             if self.stop.deadline is None:  # after a signal there is no time for what the next run can do
-                with _only_warned("the next run has more to do"):
+                with self._only_warned("the next run has more to do"):
                     self.outbox.remember()
         self.summary.exit_code = self.summary.code_of_counts()
 
@@ -284,15 +270,13 @@ class Run:
         """Log what the comparison found."""
         announce(self.planned, self.outbox, self.summary, self.on_record.mapping.segment_field)
 
-    def _send(self, client: IterableClient) -> None:
+    def send(self, client: IterableClient, way: Way, workers: int, **more: Any) -> None:
+        """Let the loop deliver what was planned, and take over what it counted; `more` is for the loop."""
         outbox, plan, stop = self.outbox, self.planned, self.stop
         rules = StopRules(outbox.stops_in_a_row())
-        way, workers = way_of(self.settings)
-        settle_seconds = self.settings.move_settle_seconds
         with self.screen.counting("users", plan.pending_users + plan.leavers) as progress:
-            loop = Loop(
-                way, client, outbox, rules, stop, workers=workers, settle_seconds=settle_seconds, progress=progress
-            )
+            more |= {"workers": workers, "settle_seconds": self.settings.move_settle_seconds, "progress": progress}
+            loop = Loop(way, client, outbox, rules, stop, **more)
             try:
                 loop.run(plan)
             finally:
@@ -314,25 +298,6 @@ def export_stem(sync: str, stem: str = EXPORT_STEM) -> str:
     return stem if sync == DEFAULT_SYNC else f"{stem}_{sync}"
 
 
-@contextmanager
-def _only_warned(what: str) -> Iterator[None]:
-    """Housekeeping after the delivery: when it fails, nobody has lost anything."""
-    try:
-        yield
-    except (OSError, StateError) as error:
-        logger.warning("Housekeeping failed, %s: %s", what, exit_of(error)[1])
-
-
 def way_of(settings: Settings) -> tuple[Way, int]:
-    """One by one or in bulk, by so many workers; never both in one run: Iterable keeps no order between the two.
-
-    A worker needs two open files, and the rest of a run forty: as many workers as the system allows.
-    """
-    if settings.iterable_bulk:
-        from sync.delivery.bulk import IN_BULK
-
-        return IN_BULK, BULK_WORKERS
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return ONE_BY_ONE, settings.workers if most < 0 else max(1, min(settings.workers, (most - 40) // 2))
+    """One by one or in bulk, by so many workers; never both in one run: Iterable keeps no order between the two."""
+    return (IN_BULK, BULK_WORKERS) if settings.iterable_bulk else (ONE_BY_ONE, settings.workers)

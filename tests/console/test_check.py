@@ -86,15 +86,14 @@ def test_all_is_well(desk: Desk) -> None:
 
     assert desk.code == 0
     assert [what for _, what, _ in desk.findings] == [
-        *("settings", "state", "log", "CSV folder", "time zone", "database", "query", "rows", "names", "credentials"),
-        *("field types", "reading back"),
+        *("settings", "state", "log", "CSV folder", "time zone", "database", "query", "rows", "credentials"),
+        "field types",
     ]
     assert desk.out.endswith("all is well: python3 main.py --dry-run shows what would be sent\n")
     assert {path.name for path in desk.world.folder.iterdir()} - {path.name for path in before} <= {"env"}
     assert [request.path for request in desk.iterable.requests] == [
         "/api/channels",
         "/api/users/getFields",
-        "/api/users/getByEmail",
     ]
 
 
@@ -208,34 +207,6 @@ def test_columns_and_rows_are_told(desk: Desk) -> None:
     assert any("row 2 would be rejected: email is 'nobody'" in note for note in desk.told("note"))
     assert any("row 3 would be rejected: event_time is NULL: no event time" in note for note in desk.told("note"))
     assert "rows: 20 of the first 20 read, 2 would be rejected" in desk.told("ok")
-
-
-@pytest.mark.parametrize(
-    ("environ", "verdict", "words"),
-    [
-        ({}, "ok", "users are identified by their address (column email); no user id is sent"),
-        ({"USER_ID_COLUMN": "id"}, "note", "no address is sent, and who has none cannot be mailed"),
-        (
-            {"USER_ID_COLUMN": "id", "EMAIL_COLUMN": "email"},
-            "note",
-            "1 of 3 rows lack it, and their profiles go",
-        ),
-        ({"USER_ID_COLUMN": "id", "IDENTIFY_BY": "email"}, "ok", "the user id (column id) goes along; no row lacks it"),
-        (
-            {"USER_ID_COLUMN": "id", "EMAIL_COLUMN": "email", "USER_FIELDS": ""},
-            "note",
-            "the address (column email) is not sent: it goes with a profile, and USER_FIELDS is empty",
-        ),
-    ],
-)
-def test_which_names_are_sent(desk: Desk, environ: dict[str, str], verdict: str, words: str) -> None:
-    """What identifies, which name goes along, and how many of the first rows lack it."""
-    desk.world.environ |= environ
-    desk.world.rows = people(3)
-    desk.world.rows[1]["email"] = None
-    desk.check()
-
-    assert any(words in finding for finding in desk.told(verdict) if finding.startswith("names: "))
 
 
 def test_no_rows_are_worth_a_note(desk: Desk) -> None:

@@ -26,7 +26,7 @@ def broken(*_: object, **__: object) -> Any:
     [
         ("--check", "sync.console.check.findings"),
         ("--check", "main.read_settings"),
-        ("--history", "sync.console.report.read_history"),
+        ("--history", "main.read_history"),
         ("--dry-run", "sync.console.dry_run._deliver"),
         ("--dry-run", "sync.state.outbox.Outbox.plan"),
         ("--demo", "sync.demo.demonstration.load_settings"),

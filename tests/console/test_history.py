@@ -39,10 +39,10 @@ def test_no_other_setting_is_needed(world: World, tmp_path: Path, capsys: pytest
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("STATE_FILE=\n", "STATE_FILE is empty; a file name is wanted"),
+        ("STATE_FILE=\n", "STATE_FILE is ''; a file name is wanted"),
         (
             "STATE_FILE=~nobody-of-that-name/x\n",
-            "STATE_FILE is '~nobody-of-that-name/x'; there is no such home directory",
+            "STATE_FILE is '~nobody-of-that-name/x'; Could not determine home directory.",
         ),
         ("STATE FILE=x\n", "is not NAME=value"),
     ],

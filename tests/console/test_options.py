@@ -17,9 +17,9 @@ from sync.run.exit_codes import ExitCode
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        pytest.param(["--check", "--dry-run"], "--check and --dry-run cannot go together", id="two-modes"),
-        pytest.param(["--demo", "--history"], "--demo and --history cannot go together", id="two-modes-with-value"),
-        pytest.param(["--demo", "--check", "--history", "3"], "--demo and --check and --history", id="three-modes"),
+        pytest.param(["--check", "--dry-run"], "--dry-run cannot go with --check", id="two-modes"),
+        pytest.param(["--demo", "--history"], "--history cannot go with --demo", id="two-modes-with-value"),
+        pytest.param(["--demo", "--check", "--history", "3"], "--check cannot go with --demo", id="three-modes"),
         pytest.param(["--json", "--check"], "--json cannot go with --check", id="json-check"),
         pytest.param(["--json", "--dry-run"], "--json cannot go with --dry-run", id="json-dry-run"),
         pytest.param(["--json", "--history"], "--json cannot go with --history", id="json-history"),
@@ -33,7 +33,7 @@ from sync.run.exit_codes import ExitCode
             ["--since", "7d", "--allow-mass-exit"], "--allow-mass-exit cannot go with --since", id="exit-since"
         ),
         pytest.param(["--dry-run", "--full", "--retry-rejected"], "cannot go with --full", id="in-a-preview-too"),
-        pytest.param(["--demo", "--env-file", "x"], "leave out --env-file", id="demo-with-settings"),
+        pytest.param(["--demo", "--env-file", "x"], "--env-file cannot go with --demo", id="demo-with-settings"),
         pytest.param(["--limit", "0"], "whole number from 1", id="limit-0"),
         pytest.param(["--limit", "-1"], "whole number from 1", id="limit-negative"),
         pytest.param(["--limit", "1e3"], "whole number from 1", id="limit-float"),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import sys
-from typing import NoReturn
 
 import pytest
 
@@ -17,20 +15,6 @@ from sync.run.log import LAST_LINE
 def event(message: str, level: int = logging.INFO) -> logging.LogRecord:
     """A log record."""
     return logging.LogRecord("main", level, __file__, 1, message, (), None)
-
-
-def test_terminal_that_went_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal that hung up loses the lines, not the run."""
-    lost = []
-
-    class Gone(io.StringIO):
-        def write(self, text: str) -> NoReturn:
-            lost.append(text)
-            raise BrokenPipeError
-
-    monkeypatch.setattr(sys, "stderr", Gone())
-    ScreenHandler().handle(event("Run started"))
-    assert "Run started" in "".join(lost)
 
 
 @pytest.mark.parametrize(

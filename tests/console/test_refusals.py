@@ -113,5 +113,5 @@ def test_while_the_query_cannot_be_used(used: Desk) -> None:
     used.world.columns = [Column("nothing", Kind.TEXT)]
     used.world.rows = []
     wrong = used.check()
-    assert wrong[-1].startswith("state: ") and "SYNC_NAME=default" in wrong[-1]
-    assert all(line.startswith("query: ") for line in wrong[:-1])
+    assert wrong[0].startswith("state: ") and "SYNC_NAME=default" in wrong[0]
+    assert all(line.startswith("query: ") for line in wrong[1:])

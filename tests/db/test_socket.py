@@ -14,7 +14,6 @@ import db
 from db import MySQLParams
 from sync.rows.source import Source
 from sync.run.connections import mysql_params
-from sync.run.steps import Run
 from tests.db.asking import refusal, run
 from tests.mariadb import Server
 from tests.run.settings_of import settings_of
@@ -86,11 +85,11 @@ def test_no_socket_there(tmp_path: Path) -> None:
 
 def test_settings_lead_to_the_socket() -> None:
     """DB_SOCKET stands in the first line of the log instead of host and port; a relative one counts from main.py."""
-    job = Run(settings_of(DB_SOCKET="/run/mysqld/mysqld.sock"))
+    params = mysql_params(settings_of(DB_SOCKET="/run/mysqld/mysqld.sock"))
 
-    assert mysql_params(job.settings).socket == "/run/mysqld/mysqld.sock"
-    assert job.describe_source() == "mysql://app@localhost:/run/mysqld/mysqld.sock:/shop"
-    assert Run(settings_of()).describe_source() == "mysql://app@localhost:3306/shop"
+    assert params.socket == "/run/mysqld/mysqld.sock"
+    assert params.description == "mysql://app@localhost:/run/mysqld/mysqld.sock:/shop"
+    assert mysql_params(settings_of()).description == "mysql://app@localhost:3306/shop"
     assert mysql_params(settings_of(DB_SOCKET="x.sock")).socket == str(Path(db.__file__).with_name("x.sock"))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,3 +26,13 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting in the process environment."""
     for name in defaults():
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Warnings go where main.py sends them, and not to pytest."""
+    logging.captureWarnings(False)
+    with warnings.catch_warnings():
+        logging.captureWarnings(True)
+        yield
+        logging.captureWarnings(False)

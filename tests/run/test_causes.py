@@ -10,8 +10,8 @@ import pytest
 
 import main
 from sync.run.exit_codes import ExitCode
+from sync.run.settings import Options
 from sync.run.steps import Run, Screen
-from sync.run.switches import Switches
 from tests.harness import World, people
 
 
@@ -52,7 +52,7 @@ def test_bar_counts_those_who_leave(emptied: World) -> None:
             totals.append(total or 0)
             yield served.append if what == "users" else lambda _count: None
 
-    switches = Switches(allow_mass_exit=True)
+    switches = Options(allow_mass_exit=True)
     main.run(Run(emptied.settings, switches, Watching(), source=emptied.source))
 
     assert totals == [0, 0, 11]

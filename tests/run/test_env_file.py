@@ -88,15 +88,6 @@ def test_other_encodings(tmp_path: Path, encoding: str) -> None:
         assert len(caught.value.problems) == 1
 
 
-@pytest.mark.parametrize("device", ["/dev/zero", "/dev/full"])
-def test_a_device_that_never_ends(device: str) -> None:
-    """It is one problem, and costs no more memory than a large file."""
-    for named, given in ((Path(device), {}), (None, NEEDED | {"QUERY_FILE": device})):
-        with pytest.raises(SettingsError, match="has more than 4,000,000 bytes") as caught:
-            load_settings(named, given)
-        assert len(caught.value.problems) == 1
-
-
 def test_a_file_that_nobody_may_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One problem: the cause. Nobody is told to copy the example over a file that is there."""
     path = tmp_path / ".env"

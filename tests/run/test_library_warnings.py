@@ -1,4 +1,4 @@
-"""What libraries warn of is in the log, and not on standard error, which cron mails."""
+"""What libraries warn of is not on standard error, which cron mails; during a run it is in the log."""
 
 from __future__ import annotations
 
@@ -26,31 +26,20 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return world
 
 
-def program(world: World, *flags: str) -> subprocess.CompletedProcess[str]:
-    """The program as cron starts it, with a library that warns."""
+def test_a_library_that_warns_when_it_is_loaded(world: World) -> None:
+    """Cron hears what became of the run and nothing else."""
     (world.folder / "chardet.py").write_text(ODD_CHARDET)
     command = [sys.executable, str(PROJECT / "main.py"), "--env-file", str(write_env(world.folder, world.environ))]
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(world.folder)}
-    return subprocess.run([*command, *flags], env=environ, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
 
-
-def test_a_library_that_warns_when_it_is_loaded(world: World) -> None:
-    """Cron hears what became of the run and nothing else; the warning is one line of the log."""
-    done = program(world)
     assert done.returncode == ExitCode.STOPPED
     assert [line.partition(":")[0] for line in done.stderr.splitlines()] == ["iterable sync", "why", "next"]
-    (line,) = [line for line in world.log().splitlines() if "A library warns" in line]
-    assert "chardet (99.0)" in line and "(RequestsDependencyWarning, requests/__init__.py:" in line
-    assert " - py.warnings - WARNING - " in line and " run=" in line
 
 
-def test_without_a_log_it_is_printed(world: World) -> None:
-    """--check keeps no log, so whoever runs it sees the warning in the end."""
-    assert "A library warns: urllib3 (" in program(world, "--check").stderr
-
-
+@pytest.mark.usefixtures("heard")
 def test_a_library_that_warns_in_mid_run(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    """What comes during the run is in the log before its last line; the run ends as it would."""
+    """What comes during the run is one line of the log, before its last line; the run ends as it would."""
 
     def warning(_request: Request) -> None:
         with warnings.catch_warnings():
@@ -60,5 +49,5 @@ def test_a_library_that_warns_in_mid_run(world: World, capsys: pytest.CaptureFix
     world.iterable.faults = warning
     assert world.main() == ExitCode.DONE
     assert capsys.readouterr().err == ""
-    lines = world.log().splitlines()
-    assert "A library warns: old ways (DeprecationWarning, " in "\n".join(lines[:-1])
+    told = [line for line in world.log().splitlines()[:-1] if r"DeprecationWarning: old\nways" in line]
+    assert len(told) == 6 and all(" - py.warnings - WARNING - " in line and " run=" in line for line in told)

@@ -69,7 +69,7 @@ def test_write_that_fails_gives_the_lock_back(tmp_path: Path, monkeypatch: pytes
 
     path = tmp_path / "state.lock"
     with monkeypatch.context() as patch:
-        patch.setattr(os, "pwrite", full)
+        patch.setattr(os, "getpid", full)
         with pytest.raises(OSError, match="No space"):
             run_lock(path).__enter__()
     with run_lock(path):

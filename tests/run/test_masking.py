@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from sync.console import check
 from sync.rows.source import ResultSet
 from sync.run import connections, differences, steps
 from sync.run.exit_codes import ExitCode
@@ -150,6 +149,7 @@ def test_an_error_that_nobody_foresaw(
     assert short.log().count("KeyError: 'no ***, no ***, no ***'") >= 2
 
 
+@pytest.mark.usefixtures("heard")
 def test_what_libraries_log_and_warn_of(short: World) -> None:
     """A line of a library's own logger, and its warnings, come without secrets; the time beside them stays."""
 
@@ -169,11 +169,12 @@ def test_what_libraries_log_and_warn_of(short: World) -> None:
     assert not any(secret in short.log() for secret in ("k3y", "j0t"))
 
 
-@pytest.mark.parametrize("mode", ["--check", "--dry-run", "--verify"])
+@pytest.mark.usefixtures("heard")
+@pytest.mark.parametrize("mode", ["--dry-run", "--verify"])
 def test_what_libraries_warn_of_without_a_log(
     short: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], mode: str
 ) -> None:
-    """The modes that keep no log print it, without secrets."""
+    """The modes of a run that keep no log print it, without secrets."""
     run_query = connections.run_query
 
     def warning(*of_the_run: Any) -> ResultSet:
@@ -183,11 +184,10 @@ def test_what_libraries_warn_of_without_a_log(
         return run_query(*of_the_run)
 
     monkeypatch.setattr(steps, "run_query", warning)
-    monkeypatch.setattr(check, "run_query", warning)
     short.main(mode)
     told = "".join(capsys.readouterr())
 
-    assert "A library warns: no ***, no ***, no ***" in told and found_in(short, told) == {}
+    assert "DeprecationWarning: no ***, no ***, no ***" in told and found_in(short, told) == {}
 
 
 def test_what_is_read_back(short: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

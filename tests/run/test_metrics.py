@@ -15,7 +15,7 @@ from sync.delivery.stop import Stop
 from sync.run import metrics
 from sync.run.exit_codes import ExitCode
 from sync.run.lock import lock_path, run_lock
-from sync.run.metrics_file import last_success_in
+from sync.run.metrics import last_success_in
 from tests.harness import World, people, person
 from tests.run.watched import watched_world
 from tests.stand_in.answers import Request
@@ -247,10 +247,10 @@ def test_a_file_that_cannot_be_replaced(world: World, monkeypatch: pytest.Monkey
     world.run()
     before = (world.folder / "metrics" / "sync.prom").read_bytes()
 
-    def full(_path: Path, _text: bytes) -> None:
+    def full(_path: str, _registry: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(metrics, "replace_file", full)
+    monkeypatch.setattr(metrics, "write_to_textfile", full)
     assert world.run().exit_code == ExitCode.DONE
     assert "Housekeeping failed, the metrics are those of an earlier run" in world.log()
     assert (world.folder / "metrics" / "sync.prom").read_bytes() == before

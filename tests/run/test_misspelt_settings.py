@@ -9,7 +9,7 @@ import pytest
 import main
 from sync.run.env_file import misspelt
 from sync.run.exit_codes import ExitCode
-from sync.run.settings import SettingsError, defaults, load_settings, load_state_file
+from sync.run.settings import SettingsError, defaults, load_settings
 from tests.harness import World, people
 from tests.run.settings_of import NEEDED, appended
 
@@ -38,7 +38,7 @@ def test_misspelt_name(env_file: Path, name: str, meant: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings(appended(env_file, f"{name}=hidden\n"), {})
 
-    assert caught.value.problems == (f"{name} in {env_file} is no setting; {meant} is probably meant",)
+    assert caught.value.problems == (f"{meant} is probably meant by {name} in {env_file}",)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_beside_the_other_problems(env_file: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings(env_file, {})
 
-    assert [problem.split()[0] for problem in caught.value.problems] == ["SEGMENT_FEILD", "DB_PROT", "WORKERS"]
+    assert [problem.split()[0] for problem in caught.value.problems] == ["SEGMENT_FIELD", "DB_PORT", "WORKERS"]
 
 
 def test_nothing_is_sent(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,9 +94,9 @@ def test_history_looks_at_its_own_setting_alone(tmp_path: Path) -> None:
     """A misspelt STATE_FILE would show another history; any other name does not matter to it."""
     path = tmp_path / "my.env"
     path.write_text("SEGMENT_FEILD=vip\nSTATE_FILE=a.sqlite3\n")
-    assert load_state_file(path, NEEDED).name == "a.sqlite3"
+    assert load_settings(path, NEEDED, needed="STATE_FILE").state_file.name == "a.sqlite3"
 
     path.write_text("STATE_FILES=a.sqlite3\n")
     with pytest.raises(SettingsError, match="STATE_FILE is probably meant"):
-        load_state_file(path, NEEDED)
+        load_settings(path, NEEDED, needed="STATE_FILE")
     assert main.main(["--env-file", str(path), "--history"]) == ExitCode.USAGE

@@ -268,17 +268,6 @@ def test_a_run_that_was_killed_long_ago_is_not_waited_for(
     assert waits == []
 
 
-def test_a_list_that_cannot_be_written_is_still_told(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    """The differences are on the screen, whatever becomes of the file."""
-    change(world, 1, first_name="x")
-    world.environ["CSV_DIR"] = "/proc/self"
-    code, lines = verified(world, capsys)
-
-    assert code == ExitCode.INCOMPLETE
-    assert 'first_name: sent "Name 1", found "x"' in lines[0]
-    assert not any("all differences" in line for line in lines)
-
-
 def test_nobody_to_compare(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """Another sync, of which the state knows nothing: it is said."""
     world.environ |= {"SYNC_NAME": "another", "SEGMENT_FIELD": "another"}
