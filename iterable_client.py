@@ -21,11 +21,10 @@ from sync.api.endpoints import BULK, EVENTS_TRACK, USERS_BULK_UPDATE, USERS_UPDA
 from sync.api.messages import Message, encode, identity_in, known, named, who
 from sync.api.network import NETWORK_ERRORS, PROXY_AUTHENTICATION, no_answer, proxy_refuses
 from sync.api.pacing import Pacer
-from sync.api.text import excerpt
 from sync.api.tokens import TokenMint
 from sync.api.transport import Answer, Transport
 from sync.rows.export import export_results_to_csv
-from sync.rows.masking import Masking, masking_of
+from sync.rows.masking import Masking, excerpt, masking_of
 
 __all__ = ["ApiResult", "IterableClient", "Message", "Verdict", "export_results_to_csv"]
 

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from sync.api.text import EXCERPT, excerpt
+from sync.rows.masking import EXCERPT, excerpt
 from sync.rows.values import is_deeper
 
 RETRYABLE_STATUSES = frozenset({408, 429, 500, 502, 503, 504})

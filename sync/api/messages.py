@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from sync.api.endpoints import EVENTS_TRACK, USERS_UPDATE
-from sync.api.text import excerpt
+from sync.rows.masking import excerpt
 from sync.rows.values import is_deeper
 
 DEEPEST = 500

@@ -22,7 +22,7 @@ from urllib3 import exceptions as urllib3_errors
 
 from sync.api.answers import ApiResponse, Verdict
 from sync.api.endpoints import is_this_machine
-from sync.api.text import excerpt
+from sync.rows.masking import excerpt
 
 CERTIFICATE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 PROXY_AUTHENTICATION = 407

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 from sync.api.answers import ApiResult, Verdict
 from sync.api.endpoints import USERS_BULK_UPDATE
-from sync.api.text import excerpt
 from sync.delivery.work import outcome_of
 from sync.rows.identity import USER_ID_PREFIX
+from sync.rows.masking import excerpt
 from sync.state.pending import DELIVERED, Outcome, PayloadResult, PendingUser
 
 logger = logging.getLogger("bulk")

@@ -1,4 +1,7 @@
-"""Secrets in what others wrote: answers, errors of the driver and of libraries are masked before we repeat them."""
+"""Text that others wrote, before we repeat it: secrets are masked, and it is made to fit one line of a log.
+
+It is in answers, in errors of the driver and in errors of libraries.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
 MASK: Final = "***"
+EXCERPT: Final = 500
 _TOKEN: Final = re.compile(r"eyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*")
 _LOGIN_IN_A_URL: Final = re.compile(r"(?<=://)[^\s/@:]*:[^\s/]*(?=@)")
 
@@ -72,3 +76,13 @@ def _forms(secret: str) -> Iterator[str]:
     for text in (html.escape(secret), html.escape(secret, quote=False)):
         yield text
         yield text.replace("&#x27;", "&#39;").replace("&quot;", "&#34;")
+
+
+def excerpt(text: object) -> str:
+    """Text of others for one line of a log: white space collapsed, nothing unprintable, cut to length, HTML marked."""
+    words = " ".join(str(text).split())
+    if not words.isprintable():
+        words = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in words)
+    if words[:1] == "<" and ("<html" in words.lower() or "<!doctype" in words.lower()):
+        words = f"an HTML page of {len(str(text))} characters: {words}"
+    return words if len(words) <= EXCERPT else words[:EXCERPT] + "..."

@@ -7,7 +7,7 @@ the user is in the result when the profile is sent.
 
 **The life of a payload in a run** (`Outbox`; what a run collects is in run.sql):
 
-* *Start* (settle.py): what the last run left is settled. After a crash that is all the recovery there is.
+* *Start* (scope.py): what the last run left is settled. After a crash that is all the recovery there is.
 * *Load* (comparison.py): each row is compared with what is known. A row that is the same as when it was delivered is
   recognised by its raw values; no body is made from it. At the end the newest row of a user counts, and the first row
   of an event.
@@ -15,7 +15,7 @@ the user is in the result when the profile is sent.
   order of delivery, a user's payloads side by side. Its places are above all existing ones.
 * *Claim* (claims.py): the next users, or a few events of one user. From here on, nobody knows whether Iterable has it.
 * *Outcome* (outcomes.py): each payload's state, by its place. What was certainly not sent is pending as before.
-* *End* (settle.py): delivered payloads go into what is known, sorted by key; rejected ones are set aside, with their
+* *End* (scope.py): delivered payloads go into what is known, sorted by key; rejected ones are set aside, with their
   bodies; what is unconfirmed is pending, and nothing about it counts as known.
 
 **What the state says of a payload** (a test spells it out):

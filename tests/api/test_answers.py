@@ -23,7 +23,7 @@ from sync.api.answers import (
     read_answer,
     retry_after,
 )
-from sync.api.text import EXCERPT
+from sync.rows.masking import EXCERPT
 
 NOW = "Tue, 13 Jan 2026 14:31:22 GMT"
 EVERY_STATUS = range(100, 600)
