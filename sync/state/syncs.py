@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from sync.rows.mapping import PROFILE, Fields
@@ -17,8 +17,8 @@ class Recorded:
 
     `event_key` is in the order that the ids are made in; `by_user_id` says what names the user in them. `address_ids`:
     events are on record under ids that were made with the address. The fields are in the order in which payloads hold
-    them, so that another order in the settings changes no payload; `kinds` are those of the columns.
-    `delivered_fields` were mapped in a run that delivered; `used` is when the last run was, in UTC.
+    them, so that another order in the settings changes no payload. `delivered_fields` were mapped in a run that
+    delivered; `used` is when the last run was, in UTC.
     """
 
     event_name: str = ""
@@ -27,7 +27,6 @@ class Recorded:
     address_ids: bool = False
     user_fields: Sequence[str] = ()
     event_fields: Sequence[str] = ()
-    kinds: Mapping[str, str] = field(default_factory=dict)
     delivered_fields: Fields = field(default_factory=dict)
     used: str = ""
 
