@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
-from io import TextIOWrapper
+from io import FileIO
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
@@ -105,20 +105,39 @@ class PrivateFile(logging.FileHandler):
     """
 
     def __init__(self, path: Path) -> None:
-        # By the mode "w" the library knows that a handler, once closed, opens nothing again. `_open` appends.
-        super().__init__(path.resolve() if path.is_file() else path, mode="w", encoding="utf-8")
+        super().__init__(path.resolve() if path.is_file() else path)
         self.failure = ""
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Write the record without the lock of other handlers, at which a hundred workers would queue.
+
+        None is needed: a line is appended by one call, and the system puts no other into the middle of it.
+        """
+        passes = bool(self.filter(record))
+        if passes:
+            self.emit(record)
+        return passes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line; none after the log was closed, as by a worker whose answer hung until the end of the run."""
+        stream: Any = self.stream
+        try:
+            line = f"{self.format(record)}\n".encode()
+            while line and stream:
+                line = line[stream.write(line) :]  # less than all of it on a full disk: the next call says so
+        except Exception:
+            self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Keep the first reason why a line was lost."""
         error = sys.exc_info()[1]
         self.failure = self.failure or f"{type(error).__name__}: {error}, at {record.name}"
 
-    def _open(self) -> TextIOWrapper:
+    def _open(self) -> FileIO:  # type: ignore[override]
         descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         with suppress(OSError):  # where a file system has no locks, nobody rotates
             fcntl.flock(descriptor, fcntl.LOCK_SH)  # held by every run that writes the file
-        return open(descriptor, "a", encoding="utf-8")  # noqa: PTH123 - an open descriptor has no path
+        return FileIO(descriptor, "a")
 
     def rotate_when_large(self) -> None:
         """Start a new file when this one is over 10 MB. Where that cannot be done now, a later run does it."""
@@ -128,7 +147,7 @@ class PrivateFile(logging.FileHandler):
             fcntl.flock(self.stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not while another run writes it
             RotatingFileHandler(self.baseFilename, backupCount=KEEP, delay=True).doRollover()
         self.stream.close()
-        self.stream = self._open()
+        self.stream = self._open()  # type: ignore[assignment] # lines are bytes, so that each is one write
 
 
 def start_logging(path: Path, level: str, formatter: LineFormatter) -> PrivateFile:
