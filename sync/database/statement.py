@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 
 from sync.rows.source import StatementError
 
-_NAME_END = r"(?![0-9A-Za-z_$\u0080-\U0010ffff])"
+_NAME_END = r"(?=[\x00-\x23%-/:-@\[-^`{-\x7f]|\Z)"
+"""No letter, digit, `_`, `$` or character outside ASCII follows; Python compiles the others faster."""
 
 _QUOTED = {
     True: r"""'[^'\\]*(?:\\.[^'\\]*)*(?:'|\\?\Z) | "[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)""",
