@@ -49,22 +49,22 @@ def functions(path: Path) -> Iterator[Function]:
             yield node
 
 
-ROOMS = ("rows", "api", "database", "state", "iterable_client", "db", "delivery", "run", "demo", "console", "main")
-"""From the bottom to the top: a room uses only rooms before it, and those of a level do not use each other."""
+PACKAGES = ("rows", "api", "database", "state", "iterable_client", "db", "delivery", "run", "demo", "console", "main")
+"""From the bottom to the top: a package uses only packages before it, and those of a level do not use each other."""
 
 LEVELS = (frozenset({"api", "database"}), frozenset({"state", "iterable_client", "db"}))
 
 
 def room_of(module: str) -> str | None:
-    """The room of a module of this program, such as "rows" for `sync.rows.mapping`; None for other modules."""
+    """The package of a module of this program, such as "rows" for `sync.rows.mapping`; None for other modules."""
     parts = module.split(".")
     if parts[0] == "sync":
-        return parts[1] if len(parts) > 1 and parts[1] in ROOMS else None
-    return parts[0] if parts[0] in ROOMS else None
+        return parts[1] if len(parts) > 1 and parts[1] in PACKAGES else None
+    return parts[0] if parts[0] in PACKAGES else None
 
 
 def room_of_file(path: Path) -> str | None:
-    """The room that a file of the program stands in."""
+    """The package that a file of the program stands in."""
     return room_of(".".join(path.relative_to(HOME).with_suffix("").parts))
 
 
@@ -78,7 +78,7 @@ def module_names(path: Path) -> Iterator[str]:
 
 
 def arrows() -> Counter[tuple[str, str]]:
-    """How many imports go from each room to each other one."""
+    """How many imports go from each package to each other one."""
     found: Counter[tuple[str, str]] = Counter()
     for path in PROGRAM:
         here = room_of_file(path)
@@ -90,20 +90,20 @@ def arrows() -> Counter[tuple[str, str]]:
 
 
 def test_rooms_use_only_what_lies_below() -> None:
-    """A room uses only rooms below it, and no two rooms use each other."""
+    """A package uses only packages below it, and no two packages use each other."""
     forbidden = {
         (here, there): count
         for (here, there), count in arrows().items()
-        if ROOMS.index(there) > ROOMS.index(here) or any({here, there} <= level for level in LEVELS)
+        if PACKAGES.index(there) > PACKAGES.index(here) or any({here, there} <= level for level in LEVELS)
     }
     assert not forbidden
 
 
 def test_every_file_stands_in_a_room() -> None:
-    """The top level holds three files; everything else stands in a room, whose first line says what is in it."""
+    """The top level holds three files; everything else stands in a package, whose first line says what is in it."""
     assert {path.name for path in HOME.glob("*.py")} == {"main.py", "iterable_client.py", "db.py"}
     assert {path.name for path in (HOME / "sync").iterdir() if path.is_dir() and path.name[0] != "_"} == {
-        room for room in ROOMS if (HOME / "sync" / room).is_dir()
+        package for package in PACKAGES if (HOME / "sync" / package).is_dir()
     }
     assert all(ast.get_docstring(tree(path)) for path in PROGRAM)
     assert [path.name for path in HOME.glob("sync/*.py")] == ["__init__.py"]
@@ -169,7 +169,7 @@ def test_environment_is_read_in_one_place() -> None:
 
 
 def test_only_the_console_prints() -> None:
-    """What the operator sees is printed by the console's room and by main.py; the demo speaks for itself."""
+    """What the operator sees is printed by the console's package and by main.py; the demo speaks for itself."""
     printing = {path for path in PROGRAM if re.search(r"\bprint\(", path.read_text())}
     assert {room_of_file(path) for path in printing} <= {"console", "demo", "main"}
 

@@ -1,4 +1,4 @@
-"""The command line."""
+"""The command line: its parser, and which flags cannot go together."""
 
 from __future__ import annotations
 

@@ -248,7 +248,11 @@ class Loop:
         self._finish(user for user in work.users if user.identity not in kept)
 
     def _wait_for_quota(self, works: Sequence[Work]) -> None:
-        """A 429 is about the quota: the users go back into the queue while the API accepts anything at all."""
+        """A 429 is about the quota: the users go back into the queue.
+
+        If nothing was accepted for `QUOTA_PATIENCE`, the run stops; or these users fail, unsent, if others were
+        delivered and only such users are left.
+        """
         self._in_flight.update((user.identity, True) for work in works for user in work.users)
         if self._clock() - self._accepted_at > QUOTA_PATIENCE:
             if self.tally.served and self._all_claimed and all(self._in_flight.values()):

@@ -5,11 +5,11 @@ Pure: no threads, no network, no state; the clock is handed in with each call. N
 Some answers stop a run at once, because every other user would get the same: the code BadApiKey, a request for a long
 pause, a proxy or certificate of this machine that does not work, a project that refuses one canary after the other.
 
-One rule covers all other failures. A number of failed calls in a row, with nothing accepted since the first of them was
-sent, makes the run suspicious. To confirm, users sampled at random from those not yet tried are tried: if any of them
-gets through, the failures were about their own users; if none does, the API is failing, and the run stops. The number
-in a row doubles with each run in a row that ended in this way; those who failed before come last and do not count while
-there are others. So no set of users can lock the others out.
+One rule covers all other failures; a 429 is none, since it is about the quota. A number of failed calls in a row, with
+nothing accepted since the first of them was sent, makes the run suspicious. To confirm, users sampled at random from
+those not yet tried are tried: if any of them gets through, the failures were about their own users; if none does, the
+API is failing, and the run stops. The number in a row doubles with each run in a row that ended in this way; those who
+failed before come last and do not count while there are others. So no set of users can lock the others out.
 """
 
 from __future__ import annotations

@@ -77,6 +77,7 @@ def _integer(value: Any) -> int:
 
 
 def _number(value: Any) -> float:
+    """The double that reads back with the same digits; raises UnfitError if there is none."""
     if isinstance(value, float) and math.isfinite(value):
         return value
     exact = Decimal(value) if isinstance(value, int | float | Decimal) else _number_in(value)

@@ -9,8 +9,8 @@ in `main.run` and nowhere else.
   keeps apart what a run writes and what it reads.
   **To add a setting**: its line in `Settings`, its line in `.env.example`, its row in `docs/settings.md`. A test fails
   until the three agree.
-* `exit_codes.py` says which error ends a run with which code, and in which words. `signals.py` hears SIGINT, SIGTERM
-  and SIGHUP; `lock.py` keeps two runs of one sync apart.
+* `exit_codes.py` says which error ends a run with which code, and in which words; the code of a run that came to its
+  end is in `summary.py`. `signals.py` hears SIGINT, SIGTERM and SIGHUP; `lock.py` keeps two runs of one sync apart.
 * `summary.py` is what a run found and did, as data and as sentences of the log, which `log.py` writes; `metrics.py`
   writes the Prometheus file.
 * `differences.py` is `--verify` and `--repair`: it reads users back from Iterable and compares them.

@@ -1,4 +1,7 @@
-"""The exit codes, a promise to cron, to scripts and to the person on call; and which error ends a run with which."""
+"""The exit codes, a promise to cron, to scripts and to the person on call; and which error ends a run with which.
+
+The code of a run that came to its end (0, 1 or 3) follows from its counts: `Summary.code_of_counts` in summary.py.
+"""
 
 from __future__ import annotations
 

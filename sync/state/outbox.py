@@ -8,7 +8,7 @@ from sync.state.comparison import Comparison
 from sync.state.file import State
 from sync.state.outcomes import Outcomes
 from sync.state.pending import Policy
-from sync.state.scope import settle
+from sync.state.settle import settle
 
 
 class Outbox(Comparison, Backlog, Claims, Outcomes):

@@ -1,4 +1,4 @@
-"""What the parts of the outbox share: one run of one sync, its temporary tables, and how a run is settled."""
+"""What the parts of the outbox share: one run of one sync, and the temporary tables that end with it."""
 
 from __future__ import annotations
 
@@ -51,18 +51,3 @@ class RunScope:
     def run(self, name: str, section: str = "", **values: Any) -> int:
         """Run a section of an SQL file of this package; how many rows it changed."""
         return sum(max(0, self.do(statement, **values).rowcount) for statement in script(name)[section])
-
-
-def settle(state: State, sync: int, today: int) -> None:
-    """Put on record what became of all that was claimed of this sync. `today` is a day number since 1970.
-
-    The run does so at its end, or else the next run at its start; there is no other recovery. Addresses and ids come in
-    random order, so putting each answer into its place at once would write a page of the file for nearly every one.
-    Settled together, they are sorted, and written one after the other.
-    """
-    here = {"sync": sync, "today": today}
-    claimed = "SELECT EXISTS (SELECT 1 FROM pending WHERE sync = :sync AND state BETWEEN 1 AND 4)"
-    if state.execute(claimed, here).fetchone()[0]:
-        with state.transaction():
-            for statement in script("settle")[""]:
-                state.execute(statement, here)

@@ -1,4 +1,4 @@
-"""Fixtures of this room's tests."""
+"""Fixtures of this package's tests."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import pytest
 
 from sync.state.file import State, StateError
 from sync.state.pending import PendingUser, UserOutcome
-from sync.state.scope import settle
+from sync.state.settle import settle
 from tests.harness import PROJECT, address, people, person
 from tests.state.runs import (
     BOTH_NAMES,
