@@ -31,9 +31,9 @@ def refusals(params: MySQLParams) -> dict[str, Callable[[Any], object]]:
 
 def _refuse(way: str, params: MySQLParams, _connection: object) -> NoReturn:
     raise SourceError(
-        f"{params.address} asks for the password in clear text ({way}), and it was not sent: set DB_SSL_CA, so that "
-        "the server is verified, or DB_SOCKET on the server's own machine, or give the user "
-        f"{params.user} another way of signing in; if it never asked before, find out who answers there."
+        f"{params.address} asks for the password in clear text ({way}), so it was not sent: set DB_SSL_CA, so that the "
+        f"server is verified, or DB_SOCKET on the server's own machine, or give the user {params.user} another way of "
+        "signing in; if it never asked before, find out who answers there."
     )
 
 

@@ -63,7 +63,7 @@ def parse(sql: str, *, backslash_escapes: bool = True) -> Statement:
     if only_in_quotes := in_quotes - parameters:  # it would be compared as a text: all rows are newer, or none
         told = " and ".join(f":{name}" for name in sorted(only_in_quotes))
         raise StatementError(
-            f"QUERY_FILE has {told} only inside quotes, where it is a text and not a moment: write it without them."
+            f"QUERY_FILE has {told} only inside quotes, where it is plain text and not a time: remove the quotes."
         )
     return Statement(text, frozenset(parameters))
 

@@ -1,4 +1,4 @@
-"""What a run speaks to: the database, the result of the query, and Iterable, each as the settings say."""
+"""What a run connects to: the database, the result of the query, and Iterable, each as the settings say."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class ExitCode(enum.IntEnum):
 
 
 UNEXPECTED = "unexpected"
-"""How the sentence of an error begins that nobody foresaw."""
+"""How the sentence of an unexpected error begins."""
 
 NO_SECRETS = Masking()
 
@@ -50,7 +50,7 @@ _STOPPING = (ExportError, NoThreadError, SourceError, StateError)
 def exit_of(error: BaseException, masking: Masking = NO_SECRETS) -> tuple[int, str]:
     """The exit code of an error and its sentence; the only place where one becomes the other.
 
-    What nobody foresaw has the words of others, which `masking` takes the secrets out of.
+    An unexpected error has the words of others, from which `masking` removes the secrets.
     """
     if isinstance(error, Interrupted):
         return error.code, str(error)
