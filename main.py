@@ -36,7 +36,7 @@ try:
     from sync.run.summary import Summary
     from sync.state.file import read_history
 
-    if not find_spec("jwt"):  # only some runs load it, and would meet its lack in the middle
+    if not find_spec("jwt"):  # only some runs import it, and would fail half way without it
         raise ModuleNotFoundError(name="jwt")
 except ModuleNotFoundError as missing:
     sys.exit(

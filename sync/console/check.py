@@ -34,7 +34,7 @@ SAMPLE_ROWS = 20
 
 @dataclass
 class Checked:
-    """A run that is looked at, the problems of its settings, what is on record, and what the first rows gave."""
+    """The run to check, the problems of its settings, what is on record, and what was in the first rows."""
 
     run: Run
     problems: Sequence[str]
@@ -79,7 +79,7 @@ def _settings(checked: Checked) -> Found:
 
 
 def _state(checked: Checked) -> Found:
-    """The file, and what a run would refuse because of what is in it: the run's own code is asked."""
+    """The file, and what a run would refuse because of what is in it, found out by the run's own code."""
     run, path = checked.run, checked.run.settings.state_file.resolve()
     if not (_may_write(path) and os.access(path.parent, os.W_OK)):
         yield _writable("state", path, False)
@@ -148,7 +148,7 @@ def mistaken_for(zone: str) -> str:
 
 def _database(checked: Checked) -> Found:
     at = checked.run.settings
-    usable = checked.can_use("DB_HOST", "DB_PORT", "DB_SOCKET", "DB_SSL_CA")  # else the password is for another server
+    usable = checked.can_use("DB_HOST", "DB_PORT", "DB_SOCKET", "DB_SSL_CA")  # else it may be the wrong server
     if not (usable and at.db_user and at.db_name):
         return
     try:

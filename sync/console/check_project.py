@@ -39,7 +39,8 @@ def project_findings(settings: Settings, identity: str | None, fields: Mapping[s
 
 def _credentials(base: str, answer: ApiResult) -> tuple[str, str, str]:
     if answer.verdict is Verdict.ACCEPTED:
-        return "ok", "credentials", f"{base} accepts the key (a read-only key too: only a write can tell)"
+        doubt = "it would accept a read-only key too; only a write shows the difference"
+        return "ok", "credentials", f"{base} accepts the key ({doubt})"
     if answer.verdict in REFUSALS:
         remedy = "check ITERABLE_API_KEY, its project and its type, and in ITERABLE_API_BASE_URL its region"
         return "WRONG", "credentials", f"{answer.reason}; {remedy}"
@@ -62,8 +63,10 @@ def _jwt(client: IterableClient, identity: str | None) -> tuple[str, str]:
         remedy = "check ITERABLE_JWT_SECRET, JWT_ISSUER and this machine's clock"
         return "WRONG", f"the JWT was refused: {answer.reason}; {remedy}"
     if "insufficient privileges" in answer.said:
-        made = "a JWT was made, not tried: a JavaScript key must write to try it; a disabled key looks the same"
-        return "note", made
+        return "note", (
+            "a JWT was made but not tried: a JavaScript key can try it only by writing, and a disabled key looks the "
+            "same as a JavaScript key"
+        )
     return "WRONG", f"{answer.reason}; check ITERABLE_API_KEY and ITERABLE_API_BASE_URL"
 
 
@@ -93,7 +96,7 @@ def _field_types(answer: ApiResult, fields: Mapping[str, Any], masking: Masking)
     for name, given in wrong.items():
         if given:
             type_there = masking(str(known[name]))
-            sentence = f"{name} has the type {type_there} in this project, the query gives {given}"
+            sentence = f"{name} has the type {type_there} in this project, but the query returns {given}"
             yield "WRONG", "field types", f"{sentence}; map it to another field name or type"
     if not any(wrong.values()):
         given_names = [name for name, value in fields.items() if not (isinstance(value, dict) and value)]

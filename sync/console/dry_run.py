@@ -124,10 +124,11 @@ def _print_counts(run: Run, made: Counter[str]) -> None:
     seconds += settings.move_settle_seconds if plan.moves else 0
     requests = ", ".join(f"{count:,} {endpoint}" for endpoint, count in sorted(made.items())) or "none"
     print(
-        f"dry run: {run.summary.rows:,} rows; requests: {requests}; nothing was sent\nunchanged: "
-        f"{plan.users.unchanged:,} profiles, {plan.events.unchanged:,} events; rejected: {plan.users.rejected:,} "
-        f"profiles, {plan.events.rejected:,} events; leaving the segment: "
-        f"{0 if plan.exit_held_back else plan.leaving:,}; addresses to be changed: {plan.moves:,}\nabout {seconds:.1f} "
-        "s at Iterable's rate limits",
+        f"dry run: {run.summary.rows:,} rows; requests: {requests}; nothing was sent\n"
+        f"unchanged: {plan.users.unchanged:,} profiles, {plan.events.unchanged:,} events; "
+        f"rejected: {plan.users.rejected:,} profiles, {plan.events.rejected:,} events; "
+        f"leaving the segment: {0 if plan.exit_held_back else plan.leaving:,}; "
+        f"addresses to be changed: {plan.moves:,}\n"
+        f"about {seconds:.1f} s at Iterable's rate limits",
         file=sys.stderr,
     )

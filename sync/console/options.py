@@ -11,8 +11,8 @@ from sync.run.settings import Options
 VERSION = "1.0.0"
 
 EPILOG = (
-    "Exit codes: 0 done, 1 stopped, 2 usage or settings, 3 finished with something to look at, 4 another run is going "
-    "on, 129, 130, 143 interrupted."
+    "Exit codes: 0 done, 1 stopped, 2 usage or settings, 3 finished with something to look at, 4 another run is still "
+    "going, 129, 130, 143 interrupted."
 )
 
 
@@ -42,7 +42,7 @@ def parse_options(argv: Sequence[str] | None) -> Options:
             if _given(options, flag) and _given(options, other):
                 parser.error(f"{other} cannot be used with {flag}: it would have no effect")
     if options.repair and not options.verify:
-        parser.error("--repair needs --verify: it has what differs sent again")
+        parser.error("--repair needs --verify: it marks what differs as pending, so that the next run sends it")
     return options
 
 

@@ -31,7 +31,7 @@ def print_summary(run: Run) -> None:
 
 
 def print_error(error: BaseException, masking: Masking = NO_SECRETS) -> int:
-    """Tell of what ended a mode without a log, or came before there was one, and return its exit code."""
+    """Print what ended a mode without a log, or came before there was one, and return its exit code."""
     code, sentence = exit_of(error, masking)
     if isinstance(error, SettingsError):
         listed = "".join(f"\n  - {problem}" for problem in error.problems)
@@ -149,7 +149,7 @@ MOST_LINES = 20
 
 
 def verify_and_tell(run: Run) -> int:
-    """Compare, print what differs, and with `--repair` let it be pending again; the exit code."""
+    """Compare, print what differs, and with `--repair` mark it as pending; return the exit code."""
     with warnings_on_screen(run.settings):
         verified = verify(run)
         if run.options.repair and verified.differing:
@@ -175,7 +175,7 @@ def told(verified: Verified, formatter: LineFormatter) -> Iterator[str]:
     if verified.repaired:
         yield f"pending again: {verified.repaired:,} users; the next run sends what differs"
     elif verified.differing:
-        yield "to send what differs again: use --verify --repair, then run"
+        yield "to send what differs again: run --verify --repair, then a normal run"
     if not verified.compared:
         yield "nobody to compare: according to the state, no user at Iterable is as in the database now"
         return

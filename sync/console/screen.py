@@ -75,9 +75,9 @@ class _Lossy(FileIO):
 
 
 def forgiving(stream: TextIO | None) -> TextIO:
-    """The same stream, without errors: what is printed tells of the work and is not the work.
+    """The same stream, without errors: what is printed is only a report.
 
-    That nobody can read it, or that the terminal's language lacks a letter, changes neither a run nor its exit code.
+    If nobody can read it, or the terminal's encoding lacks a letter, neither the run nor its exit code changes.
     """
     if stream is None:  # it was closed before Python started
         return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - it stays open to the end

@@ -43,7 +43,7 @@ class Statement:
 
 
 def parse(sql: str, *, backslash_escapes: bool = True) -> Statement:
-    """Find the parameters of *sql* where a server sees code.
+    """Find the parameters in the code of *sql*.
 
     In quotes and comments `:since` is text. In `/*! ... */`, which MySQL executes, it is a parameter.
     *backslash_escapes* is false for SQLite and in MySQL's mode NO_BACKSLASH_ESCAPES.

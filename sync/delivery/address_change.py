@@ -75,7 +75,7 @@ def _not_moved(turn: Turn, client: IterableClient, old: str, move: Move, call: A
         return outcome_of(call)
     if move.in_doubt and _is_ours(turn, client, new, move):
         return _MOVED
-    whose = f"the address {new} of user id {user_id}, before {old}, is another user's at Iterable"
+    whose = f"user id {user_id} changed from {old} to {new}, but at Iterable another user has {new}"
     reason = f"{call.reason}; {whose}: merge the two there, or correct the row"
     logger.error("Address not changed: %s email=%s user_id=%s", reason, new, user_id)
     return PayloadResult(Outcome.REJECTED, reason, over_a_name=True)

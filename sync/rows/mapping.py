@@ -169,7 +169,7 @@ def named_columns(mapping: Mapping) -> list[str]:
 def unset_problems(mapping: Mapping) -> Iterator[str]:
     """What every mapping needs and this one leaves empty, whatever the query returns: one sentence each."""
     if not (mapping.email_column or mapping.user_id_column):
-        yield "EMAIL_COLUMN and USER_ID_COLUMN are both empty; one of them must name the user's column"
+        yield "EMAIL_COLUMN and USER_ID_COLUMN are both empty; one must name the column that identifies the user"
     elif not mapping.identity_column:
         setting = mapping.name_columns[0][0]
         yield f"IDENTIFY_BY is {mapping.identify_by}, but {setting} is empty; it must name the user's column"
@@ -196,7 +196,7 @@ def _repeated(columns: Sequence[Column]) -> Iterator[str]:
 
 
 def _missing(mapping: Mapping, kinds: dict[str, Kind]) -> Iterator[str]:
-    """The columns that a setting names and the query does not give.
+    """The columns that a setting names and the query does not return.
 
     A list of columns is split at each comma and colon, and so is a column name that contains one.
     """

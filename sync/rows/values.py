@@ -37,7 +37,9 @@ PLACEHOLDER_YEARS: Final = (datetime.min.year, datetime.max.year)
 """The years of dates that mean "no date", such as 0001-01-01 and 9999-12-31."""
 _DATES_IN_DIGITS: Final = range(19_000_101, 21_010_101)  # as Unix seconds, all of them are in August 1970
 _YEAR_2100: Final = 4_102_444_800
-_NO_SECONDS: Final = "not Unix seconds; in the query, divide milliseconds by 1000, or use STR_TO_DATE for digits"
+_NO_SECONDS: Final = (
+    "not Unix seconds; in the query, divide milliseconds by 1000, or use STR_TO_DATE for dates in digits"
+)
 
 encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 """The one way in which this program writes JSON for Iterable: digests depend on it."""
@@ -141,7 +143,7 @@ def _json_float(text: str) -> float:
 
 def _inexact(text: str) -> UnfitError:
     shown = text if len(text) <= _MOST_DIGITS else f"{text[:_MOST_DIGITS]}..."
-    return UnfitError(f"not every JSON reader can hold {shown} exactly; make it a string, or", "string")
+    return UnfitError(f"JSON readers may change {shown}; make it a string, or", "string")
 
 
 def _json_constant(text: str) -> NoReturn:
@@ -154,7 +156,7 @@ _decode = json.JSONDecoder(parse_int=_json_integer, parse_float=_json_float, par
 def is_deeper(document: Any, levels: int) -> bool:
     """Whether *document* has more than so many objects and lists inside each other; one that holds itself has.
 
-    The depth at which Python's own JSON gives up hangs on its version and on the stack of the moment; this does not.
+    The depth at which Python's own JSON gives up depends on its version and on the current stack; this does not.
 
     >>> is_deeper({"a": [1]}, 2), is_deeper({"a": [1]}, 1)
     (False, True)
@@ -240,7 +242,7 @@ def _instant_of_text(value: str, zone: tzinfo | None) -> datetime | None:
     try:
         instant = datetime.fromisoformat(re.sub(r" (?=[+-]\d\d:?\d\d$)", "", text))
     except ValueError:
-        raise UnfitError("no date like 2026-01-06 or 2026-01-06 14:31:22; correct it, or", "string") from None
+        raise UnfitError("not a date such as 2026-01-06 or 2026-01-06 14:31:22; correct it, or", "string") from None
     return instant if len(text) <= _LONGEST_DAY else _in_utc(instant, zone)
 
 

@@ -56,7 +56,7 @@ def run_query(source: Source, settings: Settings, options: Options) -> ResultSet
     problems = mapping_problems(settings.mapping(), result.columns)
     if options.since is not None and not result.uses_since:
         problems.append(
-            f"--since does nothing for this query, which {NO_WINDOW}: leave it out, or use one in QUERY_FILE"
+            f"--since has no effect on this query, which {NO_WINDOW}: leave it out, or use one in QUERY_FILE"
         )
     if problems:
         result.close()

@@ -96,7 +96,7 @@ def verify(run: Run, *, sleep: Callable[[float], object] = time.sleep) -> Verifi
 
 
 def _wait_until_visible(state: Path, sleep: Callable[[float], object]) -> None:
-    """Wait until all that a run sent may be seen: no request was made long after the last commit to the state."""
+    """Wait until all that a run sent can be seen: no request was made long after the last commit to the state."""
     files = (state, state.with_name(f"{state.name}-wal"))
     written = max(path.stat().st_mtime for path in files if path.exists())
     if (wait := written + VISIBLE_AFTER - time.time()) > 0:
@@ -131,7 +131,7 @@ class _Reader:
     def differing(
         self, users: Sequence[DeliveredUser], progress: Callable[[int], object] = lambda _count: None
     ) -> Iterator[Found]:
-        """Those who differ, in no certain order; raises SourceError."""
+        """Those who differ, in no particular order; raises SourceError."""
         with ThreadPoolExecutor(READERS, "reader") as pool:
             for found in pool.map(self._compare, users):
                 progress(1)
@@ -163,7 +163,7 @@ class _Reader:
         return self._client.get(USERS_BY_EMAIL, {"email": name}, email=name)
 
     def _events(self, user: DeliveredUser) -> dict[bytes, Sequence[Difference]]:
-        """The ids of the events that differ, and how: each is held against those read that no other accounts for."""
+        """The ids of the events that differ, and how: each is compared with those read that match no other."""
         name = name_of(user.identity)
         if name in _NO_PATH:
             logger.warning("No URL leads to this user's events; they are not compared %s", log_field(user.identity))

@@ -47,7 +47,7 @@ def read_text(path: Path) -> str:
 
 
 def read_env_file(path: Path) -> tuple[dict[str, str], list[str]]:
-    """The value of each name in the file, and a sentence for each line that cannot be meant.
+    """The value of each name in the file, and a sentence for each line that cannot be right.
 
     The file is read once, so that it may be a pipe; raises UnreadableError. There is no `$` expansion.
     """

@@ -99,7 +99,7 @@ class LineFormatter(logging.Formatter):
 
 
 class PrivateFile(logging.FileHandler):
-    """A log file that only its owner may read. Where a symbolic link leads to it, the file is rotated; the link stays.
+    """A log file that only its owner may read. If the path is a link, the file behind it is rotated.
 
     `failure` is the first reason why a line was lost.
     """
@@ -167,7 +167,7 @@ def stop_logging() -> None:
             handler.close()
 
 
-# -- the machine's clock, which the log, the history and the names of exports use ----------------------
+# -- the machine's clock, which the log, the history and the names of exports use ----------------------------------
 
 
 def utc_offset() -> str:

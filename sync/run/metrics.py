@@ -25,8 +25,8 @@ _OURS = "iterable_sync_"
 def write_metrics(path: Path, labels: Mapping[str, str], summary: Summary, now: float, *, trial: bool) -> None:
     """Replace the file by the series of this run, readable by everybody; `now` is in Unix seconds.
 
-    A `trial` run, of a part of the result, is no success of the sync. If the path is a link, the file behind it is
-    replaced. Until then, the text has a name that no collector reads.
+    A `trial` run, of a part of the result, does not count as a success of the sync. If the path is a link, the
+    file behind it is replaced. Until then, the text has a name that no collector reads.
     """
     path = path.resolve()
     success = last_success_in(path) if summary.exit_code or trial else now
@@ -90,7 +90,7 @@ def last_success_in(path: Path) -> float:
 
 
 def _samples_in(path: Path) -> Iterator[Sample]:
-    """Our samples of the lines that can be read, one line at a time, for the parser gives up at a damaged one."""
+    """Our samples of the lines that can be read, one line at a time: the parser gives up at a damaged one."""
     for line in _lines_of(path):
         if line.startswith(_OURS):
             with suppress(Exception):  # it may raise anything

@@ -35,7 +35,7 @@ CSV, EXPORTS, METRICS = "--csv", "the exports in CSV_DIR", "METRICS_FILE"
 
 
 class _Owner:
-    """Who has these files with their `endings`, and all files of the `pattern`, there already or not.
+    """A use of these files with their `endings`, and of all files that match `pattern`, whether they exist or not.
 
     `beside` is where hard links are looked for, beside the folders of the files.
     """

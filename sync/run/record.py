@@ -76,7 +76,7 @@ class OnRecord:
     def reading(self, columns: Sequence[Column]) -> Reading:
         """The reader of the rows with these columns; `put` refuses the run if it found values that do not fit.
 
-        Raises RefusedError when events would get other ids.
+        Raises RefusedError if events would get other ids.
         """
         if self._options.limit is not None and not self.typed:
             logger.warning(

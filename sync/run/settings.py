@@ -141,7 +141,9 @@ class Options:
     demo: bool = _option("run on a sample database, against a server of its own; needs no .env")
     check: bool = _option("test settings, database, query, state and credentials; send no data")
     dry_run: bool = _option("print the exact requests as JSON lines; send and write nothing")
-    since: datetime | timedelta | None = _option("value of :since (2026-01-06 or 7d)", type=kind.since, metavar="WHEN")
+    since: datetime | timedelta | None = _option(
+        "set the value of :since, such as 2026-01-06 or 7d", type=kind.since, metavar="WHEN"
+    )
     limit: int | None = _option("read at most N rows; nobody leaves the segment", type=kind.positive, metavar="N")
     full: bool = _option("send everything, including what is unchanged or was rejected before")
     retry_rejected: bool = _option("send again what was rejected before")
@@ -150,7 +152,9 @@ class Options:
     new_event_ids: bool = _option("allow a run even though it would give events on record a new id")
     same_project: bool = _option("after a change of key or base URL: keep using what is on record")
     new_project: bool = _option("after a change of key or base URL: start from nothing")
-    csv: Path | None = _option("the CSV's name instead of query_results_YYYYMMDD_HHMMSS.csv", type=Path, metavar="FILE")
+    csv: Path | None = _option(
+        "write the CSV to FILE instead of query_results_YYYYMMDD_HHMMSS.csv", type=Path, metavar="FILE"
+    )
     history: int | None = _option("print the last N runs (10)", type=kind.positive, nargs="?", const=10, metavar="N")
     verify: int | None = _option(
         "read N users (default 100, or all) back from Iterable and compare them with the database; send nothing",
@@ -161,7 +165,9 @@ class Options:
     )
     repair: bool = _option("with --verify: mark what differs as pending; the next run sends it")
     json: bool = _option("print the summary as one JSON object on standard output")
-    env_file: Path | None = _option("settings from FILE instead of .env beside main.py", type=Path, metavar="FILE")
+    env_file: Path | None = _option(
+        "read the settings from FILE instead of .env beside main.py", type=Path, metavar="FILE"
+    )
 
     @property
     def whole_window(self) -> bool:
@@ -263,7 +269,7 @@ def _missing(settings: Settings, env_file: Path) -> Iterator[str]:
         if not getattr(settings, name):
             yield f"{name.upper()} is missing; {remedy}"
     if settings.use_jwt_auth and not settings.iterable_jwt_secret:
-        yield "ITERABLE_JWT_SECRET is missing, and USE_JWT_AUTH is true; it was shown once, with the key"
+        yield "ITERABLE_JWT_SECRET is missing, but USE_JWT_AUTH is true; Iterable showed the secret once, with the key"
 
 
 def _joint_problems(settings: Settings, *, segment_alone: bool) -> Iterator[str]:

@@ -154,7 +154,7 @@ class Run:
 
     @contextmanager
     def _only_warned(self, what: str, kinds: tuple[type[Exception], ...] = EXPECTED) -> Iterator[None]:
-        """Housekeeping: when it fails (with these errors), nobody has lost anything, and the run is what it was."""
+        """Housekeeping: if it fails (with these errors), nothing is lost, and the run's outcome does not change."""
         try:
             yield
         except kinds as error:
@@ -215,7 +215,7 @@ class Run:
     def query(self, database: Source) -> ResultSet:
         """Run the query; its rows pass through the state as they are read, which finds out what is pending.
 
-        Raises RefusedError where the record forbids this run.
+        Raises RefusedError if the record forbids this run.
         """
         logger.info("Connected to %s: %s", database.description, database.server)
         on_record = self.on_record

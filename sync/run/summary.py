@@ -84,7 +84,7 @@ class Summary:
         if self.users.failed or self.events.failed:
             failed = f"failed: {self.users.failed:,} users, {self.events.failed:,} events"
             cause = f", the last with: {self.failed_because}" if self.failed_because else ""
-            sentences.append(f"{failed}{cause}; they are pending, and the next run sends them")
+            sentences.append(f"{failed}{cause}; pending: the next run sends them")
         if self.held_back:
             sentences.append(self.held_back)
         return sentences
@@ -173,7 +173,8 @@ def _of_all(plan: Plan, segment_field: str) -> Iterator[str]:
             "value at Iterable"
         )
     if plan.second_name_missing:
-        yield f"Users whose other name is missing or unusable: {plan.second_name_missing}; their profiles lack it"
+        missing = f"Users whose other name is missing or unusable: {plan.second_name_missing}"
+        yield f"{missing}; their profiles are sent without it"
     if plan.merged_events.rows:
         yield (
             f"Rows that are one event by EVENT_KEY and differ: {plan.merged_events.rows}, the first is row "
