@@ -105,7 +105,7 @@ class _MySQL:
             cursor.execute(statement.text, values)
             cursor.convert_by_our_rules()
         if not cursor.columns:
-            raise SourceError("The query has no result: QUERY_FILE must hold a SELECT.")
+            raise SourceError("The query has no result: QUERY_FILE must contain a SELECT.")
         return ResultSet(
             cursor.columns,
             islice(self._rows(cursor, time_limit), limit),
@@ -143,8 +143,8 @@ def _refuse_more_results(cursor: _Cursor) -> None:
     while cursor.nextset():
         if cursor.columns:
             raise SourceError(
-                "The query gives more than one result, and only the first would be read: "
-                "QUERY_FILE must hold one SELECT, or CALL a procedure with one."
+                "The query gives more than one result, and only the first would be read: QUERY_FILE must contain one "
+                "SELECT, or CALL a procedure that contains one."
             )
 
 
@@ -153,9 +153,9 @@ def _hear_warnings(connection: Connection, params: MySQLParams, window: Sequence
     kept = [(level, number, params.masked(text)) for level, number, text in _ask(connection, "SHOW WARNINGS")]
     ((counted,),) = _ask(connection, "SHOW COUNT(*) WARNINGS")
     for number, said in summed_up(kept):
-        logger.warning("The database warns of the result: %s code=%s", said, number)
+        logger.warning("The database warns about the result: %s code=%s", said, number)
     if counted > len(kept):
-        logger.warning("The database keeps %d of its %d warnings: the others may say more", len(kept), counted)
+        logger.warning("The database kept only %d of its %d warnings; the others may be important", len(kept), counted)
     if sentence := unusable_sentence(kept, map(params.masked, window), params.address):
         raise SourceError(sentence)
 

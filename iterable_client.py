@@ -104,18 +104,18 @@ class IterableClient:
 
     def _check_authentication(self) -> None:
         if self.api_key and not all("!" <= character <= "~" for character in self.api_key):
-            raise ValueError("the API key has white space or characters that no header can carry: copy it anew")
+            raise ValueError("the API key contains white space or characters that a header cannot carry: copy it again")
         if self.use_jwt:
             self._secret()
         elif not self.api_key:
             raise ValueError(NO_CREDENTIAL)
         logger.info("Using JWT authentication" if self.use_jwt else "Using API key authentication")
         if not self.api_key:
-            logger.warning("JWT without an API key: the bearer token goes alone, and Iterable documents both headers")
+            logger.warning("JWT without an API key: only the bearer token is sent, but Iterable documents both headers")
 
     def _secret(self) -> str:
         if not self.jwt_secret:
-            raise ValueError("use_jwt needs jwt_secret; it was shown once, when the key was made")
+            raise ValueError("use_jwt needs jwt_secret; Iterable showed it once, when the key was created")
         return self.jwt_secret
 
     def update_user(
@@ -192,7 +192,7 @@ class IterableClient:
             if self.use_jwt and old_token and not renewed:
                 renewed = True
                 self._tokens.forget()
-                logger.warning("JWT refused by %s, made anew once: %s%s", endpoint_name, answer.reason, who(message))
+                logger.warning("JWT refused by %s, renewed once: %s%s", endpoint_name, answer.reason, who(message))
                 continue
             if not self._may_pass(answer) or len(retried) + 1 >= self.max_retries:
                 return self._end(answer, made, retried, message, endpoint_name)
@@ -261,7 +261,7 @@ class IterableClient:
         if answer.verdict is Verdict.JWT_REFUSED and not self.use_jwt:
             hint = " (the key is JWT-enabled: set USE_JWT_AUTH and ITERABLE_JWT_SECRET)"
         elif self.jwt_issuer and self.use_jwt and "invalid payload" in answer.said:
-            hint = " (JWT_ISSUER is a suspect: Iterable does not document the iss claim; try it empty)"
+            hint = " (JWT_ISSUER may be the cause: Iterable does not document the iss claim; try JWT_ISSUER=)"
         else:
             return answer
         return replace(answer, reason=answer.reason + hint)

@@ -1,4 +1,4 @@
-"""Bring the result of one SQL query into an Iterable project. `run` is the order of the steps; `main` the commands."""
+"""Send the result of one SQL query to an Iterable project. `run` has the steps in order; `main` chooses the command."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ try:
     from sync.run.summary import Summary
     from sync.state.file import read_history
 
-    if not find_spec("jwt"):  # only some runs load it, and would meet its lack in the middle
+    if not find_spec("jwt"):  # only some runs import it, and would fail half way without it
         raise ModuleNotFoundError(name="jwt")
 except ModuleNotFoundError as missing:
     sys.exit(
-        f"main.py needs the package {missing.name}, which this Python lacks. Start it as .venv/bin/python main.py; "
-        "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt makes that environment."
+        f"main.py needs the package {missing.name}, which this Python does not have. Start it as .venv/bin/python "
+        "main.py. To create that environment: python3 -m venv .venv && .venv/bin/pip install -r requirements.txt"
     )
 
 
@@ -85,7 +85,7 @@ def act(options: Options) -> int:
 
 
 def command(this: Run, problems: Sequence[str] = ()) -> int:
-    """The command that is asked for: a run, unless another is named."""
+    """Do what was asked for: a run, unless the options name another command."""
     options = this.options
     try:
         if options.check:
@@ -94,7 +94,7 @@ def command(this: Run, problems: Sequence[str] = ()) -> int:
             return dry_run(this)
         if options.verify:
             return verify_and_tell(this)
-    except Exception as error:  # a run has its own ways; what is left is the other commands, and bugs
+    except Exception as error:  # a run handles its own errors; this is for the other commands, and for bugs
         return print_error(error, this.settings.masking)
     summary = run(this)
     print_summary(this)

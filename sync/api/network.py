@@ -94,7 +94,7 @@ def no_answer(error: Exception, around: Surroundings, masked: Callable[[str], st
 
 def proxy_refuses(around: Surroundings) -> ApiResponse:
     """A proxy that asks for credentials, or for different ones. Its own words are not repeated."""
-    told = f"the proxy {around.whose_proxy} wants a user and a password, or other ones ({PROXY_AUTHENTICATION})"
+    told = f"the proxy {around.whose_proxy} wants a user and a password, or different ones ({PROXY_AUTHENTICATION})"
     return ApiResponse(Verdict.LOCAL_SETUP, told, PROXY_AUTHENTICATION)
 
 
@@ -104,7 +104,7 @@ def _own_fault(error: Exception, root: BaseException, around: Surroundings, caus
     needs_socks = isinstance(error, InvalidSchema) and (around.proxy or "").lower().startswith("socks")
     wrong_url = isinstance(error, UNUSABLE) or isinstance(root, UNUSABLE)
     refused = f"the certificate was not accepted, so nothing was sent: {cause}"
-    believed = f" ({around.certificates_variable} says whom to believe)" if around.certificates else ""
+    believed = f" ({around.certificates_variable} names the certificates to trust)" if around.certificates else ""
     file = _unusable_file(root, around)
     faults = (
         (needs_socks, f"{proxy} is a SOCKS proxy, which needs the package PySocks"),
@@ -128,7 +128,7 @@ def _unusable_file(root: BaseException, around: Surroundings) -> str | None:
     except FileNotFoundError:
         return f"{told} does not exist"
     except OSError as problem:
-        return f"{told} is no file of certificates that can be read: {problem.strerror}"
+        return f"{told} is not a readable file of certificates: {problem.strerror}"
     return None
 
 

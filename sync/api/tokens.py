@@ -51,7 +51,7 @@ class TokenMint:
         if len(secret.encode()) < SHORT_SECRET and secret not in self._short_secrets:
             self._short_secrets.add(secret)  # warn once, in our words; the library would warn for each token
             warnings.filterwarnings("ignore", category=jwt.warnings.InsecureKeyLengthWarning)
-            told = "The JWT secret has fewer than %d bytes, and Iterable's have %d: check ITERABLE_JWT_SECRET"
+            told = "The JWT secret has fewer than %d bytes, but Iterable's secrets have %d: check ITERABLE_JWT_SECRET"
             logger.warning(told, SHORT_SECRET, SHORT_SECRET)
         claims: dict[str, Any] = {**(identity or {}), "iat": now, "exp": now + self._lifetime}
         if self._issuer:

@@ -1,5 +1,5 @@
-"""The operator: what the command line says, what is shown while a run goes on, and what is told in the end. No other
-package prints, except the demo.
+"""What the operator sees: the command line, progress during a run, and the report at its end. No other package prints,
+except the demo.
 
 * `options.py` parses the command line, and has the table of flags that cannot go together. **To add a flag**: its field
   in `Options` (`sync/run/settings.py`), and its row in the README.

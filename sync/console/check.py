@@ -1,4 +1,4 @@
-"""`--check`: look at everything that a run needs and say, a line each, what is wrong and what to do. Sends no data."""
+"""`--check`: test everything that a run needs and say, in a line each, what is wrong and what to do. Sends no data."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SAMPLE_ROWS = 20
 
 @dataclass
 class Checked:
-    """A run that is looked at, the problems of its settings, what is on record, and what the first rows gave."""
+    """The run to check, the problems of its settings, what is on record, and what was in the first rows."""
 
     run: Run
     problems: Sequence[str]
@@ -44,12 +44,12 @@ class Checked:
     fields: dict[str, Any] = field(default_factory=dict)
 
     def can_use(self, *settings: str) -> bool:
-        """Whether none of these settings has a problem: one that has stands at its default, which nobody meant."""
+        """Whether none of these settings has a problem. One that has a problem has its default, which nobody chose."""
         return not any(problem.startswith(settings) for problem in self.problems)
 
 
 def check(run: Run, problems: Sequence[str] = ()) -> int:
-    """Print a line for each check, all of them also after one that fails; exit code 1 when something is wrong."""
+    """Print a line for each finding. All checks run, even after one that fails. Exit code 1 if something is wrong."""
     clean = LineFormatter("", run.settings.secrets().values()).clean
     wrong = 0
     for verdict, what, sentence in findings(Checked(run, problems)):
@@ -72,14 +72,14 @@ def _settings(checked: Checked) -> Found:
     if not checked.problems:
         way = "users/bulkUpdate and events/trackBulk" if at.iterable_bulk else "users/update and events/track"
         signed_in = "JWT for each user" if at.use_jwt_auth else "API key"
-        yield "ok", "settings", f"every setting can be used; {way}, signed in by {signed_in}"
+        yield "ok", "settings", f"all settings can be used; calls {way}, authenticates with {signed_in}"
     path = at.env_file
     if path and path.is_file() and path.stat().st_mode & stat.S_IROTH:  # a group may be let in on purpose
         yield "note", "settings", f"every user of this machine can read {path}, secrets and all: chmod 600 {path}"
 
 
 def _state(checked: Checked) -> Found:
-    """The file, and what a run would refuse because of what is in it: the run's own code is asked."""
+    """The file, and what a run would refuse because of what is in it, found out by the run's own code."""
     run, path = checked.run, checked.run.settings.state_file.resolve()
     if not (_may_write(path) and os.access(path.parent, os.W_OK)):
         yield _writable("state", path, False)
@@ -106,8 +106,8 @@ def _files(checked: Checked) -> Found:
 
 def _writable(what: str, path: Path, writable: bool) -> tuple[str, str, str]:
     if writable:
-        return "ok", what, f"{path} may be written"
-    return "WRONG", what, f"{path} may not be written; check that its folder exists, and its owner and mode"
+        return "ok", what, f"{path} can be written"
+    return "WRONG", what, f"{path} cannot be written; check that its folder exists, and check its owner and mode"
 
 
 def _may_write(path: Path) -> bool:
@@ -137,8 +137,8 @@ def mistaken_for(zone: str) -> str:
         return "the sign in such a name is reversed: Etc/GMT+2 is two hours behind UTC, and Etc/GMT-2 two hours ahead"
     if re.fullmatch(r"(?!UTC|UCT)[A-Z]{3}", zone):
         return (
-            f"{zone} is not the clock of a place: EST, MST, HST and GMT never have summer time, and CET, MET, EET and "
-            "WET always do; if you mean the clock of a place, name it, such as America/New_York"
+            f"{zone} is not the time of a place: EST, MST, HST and GMT never have summer time, and CET, MET, EET and "
+            "WET always do; if you mean the time of a place, use the name of that zone, such as America/New_York"
         )
     return ""
 
@@ -148,7 +148,7 @@ def mistaken_for(zone: str) -> str:
 
 def _database(checked: Checked) -> Found:
     at = checked.run.settings
-    usable = checked.can_use("DB_HOST", "DB_PORT", "DB_SOCKET", "DB_SSL_CA")  # else the password is for another server
+    usable = checked.can_use("DB_HOST", "DB_PORT", "DB_SOCKET", "DB_SSL_CA")  # else it may be the wrong server
     if not (usable and at.db_user and at.db_name):
         return
     try:
@@ -168,7 +168,7 @@ def _query(checked: Checked, source: Source) -> Found:
             columns = ", ".join(f"{column.name!r} ({column.kind.value})" for column in result.columns)
             yield "ok", "query", f"{settings.query_file.name} gives {columns}"
             if not result.uses_since:
-                sentence = f"it {NO_WINDOW}: every run reads all that it selects, whatever LOOKBACK_DAYS says"
+                sentence = f"it {NO_WINDOW}: every run reads its whole result, whatever LOOKBACK_DAYS is"
                 yield "note", "query", sentence
             if not any(unset_problems(settings.mapping())):  # else the settings' findings say why no row can be read
                 yield from _rows(checked, result)
@@ -204,14 +204,14 @@ def _rows(checked: Checked, result: ResultSet) -> Found:
 def _refusal(payloads: RowPayloads) -> str:
     """Why the row, or its event alone, would be rejected before any request; empty when it would be sent.
 
-    A value that makes the run refuse rejects no row.
+    A value that makes the whole run refuse does not reject its row.
     """
     rejections = (part for part in payloads[2:] if isinstance(part, Rejection | RejectedEvent) and not part.misfits)
     return next((rejection.reason for rejection in rejections), "")
 
 
 def _add_fields(known: dict[str, Any], fields: Mapping[str, Any], prefix: str = "") -> None:
-    """Remember the first value of each field that is not null; what is in an object also as `address.city`."""
+    """Remember the first value of each field that is not null, and of fields in an object, as `address.city`."""
     for name, value in fields.items():
         if value is not None:
             known.setdefault(prefix + name, value)
@@ -221,7 +221,7 @@ def _add_fields(known: dict[str, Any], fields: Mapping[str, Any], prefix: str = 
 
 def _project(checked: Checked) -> Found:
     at = checked.run.settings
-    if not checked.can_use("ITERABLE_API_BASE_URL"):  # the key is for another address
+    if not checked.can_use("ITERABLE_API_BASE_URL"):  # else the key could go to the wrong server
         return iter(())
     if at.iterable_api_key and (at.iterable_jwt_secret or not at.use_jwt_auth):
         return project_findings(at, checked.identity, checked.fields)

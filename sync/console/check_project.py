@@ -15,15 +15,15 @@ from sync.run.connections import make_client
 from sync.run.settings import Settings
 
 Found = Iterator[tuple[str, str, str]]
-"""A line each: the verdict, which is "ok", "WRONG" or "note" (worth knowing, or not to be known without writing), what
-it is about, and the sentence."""
+"""One line each: the verdict ("ok", "WRONG", or "note" for what is worth knowing, or cannot be known without writing),
+the subject, and the sentence."""
 
 REFUSALS = {Verdict.CREDENTIALS_REFUSED, Verdict.FORBIDDEN, Verdict.JWT_REFUSED}
 DATE_LAYOUTS = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S %z", "%Y-%m-%dT%H:%M:%S.%f%z")
 
 
 def project_findings(settings: Settings, identity: str | None, fields: Mapping[str, Any]) -> Found:
-    """What can be known of the project without writing to it: `identity` is a user's, `fields` a run would send."""
+    """What can be found out about the project without writing to it. A run would send `fields`, for this `identity`."""
     with closing(make_client(settings, Stop())) as client:
         if settings.use_jwt_auth:
             verdict, sentence = _jwt(client, identity)
@@ -39,7 +39,8 @@ def project_findings(settings: Settings, identity: str | None, fields: Mapping[s
 
 def _credentials(base: str, answer: ApiResult) -> tuple[str, str, str]:
     if answer.verdict is Verdict.ACCEPTED:
-        return "ok", "credentials", f"{base} accepts the key (a read-only key too: only a write can tell)"
+        doubt = "it would accept a read-only key too; only a write shows the difference"
+        return "ok", "credentials", f"{base} accepts the key ({doubt})"
     if answer.verdict in REFUSALS:
         remedy = "check ITERABLE_API_KEY, its project and its type, and in ITERABLE_API_BASE_URL its region"
         return "WRONG", "credentials", f"{answer.reason}; {remedy}"
@@ -49,7 +50,7 @@ def _credentials(base: str, answer: ApiResult) -> tuple[str, str, str]:
 def _jwt(client: IterableClient, identity: str | None) -> tuple[str, str]:
     """A JWT-enabled key may read nothing but a user's messages (API Keys documentation, Mobile and Web keys)."""
     if identity is None:
-        return "note", "no row gives a user to make a token for; the token was not tried"
+        return "note", "no row has a user to make a token for, so the token was not tried"
     if client.get("channels").verdict is Verdict.ACCEPTED:
         return "WRONG", "ITERABLE_API_KEY is a server-side key, which takes no JWT: set USE_JWT_AUTH=false"
     fields, who = identity_fields(identity), address_of(identity)
@@ -57,23 +58,25 @@ def _jwt(client: IterableClient, identity: str | None) -> tuple[str, str]:
     if answer.verdict is Verdict.ACCEPTED:
         return "ok", f"key and JWT are accepted (tried with {who}, nothing was written)"
     if answer.verdict is Verdict.JWT_REFUSED and "could not be found" in answer.said:
-        return "note", f"the JWT was read, and {who} is not in the project yet; a run creates users"
+        return "note", f"the JWT was understood, but {who} is not in the project yet; a run creates users"
     if answer.verdict is Verdict.JWT_REFUSED:
         remedy = "check ITERABLE_JWT_SECRET, JWT_ISSUER and this machine's clock"
         return "WRONG", f"the JWT was refused: {answer.reason}; {remedy}"
     if "insufficient privileges" in answer.said:
-        made = "a JWT was made; a JavaScript key may not try it without writing, and a disabled key looks the same"
-        return "note", made
+        return "note", (
+            "a JWT was made but not tried: a JavaScript key can try it only by writing, and a disabled key looks the "
+            "same as a JavaScript key"
+        )
     return "WRONG", f"{answer.reason}; check ITERABLE_API_KEY and ITERABLE_API_BASE_URL"
 
 
 def _not_with_jwt(event_name: str) -> Found:
-    """What a client-side key does not tell. Events: API Keys documentation, Event Creation."""
+    """What cannot be checked with a client-side key. Events: API Keys documentation, Event Creation."""
     yield "note", "field types", "a JWT-enabled key may not read them; a run shows conflicts at its first user"
     if event_name:
         sentence = (
-            f"unless {event_name} is among the project's custom events, Iterable takes the calls and stores no event: "
-            "a client-side key creates it only while its setting Event Creation allows that; see that it is there"
+            f"if {event_name} is not a custom event of the project yet, Iterable accepts the calls but stores no event,"
+            " unless the key's setting Event Creation allows it; make sure that the event exists"
         )
         yield "note", "events", sentence
 
@@ -93,7 +96,7 @@ def _field_types(answer: ApiResult, fields: Mapping[str, Any], masking: Masking)
     for name, given in wrong.items():
         if given:
             type_there = masking(str(known[name]))
-            sentence = f"{name} has the type {type_there} in this project, the query gives {given}"
+            sentence = f"{name} has the type {type_there} in this project, but the query returns {given}"
             yield "WRONG", "field types", f"{sentence}; map it to another field name or type"
     if not any(wrong.values()):
         given_names = [name for name, value in fields.items() if not (isinstance(value, dict) and value)]
@@ -110,7 +113,7 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "date": lambda value: isinstance(value, str) and _is_date(value),
     "object": lambda value: isinstance(value, dict),
 }
-"""Which JSON values fit a project's type; types that are not here are left to the project to judge."""
+"""Which JSON values fit a project's type. Types that are not listed here are not checked."""
 
 
 def _conflict(wanted: str, value: Any) -> str:

@@ -1,4 +1,4 @@
-"""`--dry-run`: the run's own loop with a client that prints each request and takes it for accepted."""
+"""`--dry-run`: the run's own loop with a client that prints each request and treats it as accepted."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from sync.run.steps import Run, way_of
 
 
 def dry_run(run: Run, out: TextIO | None = None) -> int:
-    """Print one JSON object a request on standard output and the counts on standard error; return the exit code.
+    """Print one JSON object for each request on standard output and the counts on standard error; return the exit code.
 
-    What is delivered is put on record in a copy of the state alone.
+    Deliveries are recorded only in a copy of the state.
     """
     try:
         with warnings_on_screen(run.settings) as warnings, run.previewed():
             run.announce()
-            warnings.setLevel("ERROR")  # the loop's would tell of calls that nobody makes
+            warnings.setLevel("ERROR")  # the loop's warnings would be about calls that are not made
             made = _deliver(run, out or _standard_output())
             warnings.setLevel("WARNING")
             _print_counts(run, made)
@@ -42,7 +42,7 @@ def dry_run(run: Run, out: TextIO | None = None) -> int:
 
 
 def _standard_output() -> TextIO:
-    """JSON is UTF-8, whatever the terminal's language. The requests are what was asked for, so their loss is told."""
+    """JSON is UTF-8, whatever the terminal's language. The requests are the result, so losing them is an error."""
     try:
         return open(sys.stdout.fileno(), "w", encoding="utf-8", closefd=False)
     except OSError:  # it is in memory
@@ -50,7 +50,7 @@ def _standard_output() -> TextIO:
 
 
 def _deliver(run: Run, out: TextIO) -> Counter[str]:
-    """Deliver all that is pending to the client that prints; how many requests each endpoint was sent."""
+    """Deliver everything pending to the printing client; return the number of requests to each endpoint."""
     run.stop = stop = _Skipping()
     way, _ = way_of(run.settings)
     with closing(_PrintingClient(run.settings, out, stop)) as client:
@@ -67,27 +67,27 @@ def _deliver(run: Run, out: TextIO) -> Counter[str]:
 
 
 class _Skipping(Stop):
-    """Waits by letting its clock jump: it tells the seconds that were waited for, and no others."""
+    """Waits by moving its clock forward: the clock counts only the seconds spent waiting."""
 
     def __init__(self) -> None:
         super().__init__()
         self._now = 0.0
 
     def clock(self) -> float:
-        """What the time is."""
+        """The current time."""
         return self._now
 
     def wait(self, seconds: float) -> bool:
-        """Be at the end of the wait at once."""
+        """Skip to the end of the wait."""
         self._now += seconds
         return self.is_set()
 
 
 class _PrintingClient(IterableClient):
-    """Prints each request that it is asked for, and takes it for accepted.
+    """Prints each request instead of sending it, and treats it as accepted.
 
-    `made` counts the requests of each endpoint; a look-up finds the user id `looked_up`, as if nothing were in the way.
-    Output that cannot be written stops the run, and is `lost`.
+    `made` counts the requests of each endpoint; a look-up finds the user id `looked_up`, as if there were no conflict.
+    If output cannot be written, the run stops, and the error is `lost`.
     """
 
     def __init__(self, settings: Settings, out: TextIO, stop: Stop) -> None:
@@ -117,7 +117,7 @@ class _PrintingClient(IterableClient):
 
 
 def _print_counts(run: Run, made: Counter[str]) -> None:
-    """The counts, and the time at the limits: single endpoints run side by side, so the slower one decides."""
+    """The counts, and the time at the rate limits. The single endpoints run in parallel, so the slower one decides."""
     settings, plan = run.settings, run.planned
     limits = ceilings(settings)
     seconds = max((count / target_rate(limits[endpoint]) for endpoint, count in made.items()), default=0.0)
@@ -127,7 +127,8 @@ def _print_counts(run: Run, made: Counter[str]) -> None:
         f"dry run: {run.summary.rows:,} rows; requests: {requests}; nothing was sent\n"
         f"unchanged: {plan.users.unchanged:,} profiles, {plan.events.unchanged:,} events; "
         f"rejected: {plan.users.rejected:,} profiles, {plan.events.rejected:,} events; "
-        f"leaving the segment: {0 if plan.exit_held_back else plan.leaving:,}; addresses to be moved: {plan.moves:,}\n"
-        f"about {seconds:.1f} s at the limits",
+        f"leaving the segment: {0 if plan.exit_held_back else plan.leaving:,}; "
+        f"addresses to be changed: {plan.moves:,}\n"
+        f"about {seconds:.1f} s at Iterable's rate limits",
         file=sys.stderr,
     )

@@ -11,8 +11,8 @@ from sync.run.settings import Options
 VERSION = "1.0.0"
 
 EPILOG = (
-    "Exit codes: 0 done, 1 stopped, 2 usage or settings, 3 finished with open ends, 4 locked, "
-    "129, 130, 143 interrupted."
+    "Exit codes: 0 done, 1 stopped, 2 usage or settings, 3 finished with something to look at, 4 another run is still "
+    "going, 129, 130, 143 interrupted."
 )
 
 
@@ -30,7 +30,7 @@ USELESS = {
     "--limit": ("--allow-mass-exit",),
     "--since": ("--allow-mass-exit",),
 }
-"""Flags that would do nothing beside another: whoever gives both means something else."""
+"""Flags that would have no effect beside another. Whoever gives both expects something else."""
 
 
 def parse_options(argv: Sequence[str] | None) -> Options:
@@ -40,9 +40,9 @@ def parse_options(argv: Sequence[str] | None) -> Options:
     for flag, useless in USELESS.items():
         for other in useless:
             if _given(options, flag) and _given(options, other):
-                parser.error(f"{other} cannot go with {flag}: it would do nothing there")
+                parser.error(f"{other} cannot be used with {flag}: it would have no effect")
     if options.repair and not options.verify:
-        parser.error("--repair goes with --verify: it lets what differs be sent again")
+        parser.error("--repair needs --verify: it marks what differs as pending, so that the next run sends it")
     return options
 
 
@@ -53,7 +53,7 @@ def _given(options: Options, flag: str) -> bool:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="main.py",
-        description="Bring the result of one SQL query into an Iterable project: a profile and an event for each user.",
+        description="Send the result of one SQL query to an Iterable project: a profile and an event for each user.",
         epilog=EPILOG,
         allow_abbrev=False,
     )

@@ -20,7 +20,7 @@ from sync.state.pending import Counts
 
 
 def print_summary(run: Run) -> None:
-    """Tell a person who watches everything, cron only what went wrong, a program one JSON object."""
+    """Print everything for a person who watches, only what went wrong for cron, and one JSON object for a program."""
     summary, log_file, is_watched = run.summary, str(run.settings.log_file), run.screen.lines is not None
     if run.options.json:
         print(json.dumps(summary.as_json()))
@@ -31,7 +31,7 @@ def print_summary(run: Run) -> None:
 
 
 def print_error(error: BaseException, masking: Masking = NO_SECRETS) -> int:
-    """Tell of what ended a mode without a log, or came before there was one, and return its exit code."""
+    """Print what ended a mode without a log, or came before there was one, and return its exit code."""
     code, sentence = exit_of(error, masking)
     if isinstance(error, SettingsError):
         listed = "".join(f"\n  - {problem}" for problem in error.problems)
@@ -48,12 +48,12 @@ def for_a_person(summary: Summary, log_file: str) -> str:
     facts = (
         ("rows read", f"{summary.rows:,}"),
         ("left the segment", f"{summary.left_segment:,}" if summary.left_segment else ""),
-        ("addresses moved", f"{summary.moved:,}" if summary.moved else ""),
-        ("without 2nd name", f"{summary.second_name_missing:,} users" if summary.second_name_missing else ""),
+        ("addresses changed", f"{summary.moved:,}" if summary.moved else ""),
+        ("one name only", f"{summary.second_name_missing:,} users" if summary.second_name_missing else ""),
         ("requests", f"{summary.requests:,} in {summary.seconds:.1f} s"),
         ("retries", ", ".join(f"{status}: {count}" for status, count in sorted(summary.retries.items())) or "none"),
-        ("retry rule", pairs(summary.retry_configuration, ", ")),
-        ("signed in by", "JWT for each user" if summary.auth == "jwt" else "API key"),
+        ("retry settings", pairs(summary.retry_configuration, ", ")),
+        ("authentication", "JWT for each user" if summary.auth == "jwt" else "API key"),
         ("CSV", summary.csv or "none was written"),
         ("rejected rows", summary.rejected_csv or ""),
         ("log", f"{log_file} (grep run={summary.run_id})"),
@@ -68,23 +68,23 @@ def headline(summary: Summary) -> str:
     if summary.stopped_because:
         return f"STOPPED (exit code {summary.exit_code}): {summary.stopped_because}"
     if summary.exit_code:
-        return f"FINISHED WITH OPEN ENDS (exit code {summary.exit_code})"
+        return f"FINISHED, BUT SOMETHING NEEDS ATTENTION (exit code {summary.exit_code})"
     sent = summary.users.delivered + summary.events.delivered + summary.left_segment + summary.moved
     return "DONE: everything pending was delivered" if sent else "DONE: nothing was pending"
 
 
 def next_step(summary: Summary) -> str:
-    """The command or deed that helps now."""
+    """What to do next."""
     if summary.exit_code == ExitCode.LOCKED:
-        return "nothing, if that run is a long one; the next run sends what is new"
+        return "nothing, if that run is only slow; the next run sends what is new"
     if summary.stopped_because:
         return "fix the cause above, then run again; what was not sent is still pending"
     if summary.held_back:
         return "look at the source table; if the exits are right, run with --allow-mass-exit"
     if summary.newly_rejected():
-        return "correct the rows at the source and run again; --retry-rejected when the project was corrected"
+        return "correct the rows at the source and run again; if you corrected the project, use --retry-rejected"
     if summary.users.failed + summary.events.failed:
-        return "run again; what each of them met is in the log"
+        return "run again; the log says why each of them failed"
     return "nothing to do; run it from cron as often as you like"
 
 
@@ -104,7 +104,7 @@ def for_cron(summary: Summary, log_file: str) -> str:
 # -- the history -------------------------------------------------------------------------------------------------
 
 COLUMNS = ("start", "run", "sync", "seconds", "rows", *OUTCOMES, "exit code", "cause")
-"""Of the history. Numbers stand at the right of their column."""
+"""The columns of the history. Numbers are aligned to the right."""
 
 NUMBERS = frozenset({"seconds", "rows", *OUTCOMES, "exit code"})
 
@@ -120,7 +120,7 @@ def history_table(runs: Sequence[RunRecord]) -> str:
         )
         for row in table
     ]
-    return "\n".join(line.rstrip() for line in [*lines, "counts are users+events; times are this machine's"])
+    return "\n".join(line.rstrip() for line in [*lines, "counts are users+events; times are this machine's time"])
 
 
 def _history_row(run: RunRecord) -> tuple[str, ...]:
@@ -149,7 +149,7 @@ MOST_LINES = 20
 
 
 def verify_and_tell(run: Run) -> int:
-    """Compare, print what differs, and with `--repair` let it be pending again; the exit code."""
+    """Compare, print what differs, and with `--repair` mark it as pending; return the exit code."""
     with warnings_on_screen(run.settings):
         verified = verify(run)
         if run.options.repair and verified.differing:
@@ -175,9 +175,9 @@ def told(verified: Verified, formatter: LineFormatter) -> Iterator[str]:
     if verified.repaired:
         yield f"pending again: {verified.repaired:,} users; the next run sends what differs"
     elif verified.differing:
-        yield "to send what differs again: --verify --repair, and then a run"
+        yield "to send what differs again: run --verify --repair, then a normal run"
     if not verified.compared:
-        yield "nobody to compare: by the state, Iterable has no user as the database has him now"
+        yield "nobody to compare: according to the state, no user at Iterable is as in the database now"
         return
     right = verified.compared - len(verified.differing)
-    yield f"{right:,} of {verified.compared:,} users are at Iterable as in the database"
+    yield f"{right:,} of {verified.compared:,} users are the same at Iterable and in the database"

@@ -1,4 +1,4 @@
-"""What a person at a terminal sees while a run goes on: log lines, and under them how far it is."""
+"""What a person at a terminal sees during a run: log lines, and below them the progress."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BARS: Final[dict[str, dict[str, Any]]] = {
 
 
 class Terminal(Screen):
-    """What an operator sees of a run: at a terminal all of it, of a demo at least the log's lines."""
+    """What an operator sees of a run: everything at a terminal; for a demo, at least the lines of the log."""
 
     def __init__(self, options: Options) -> None:
         self._is_terminal = sys.stderr.isatty()
@@ -32,17 +32,17 @@ class Terminal(Screen):
 
     @contextmanager
     def counting(self, what: str, total: int | None = None) -> Iterator[Callable[[int], object]]:
-        """Show a bar on standard error, or a count where there is no total, or words for what is one step."""
+        """Show a bar on standard error, or a count if there is no total, or words for a single step."""
         nothing = total == 0 or not self._is_terminal
         with tqdm(total=total, **BARS[what], dynamic_ncols=True, leave=False, file=sys.stderr, disable=nothing) as bar:
             yield bar.update
 
 
 class ScreenHandler(logging.Handler):
-    """Shows what matters to a person: each step of the run, and of single calls only what went wrong."""
+    """Shows what matters to a person: each step of the run, but of the single calls only those that went wrong."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Leave out the thousand lines of calls that succeeded, and the line that the summary says better."""
+        """Leave out the many lines about calls that succeeded, and the last line, which the summary shows better."""
         quiet = "call successful" in str(record.msg) or record.msg == LAST_LINE
         return record.levelno >= logging.INFO and not quiet and bool(super().filter(record))
 
@@ -53,7 +53,7 @@ class ScreenHandler(logging.Handler):
 
 @contextmanager
 def warnings_on_screen(settings: Settings) -> Iterator[logging.Handler]:
-    """Print what a mode without a log is warned of, by ourselves or by libraries, without secrets."""
+    """Print warnings, ours and those of libraries, in a mode without a log; secrets are masked."""
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)
     handler.setFormatter(LineFormatter("", settings.secrets().values(), "%(levelname)s: %(message)s"))
@@ -65,7 +65,7 @@ def warnings_on_screen(settings: Settings) -> Iterator[logging.Handler]:
 
 
 class _Lossy(FileIO):
-    """A file that loses what it cannot write."""
+    """A file that drops what it cannot write."""
 
     def write(self, data: Any) -> int:
         try:
@@ -75,9 +75,9 @@ class _Lossy(FileIO):
 
 
 def forgiving(stream: TextIO | None) -> TextIO:
-    """The same stream, without errors: what is printed tells of the work and is not the work.
+    """The same stream, without errors: what is printed is only a report.
 
-    That nobody can read it, or that the terminal's language lacks a letter, changes neither a run nor its exit code.
+    If nobody can read it, or the terminal's encoding lacks a letter, neither the run nor its exit code changes.
     """
     if stream is None:  # it was closed before Python started
         return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - it stays open to the end

@@ -67,13 +67,13 @@ def described(params: MySQLParams, version: str, cipher: str) -> str:
     product = "MariaDB" if "mariadb" in version.lower() else "MySQL"
     server = f"{product} {params.masked(version.split('-')[0])}"
     if not cipher:
-        return f"{server}, {'by its socket' if params.socket else 'no TLS'}"
+        return f"{server}, {'through its socket' if params.socket else 'no TLS'}"
     return f"{server}, TLS ({params.masked(cipher)}, {'verified' if params.ssl_ca else 'not verified'})"
 
 
 _IN_ITS_PLACE: Final = (
-    "whoever answers in the server's place gets the password (by a login with caching_sha2_password or "
-    "sha256_password), and the rows that it gives are sent to Iterable"
+    "anybody who answers in the server's place gets the password (if the login method is caching_sha2_password or "
+    "sha256_password), and whatever rows they return are sent to Iterable"
 )
 
 
@@ -82,8 +82,8 @@ def exposure(params: MySQLParams, cipher: str) -> str:
     if not params.is_remote or (cipher and params.ssl_ca):
         return ""
     if cipher:
-        return f"nobody verifies the server's certificate: {_IN_ITS_PLACE}; set DB_SSL_CA"
+        return f"the server's certificate is not verified: {_IN_ITS_PLACE}; set DB_SSL_CA"
     return (
-        f"there is no TLS: whoever listens on the way reads all rows, and {_IN_ITS_PLACE}; have TLS switched on at the "
+        f"there is no TLS: anybody who listens on the way reads all rows, and {_IN_ITS_PLACE}; switch on TLS at the "
         "server, and set DB_SSL_CA"
     )

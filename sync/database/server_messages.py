@@ -18,32 +18,32 @@ WHILE_CONNECTING: Final = "correct the server, or the DB_ settings"
 IN_THE_QUERY: Final = "correct QUERY_FILE"
 
 _SENTENCES: Final = {
-    (1040, 1203, 1226): "{at} takes no more connections ({said}): run again later, or raise the limit there.",
+    (1040, 1203, 1226): "{at} accepts no more connections ({said}): run again later, or raise the limit there.",
     (1044,): "The user {user} may not use the database {database} at {at}: GRANT SELECT on it, or correct DB_NAME.",
     (1045, 1698): (
-        "{at} refused the user {user}: check DB_USER and DB_PASSWORD, and from where this user may connect; an account "
-        "that requires TLS needs a server that offers it, one that requires a client certificate cannot be used, and "
-        "one that is known by its Unix socket, as root often is, needs DB_SOCKET and this machine's user {user}."
+        "{at} refused the user {user}: check DB_USER and DB_PASSWORD, and which hosts this user may connect from; an "
+        "account that requires TLS needs a server that offers it; one that requires a client certificate cannot be "
+        "used; one that logs in by the Unix socket, as root often does, needs DB_SOCKET and the system user {user}."
     ),
     (1049,): "There is no database {database} at {at}: check DB_NAME.",
     (1142, 1143, 1227, 1370): (  # a table, a column, a privilege, a routine
         "The user {user} may not read what the query asks of {at} ({said}): GRANT SELECT on it."
     ),
     (1205,): (
-        "The query waited too long for a lock that another connection to {at} holds ({said}): see which by SHOW "
-        "PROCESSLIST there, and run again once it is done."
+        "The query waited too long for a lock that another connection to {at} holds ({said}): find that connection "
+        "with SHOW PROCESSLIST there, and run again when it is done."
     ),
     (1317, 1927): "{at} stopped the query ({said}): find out who killed it, and run again.",
     (1449, 1356): (
-        "A view or routine that the query uses does not work at {at}: its definer is gone or has too few rights, or a "
-        "table of it is missing ({said}). Have it made anew there."
+        "A view or routine that the query uses does not work at {at}: its definer is gone or has too few rights, or "
+        "one of its tables is missing ({said}). Create it again there."
     ),
     (1969, 3024): (  # MariaDB's number and MySQL's
-        "The query at {at} took longer than QUERY_TIMEOUT, or a limit of its own, allows ({said}): shorten the window, "
-        "add an index, or raise the limit."
+        "The query at {at} took longer than QUERY_TIMEOUT, or the server's own limit, allows ({said}): shorten the "
+        "window, add an index, or raise the limit."
     ),
     (2013, 2006, 2003, 2055, 1053): (
-        "The connection to {at} was lost ({said}): see whether the server is up, and run again."
+        "The connection to {at} was lost ({said}): check that the server is up, and run again."
     ),
 }
 KNOWN: Final = {number: sentence for numbers, sentence in _SENTENCES.items() for number in numbers}
@@ -68,8 +68,8 @@ def error_sentence(error: Exception, params: MySQLParams, remedy: str) -> str:
     if isinstance(cause, OSError | UnicodeError):
         return _unreachable(cause, said, params)
     if isinstance(error, RuntimeError):
-        way = f"wants a way of signing in for which the driver lacks a package ({said})"
-        return f"{params.address} {way}: install it with pip, or give the user {params.user} another way."
+        way = f"wants a login method for which the driver lacks a package ({said})"
+        return f"{params.address} {way}: install it with pip, or give the user {params.user} another login method."
     number = error.args[0] if error.args else None
     if not isinstance(number, int):
         return f"What answers at {params.address} does not speak MySQL's protocol: check {params.where}."
@@ -84,17 +84,17 @@ def _unreachable(cause: OSError | UnicodeError, said: str, params: MySQLParams) 
     at = params.address
     if isinstance(cause, ssl.SSLError):
         return (
-            f"TLS with {at} failed ({said}): where its certificate is not trusted, give DB_SSL_CA the authority that "
-            "signed it, and DB_HOST the name that stands in it; else see which versions of TLS the server offers."
+            f"TLS with {at} failed ({said}): if its certificate is not trusted, set DB_SSL_CA to the authority that "
+            "signed it, and DB_HOST to the name in it; otherwise, check which versions of TLS the server offers."
         )
     if isinstance(cause, socket.gaierror | UnicodeError):
         return (
-            f"The address of the host {params.host!r} is not known ({said}): check DB_HOST, which takes a name alone, "
-            "and see whether the network and its name server are up; a job at boot has to wait for them."
+            f"The address of the host {params.host!r} is not known ({said}): check DB_HOST, which takes only a name, "
+            "and check that the network and its name server are up; a job at boot must wait for them."
         )
     if isinstance(cause, TimeoutError):
         waited = f"{at} did not answer within {params.connect_timeout:g} s"
-        return f"{waited}: check {params.where}, and whether a firewall stands between."
+        return f"{waited}: check {params.where}, and whether a firewall is in between."
     return f"No database answers at {at} ({said}): start the server, or check {params.where}."
 
 
@@ -104,10 +104,10 @@ def slow_sentence(params: MySQLParams) -> str:
 
 
 def tls_files_sentence(error: OSError, params: MySQLParams) -> str:
-    """The sentence for a file of this machine that TLS needs and cannot use."""
+    """The sentence for a file of this machine that TLS needs but cannot use."""
     return (
-        f"TLS cannot be set up with DB_SSL_CA={params.ssl_ca or ''} ({error.strerror or error}): it takes a file in "
-        "PEM format; and SSLKEYLOGFILE, if it is set, one that can be written."
+        f"TLS cannot be set up with DB_SSL_CA={params.ssl_ca or ''} ({error.strerror or error}): it must be a file "
+        "in PEM format; and if SSLKEYLOGFILE is set, it must name a file that can be written."
     )
 
 
@@ -158,7 +158,7 @@ def unusable_sentence(warnings: Sequence[tuple[str, int, str]], window: Iterable
     numbers = [said for _level, number, said in warnings if number == _TAKEN_FOR_A_NUMBER and _NUMBER.search(said)]
     if start := next((start for start in window if any(f"'{start}'" in said for said in numbers)), ""):
         return (
-            f"{at} compared the start of the window, {start}, with a number, so it is not the window that was meant: "
-            "where the column holds Unix seconds, write UNIX_TIMESTAMP(:since) in QUERY_FILE."
+            f"{at} compared the start of the window, {start}, with a number, so the window is wrong: if the column "
+            "holds Unix seconds, write UNIX_TIMESTAMP(:since) in QUERY_FILE."
         )
     return ""

@@ -1,4 +1,4 @@
-"""How a session begins: which ways of signing in are refused, what it is told, and how long the query may take."""
+"""How a session begins: which login methods are refused, its settings, and how long the query may take."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _IN_CLEAR_TEXT: Final = ("mysql_clear_password", "dialog")
 """The login methods with which a driver sends the password in clear text."""
 
 _TOO_OLD: Final = "mysql_old_password"
-"""The way of servers before 4.1, which hides the password from nobody, and which the driver does not know any more."""
+"""The method of servers before 4.1. It hides the password from nobody, and the driver no longer knows it."""
 
 
 def refusals(params: MySQLParams) -> dict[str, Callable[[Any], object]]:
@@ -31,9 +31,9 @@ def refusals(params: MySQLParams) -> dict[str, Callable[[Any], object]]:
 
 def _refuse(way: str, params: MySQLParams, _connection: object) -> NoReturn:
     raise SourceError(
-        f"{params.address} asks for the password in clear text ({way}), and it was not sent: set DB_SSL_CA, so that "
-        "the server is verified, or DB_SOCKET on the server's own machine, or give the user "
-        f"{params.user} another way of signing in; if it never asked before, find out who answers there."
+        f"{params.address} asks for the password in clear text ({way}), so it was not sent: set DB_SSL_CA, so that the "
+        f"server is verified, or DB_SOCKET on the server's own machine, or give the user {params.user} another login "
+        "method; if it never asked before, find out who answers there."
     )
 
 
@@ -51,8 +51,8 @@ _A_YEAR: Final = 31_536_000  # the most that both servers accept
 def where_allowed(query_timeout: float) -> tuple[str, ...]:
     """Set in a session if the server knows the variable and lets this user set it.
 
-    *query_timeout* is in seconds; 0 removes all limits. A lock is waited for less than the whole time, so that it is
-    the lock that is named.
+    *query_timeout* is in seconds; 0 removes all limits. The wait for a lock is shorter than the whole time, so that the
+    error names the lock.
     """
     lock = max(1, min(_A_LOCK, int(query_timeout) - 1)) if query_timeout else _A_YEAR
     return (

@@ -44,7 +44,7 @@ class Statement:
 
 
 def parse(sql: str, *, backslash_escapes: bool = True) -> Statement:
-    """Find the parameters of *sql* where a server sees code.
+    """Find the parameters in the code of *sql*.
 
     In quotes and comments `:since` is text. In `/*! ... */`, which MySQL executes, it is a parameter.
     *backslash_escapes* is false for SQLite and in MySQL's mode NO_BACKSLASH_ESCAPES.
@@ -64,7 +64,7 @@ def parse(sql: str, *, backslash_escapes: bool = True) -> Statement:
     if only_in_quotes := in_quotes - parameters:  # it would be compared as a text: all rows are newer, or none
         told = " and ".join(f":{name}" for name in sorted(only_in_quotes))
         raise StatementError(
-            f"QUERY_FILE has {told} only inside quotes, where it is a text and not a moment: write it without them."
+            f"QUERY_FILE has {told} only inside quotes, where it is plain text and not a time: remove the quotes."
         )
     return Statement(text, frozenset(parameters))
 

@@ -34,14 +34,14 @@ def change_address(turn: Turn, client: IterableClient, move: Move) -> None:
             continue
         call, move = _request(turn, client, old, move)
         if call.verdict is Verdict.ACCEPTED:
-            logger.info("Address moved: from %s to %s user_id=%s", old, new, user_id)
+            logger.info("Address changed: from %s to %s user_id=%s", old, new, user_id)
             _settle(turn, _MOVED)
             raise Ended(Why.SETTLING)
         if not _is_unknown(call):
             _settle(turn, _not_moved(turn, client, old, move, call))
             return
     unknown = " and ".join(move.sources) + (" any more" if move.in_doubt else "")
-    logger.info("Address not to be moved: Iterable does not know %s email=%s user_id=%s", unknown, new, user_id)
+    logger.info("No address to change: Iterable does not know %s email=%s user_id=%s", unknown, new, user_id)
     _settle(turn, _MOVED if move.in_doubt else DELIVERED)
 
 
@@ -75,9 +75,9 @@ def _not_moved(turn: Turn, client: IterableClient, old: str, move: Move, call: A
         return outcome_of(call)
     if move.in_doubt and _is_ours(turn, client, new, move):
         return _MOVED
-    whose = f"the address {new} of user id {user_id}, before {old}, is another user's at Iterable"
+    whose = f"user id {user_id} changed from {old} to {new}, but at Iterable another user has {new}"
     reason = f"{call.reason}; {whose}: merge the two there, or correct the row"
-    logger.error("Address not moved: %s email=%s user_id=%s", reason, new, user_id)
+    logger.error("Address not changed: %s email=%s user_id=%s", reason, new, user_id)
     return PayloadResult(Outcome.REJECTED, reason, over_a_name=True)
 
 

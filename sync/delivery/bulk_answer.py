@@ -56,7 +56,7 @@ def read_bulk_answer(endpoint: str, items: Sequence[Item], call: ApiResult, mask
     data = call[1]
     if dropped := data.get("filteredOutFields"):
         told = excerpt(masked(str(dropped)))
-        logger.warning("%s: the project does not take new fields and dropped %s", endpoint, told)
+        logger.warning("%s: the project does not accept new fields and dropped %s", endpoint, told)
     listed = _listed(endpoint, items, data, masked)
     refused = _disallowed(items, data) | listed
     succeeded, failed = data["successCount"], data["failCount"]

@@ -42,8 +42,8 @@ RECORD_GROUP = 100
 RECORD_EVERY: Final = 0.2
 """Users and seconds: outcomes are recorded when either is reached."""
 
-_NOT_SENT: Final = PayloadResult(Outcome.FAILED, "the run was stopped before it", sent=False)
-_QUOTA: Final = _NOT_SENT._replace(reason="429: the quota did not open again")
+_NOT_SENT: Final = PayloadResult(Outcome.FAILED, "the run stopped before this was sent", sent=False)
+_QUOTA: Final = _NOT_SENT._replace(reason="429: the quota stayed used up")
 """This is about the quota, not the user: it counts as if nothing had been sent."""
 
 
@@ -118,7 +118,7 @@ class Loop:
 
     def _wind_up(self) -> None:
         """Wait for requests on their way; after a signal, only for the grace period. What is queued is not sent."""
-        logger.warning("Stopping: %s; only what is on the wire is waited for", self._stop.reason)
+        logger.warning("Stopping: %s; waiting only for requests that are on their way", self._stop.reason)
         self._fail(self._workers.withdraw(), _NOT_SENT)
         while self._workers.at_work and not self._stop.is_overdue():
             self._take_answers()

@@ -131,12 +131,14 @@ class StopRules:
 
 
 _WHY: Final = {
-    Verdict.CREDENTIALS_REFUSED: "Iterable refused the credentials: {}; see ITERABLE_API_KEY and ITERABLE_API_BASE_URL",
+    Verdict.CREDENTIALS_REFUSED: (
+        "Iterable refused the credentials: {}; check ITERABLE_API_KEY and ITERABLE_API_BASE_URL"
+    ),
     Verdict.FORBIDDEN: "the calls are refused: {}; check ITERABLE_API_KEY, the base URL, and any firewall or proxy",
     Verdict.JWT_REFUSED: "Iterable refused the JWT: {}; check ITERABLE_JWT_SECRET, JWT_ISSUER and this machine's clock",
     Verdict.WRONG_URL: "the answer does not come from Iterable's API: {}; check ITERABLE_API_BASE_URL",
     Verdict.RETRYABLE: "the API is down: {}",
-    Verdict.UNREADABLE: "the answers are not understood: {}; look for a proxy or gateway in between",
+    Verdict.UNREADABLE: "the answers are not understood: {}; check for a proxy or firewall in between",
 }
 
 

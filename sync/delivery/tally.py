@@ -82,17 +82,17 @@ class Tally:
         return why(self.failed_with, f"nothing was accepted, and {told} failed{events}, the last with: {self.failure}")
 
     def fail_unsent(self, plan: Plan) -> None:
-        """Whatever has no outcome at the end is failed, which is to say pending: it waits, or the run was stopped."""
+        """Whatever has no outcome at the end is failed, and so still pending: it waits, or the run was stopped."""
         profiles = plan.pending_profiles + plan.leavers - self.left_segment - (self.users.sent() - plan.users.sent())
         events = plan.pending_events - (self.events.sent() - plan.events.sent())
         self.users.failed += max(0, profiles)
         self.events.failed += max(0, events)
         if self.users.failed or self.events.failed:
-            self.failure = self.failure or "not sent before the next run: another user gives up the address in this one"
+            self.failure = self.failure or "not sent before the next run: another user gives up the address in this run"
 
 
 def count_payloads(counts: Counts, user: PendingUser, result: PayloadResult, count: int = 1) -> None:
-    """Count payloads of this user with one result. A rejection over a name is tried again in each run, and new once."""
+    """Count payloads of this user with one result. A rejection over a name is tried in each run, but new only once."""
     counts.add(result.outcome, count)
     known = user.refused_before and result.over_a_name
     counts.newly_rejected += count * (result.outcome is Outcome.REJECTED and not known)

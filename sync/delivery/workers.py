@@ -54,7 +54,7 @@ class Workers:
     def start(self, count: int) -> None:
         """Start the threads; daemons, since an answer that hangs must not keep an interrupted run from ending.
 
-        Where the system allows fewer, those have to do. Raises NoThreadError when there is none.
+        If the system allows fewer, the run uses those. Raises NoThreadError if there are none.
         """
         try:
             for number in range(count):

@@ -34,9 +34,9 @@ def demonstration(options: Options, screen: Screen) -> Iterator[Run]:
     OUTPUT.mkdir(mode=0o700, exist_ok=True)
     _forget_the_last_demo()
     print(
-        "This is a demo: the real program on a sample database in memory, against a small server on this machine\n"
-        "that answers as Iterable does, and the third call with an error on purpose. Nothing leaves the machine;\n"
-        f"files are in {OUTPUT.name}/.",
+        "This is a demo: the real program on a sample database in memory. It sends to a small server on this machine,\n"
+        "which answers as Iterable does, and fails the third call on purpose. Nothing leaves the machine.\n"
+        f"The files are in {OUTPUT.name}/.",
         file=sys.stderr,
     )
     with demo_server() as url:

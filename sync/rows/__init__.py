@@ -1,10 +1,10 @@
 """Rows: turns what a database returned into request bodies, and a CSV file. Pure except for the CSV; knows no database.
 
 **A row's way.** `source.py` says what a database is (a `Source` gives a `ResultSet`), and what is known of a column:
-its name and `Kind`. In `payloads.py` a `Reading` makes two things of a row. First its fingerprint (`fingerprint.py`),
-by its raw values: a row that says what it said in the last run needs no more. Otherwise the bodies: `identity.py` tells
-whom the row is about, `data_fields.py` fills the fields. `raw_values.py` writes the values that an event's id is made
-of, and makes a `Rejection` of what cannot be sent.
+its name and `Kind`. In `payloads.py`, a `Reading` makes two things from a row. First comes the fingerprint of its raw
+values (`fingerprint.py`): a row that is the same as in the last run needs no more. Otherwise come the bodies:
+`identity.py` finds the user, `data_fields.py` fills the fields. `raw_values.py` writes the values that an event's id is
+made of, and makes a `Rejection` of what cannot be sent.
 
 **How a DECIMAL becomes JSON.** The database gives a `Decimal` in a column of the kind `NUMBER`. `values.py` has the
 function for each kind and each type of the settings (`converter`): here `_number`, which gives the double that reads

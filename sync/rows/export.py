@@ -31,7 +31,7 @@ SAMPLE_COLUMNS: Final = (
     *("id", "email", "first_name", "last_name", "plan_type", "candidate"),
     *("page", "device", "browser", "location", "event_time"),
 )
-"""The header when there is no row to take it from: the columns of the sample query."""
+"""The header if there is no row to take it from: the columns of the sample query."""
 
 EXPORT_STEM: Final = "query_results"
 _PART_SUFFIX: Final = ".part"
@@ -244,7 +244,7 @@ def defused(text: str) -> str:
 
 
 def _are_harmless(rows: Iterable[Sequence[Any]]) -> bool:
-    """Whether no value of these rows needs `_cell`: a look at the first letters of all texts saves half the time."""
+    """Whether no value of these rows needs `_cell`: looking at first letters only saves half the time."""
     values = list(chain.from_iterable(rows))
     if not _HARMLESS_TYPES.issuperset(map(type, values)):
         return False

@@ -81,7 +81,7 @@ def address_identity(value: Any) -> str:
         and address.isprintable()  # no control characters, invisible marks or half surrogates
     ):
         return address
-    raise UnfitError("not an e-mail address that Iterable takes; correct it in the database")
+    raise UnfitError("not an e-mail address that Iterable accepts; correct it in the database")
 
 
 def user_id_identity(value: Any) -> str:

@@ -68,7 +68,7 @@ def parse_fields(text: str) -> tuple[Field, ...]:
             problems.append(str(exc))
     problems += _path_conflicts([field.path for field in fields])
     if problems:
-        raise ValueError(f"{'; '.join(problems)} (does a column's name hold a comma or a colon? {_NAME_IT})")
+        raise ValueError(f"{'; '.join(problems)} (does a column's name contain a comma or a colon? {_NAME_IT})")
     return tuple(fields)
 
 
@@ -81,7 +81,7 @@ def _parse_field(item: str) -> Field:
     if not column or not all(path):
         raise ValueError(f"{item!r} has an empty name, or a comma too many; write column:field:type")
     if field_type is not None and field_type not in TYPES:
-        raise ValueError(f"{item!r}: the type {field_type!r} is none of {', '.join(TYPES)}")
+        raise ValueError(f"{item!r}: the type {field_type!r} is not one of {', '.join(TYPES)}")
     return Field(column, path, field_type)
 
 
@@ -169,10 +169,10 @@ def named_columns(mapping: Mapping) -> list[str]:
 def unset_problems(mapping: Mapping) -> Iterator[str]:
     """What every mapping needs and this one leaves empty, whatever the query returns: one sentence each."""
     if not (mapping.email_column or mapping.user_id_column):
-        yield "EMAIL_COLUMN and USER_ID_COLUMN are both empty; one of them must name the user"
+        yield "EMAIL_COLUMN and USER_ID_COLUMN are both empty; one must name the column that identifies the user"
     elif not mapping.identity_column:
         setting = mapping.name_columns[0][0]
-        yield f"IDENTIFY_BY is {mapping.identify_by}, and {setting} is empty; it must name the user"
+        yield f"IDENTIFY_BY is {mapping.identify_by}, but {setting} is empty; it must name the user's column"
     if not mapping.user_fields and not mapping.event_name:
         yield "USER_FIELDS and EVENT_NAME are both empty; there would be nothing to send"
     if mapping.event_name:
@@ -184,7 +184,7 @@ def unset_problems(mapping: Mapping) -> Iterator[str]:
 def mapping_problems(mapping: Mapping, columns: Sequence[Column]) -> list[str]:
     """Everything that would make the mapping fail on these columns, one sentence each; not what it leaves empty."""
     kinds = dict(columns)
-    given = f"(the query gives: {listed(name for name, _kind in columns) or 'nothing'})"
+    given = f"(the query returns: {listed(name for name, _kind in columns) or 'nothing'})"
     about_columns = [*_repeated(columns), *_missing(mapping, kinds), *_kind_problems(mapping, kinds)]
     return [*(f"{problem} {given}" for problem in dict.fromkeys(about_columns)), *_profile_problems(mapping)]
 
@@ -196,7 +196,7 @@ def _repeated(columns: Sequence[Column]) -> Iterator[str]:
 
 
 def _missing(mapping: Mapping, kinds: dict[str, Kind]) -> Iterator[str]:
-    """The columns that a setting names and the query does not give.
+    """The columns that a setting names and the query does not return.
 
     A list of columns is split at each comma and colon, and so is a column name that contains one.
     """
@@ -205,7 +205,7 @@ def _missing(mapping: Mapping, kinds: dict[str, Kind]) -> Iterator[str]:
         if not name or name in kinds:
             continue
         if name in parts:
-            yield f"{setting} names a part of the column {parts[name]!r}, which holds a comma or a colon: {_NAME_IT}"
+            yield f"{setting} names a part of the column {parts[name]!r}, which contains a comma or a colon: {_NAME_IT}"
         else:
             yield f"{setting} names the column {name}, which is missing"
 
@@ -230,12 +230,12 @@ def _profile_problems(mapping: Mapping) -> Iterator[str]:
         if field.path[0] in RESERVED_FIELDS:
             name = {"email": "EMAIL_COLUMN", "userId": "USER_ID_COLUMN"}.get(field.path[0])
             remedy = f"name the column in {name}, and both names are sent" if name else "choose another field name"
-            yield f"USER_FIELDS writes to {field.name}, which Iterable keeps itself: {remedy}"
+            yield f"USER_FIELDS writes to {field.name}, which Iterable manages itself: {remedy}"
     segment = mapping.segment_field
     if segment in RESERVED_FIELDS:
-        yield f"SEGMENT_FIELD is {segment}, which Iterable keeps itself: choose another field name"
+        yield f"SEGMENT_FIELD is {segment}, which Iterable manages itself: choose another field name"
     if "." in segment:
-        yield f"SEGMENT_FIELD is {segment}, but must be a field of its own, without a dot"
+        yield f"SEGMENT_FIELD is {segment}, but its name must not contain a dot"
     if segment in {field.path[0] for field in mapping.user_fields}:
         yield f"SEGMENT_FIELD is {segment}, which USER_FIELDS writes to as well: rename one of them"
 

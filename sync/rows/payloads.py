@@ -194,7 +194,7 @@ class Reading(PayloadBuilder):
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def payloads(self, values: Values, it: Fingerprint | None = None) -> RowPayloads:
-        """All that a row says; `it` is its fingerprint, if there is one already."""
+        """Everything that a row says; `it` is its fingerprint, if there is one already."""
         row = self.build(values, it)
         for setting, payload in (("USER_FIELDS", row.profile), ("EVENT_FIELDS", row.event)):
             if isinstance(payload, Rejection | RejectedEvent):

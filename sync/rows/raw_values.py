@@ -1,7 +1,7 @@
 """Raw values as text: as a reason shows them to a reader, and so that two different ones never look the same.
 
-Event ids are made of the latter. A change there would track every customer's past events once more; the tests hold the
-vectors. Both together make a rejection: its reason, and a digest that knows it again.
+Event ids are made from the latter. A change there would track every customer's past events once more; the tests hold
+test vectors. Both together make a rejection: its reason, and a digest that recognises it.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ def _same(sent: Any, found: Any) -> bool:
 
 
 def _moment(value: Any) -> datetime | None:
-    """The moment of a text that is a date in one of the forms that we send; without a zone it is in UTC."""
+    """The time in a text that is a date in one of the forms that we send; without a zone, it is in UTC."""
     try:
         return utc_instant(value, None) if isinstance(value, str) else None
     except UnfitError:

@@ -37,7 +37,9 @@ PLACEHOLDER_YEARS: Final = (datetime.min.year, datetime.max.year)
 """The years of dates that mean "no date", such as 0001-01-01 and 9999-12-31."""
 _DATES_IN_DIGITS: Final = range(19_000_101, 21_010_101)  # as Unix seconds, all of them are in August 1970
 _YEAR_2100: Final = 4_102_444_800
-_NO_SECONDS: Final = "no Unix seconds; in the query divide milliseconds by 1000, or use STR_TO_DATE for dates in digits"
+_NO_SECONDS: Final = (
+    "not Unix seconds; in the query, divide milliseconds by 1000, or use STR_TO_DATE for dates in digits"
+)
 
 encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 """The one way in which this program writes JSON for Iterable: digests depend on it."""
@@ -70,9 +72,9 @@ def _boolean(value: Any) -> bool:
 
 def _integer(value: Any) -> int:
     if not isinstance(value, int):
-        raise MisfitError("the column holds whole numbers, and this is none;", "string")
+        raise MisfitError("the column holds whole numbers, and this is not one;", "string")
     if abs(value) > _MAX_EXACT:
-        raise MisfitError("JSON does not hold a number of this size exactly;", "string")
+        raise MisfitError("JSON cannot hold a number of this size exactly;", "string")
     return int(value)
 
 
@@ -85,7 +87,7 @@ def _number(value: Any) -> float:
         raise UnfitError("JSON has no such number; correct it in the database")
     number = _double(exact)
     if number is None:
-        raise MisfitError("JSON does not hold a number of so many digits exactly;", "string")
+        raise MisfitError("JSON cannot hold a number of so many digits exactly;", "string")
     return number
 
 
@@ -109,7 +111,7 @@ def _decoded(value: bytes) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError:
-        raise UnfitError("these bytes are no UTF-8 text; convert them in the query, for example with HEX()") from None
+        raise UnfitError("these bytes are not UTF-8 text; convert them in the query, for example with HEX()") from None
 
 
 def _string(value: Any) -> str:
@@ -142,7 +144,7 @@ def _json_float(text: str) -> float:
 
 def _inexact(text: str) -> UnfitError:
     shown = text if len(text) <= _MOST_DIGITS else f"{text[:_MOST_DIGITS]}..."
-    return UnfitError(f"not every reader holds {shown} exactly; make it a string, or", "string")
+    return UnfitError(f"JSON readers may change {shown}; make it a string, or", "string")
 
 
 def _json_constant(text: str) -> NoReturn:
@@ -155,7 +157,7 @@ _decode = json.JSONDecoder(parse_int=_json_integer, parse_float=_json_float, par
 def is_deeper(document: Any, levels: int) -> bool:
     """Whether *document* has more than so many objects and lists inside each other; one that holds itself has.
 
-    The depth at which Python's own JSON gives up hangs on its version and on the stack of the moment; this does not.
+    The depth at which Python's own JSON gives up depends on its version and on the current stack; this does not.
 
     >>> is_deeper({"a": [1]}, 2), is_deeper({"a": [1]}, 1)
     (False, True)
@@ -215,8 +217,8 @@ def event_instant(value: Any, zone: tzinfo | None) -> datetime | None:
     clock = utc_instant(value, None)  # as it is written: a time zone may move it into the year before or after
     if clock is not None and clock.year in PLACEHOLDER_YEARS:
         raise UnfitError(
-            f"a date in the year {clock.year} is a placeholder and no event time; correct it, or leave such rows out "
-            "of the query"
+            f"a date in the year {clock.year} is a placeholder and not an event time; correct it, or leave such rows "
+            "out of the query"
         )
     if isinstance(value, int) and (value in _DATES_IN_DIGITS or value >= _YEAR_2100):
         raise UnfitError(_NO_SECONDS)
@@ -241,7 +243,7 @@ def _instant_of_text(value: str, zone: tzinfo | None) -> datetime | None:
     try:
         instant = datetime.fromisoformat(re.sub(r" (?=[+-]\d\d:?\d\d$)", "", text))
     except ValueError:
-        raise UnfitError("no date like 2026-01-06 or 2026-01-06 14:31:22; correct it, or", "string") from None
+        raise UnfitError("not a date such as 2026-01-06 or 2026-01-06 14:31:22; correct it, or", "string") from None
     return instant if len(text) <= _LONGEST_DAY else _in_utc(instant, zone)
 
 

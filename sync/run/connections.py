@@ -1,4 +1,4 @@
-"""What a run speaks to: the database, the result of the query, and Iterable, each as the settings say."""
+"""What a run connects to: the database, the result of the query, and Iterable, each as the settings say."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def run_query(source: Source, settings: Settings, options: Options) -> ResultSet
     problems = mapping_problems(settings.mapping(), result.columns)
     if options.since is not None and not result.uses_since:
         problems.append(
-            f"--since does nothing for this query, which {NO_WINDOW}: leave it out, or use one in QUERY_FILE"
+            f"--since has no effect on this query, which {NO_WINDOW}: leave it out, or use one in QUERY_FILE"
         )
     if problems:
         result.close()

@@ -1,4 +1,4 @@
-"""Reading back: a sample of the users whom Iterable should have, held against what it gives back; and the repair."""
+"""Reading back: a sample of the users whom Iterable should have, compared with what it returns; and the repair."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ READERS = 16
 """Calls in flight: enough for 100 a second while one takes up to 0.16 s, and there are two endpoints."""
 
 VISIBLE_AFTER = 60.0
-"""Seconds after which Iterable shows what it took (its support pages ask for a minute before dependent calls)."""
+"""Seconds after which Iterable shows what it accepted (its support pages ask for a minute before dependent calls)."""
 
 COLUMNS = ("user", "field", "sent", "found")
 
 _NOBODY = frozenset({"error.users.noUserWithIdExists", "UnknownEmailError", "UnknownUserIdError"})
 
 _NO_PATH = frozenset({".", ".."})
-"""Ids that no URL can end in: they are steps in a path, however they are encoded. Events are read by such a URL."""
+"""Ids that no URL can end in: they are steps in a path, however they are encoded. Events are read with such a URL."""
 
 
 class Found(NamedTuple):
@@ -77,7 +77,7 @@ def verify(run: Run, *, sleep: Callable[[float], object] = time.sleep) -> Verifi
     settings, count, verified = run.settings, run.options.verify or 0, Verified()
     if settings.use_jwt_auth:
         raise SettingsError(
-            ["--verify cannot go with USE_JWT_AUTH: a JWT-enabled key may not read users; use a server-side key for it"]
+            ["--verify cannot be used with USE_JWT_AUTH: a JWT-enabled key may not read users; use a server-side key"]
         )
     with run.previewed(), closing(make_client(settings, run.stop)) as client:
         verification = Verification(run.outbox)
@@ -96,7 +96,7 @@ def verify(run: Run, *, sleep: Callable[[float], object] = time.sleep) -> Verifi
 
 
 def _wait_until_visible(state: Path, sleep: Callable[[float], object]) -> None:
-    """Wait until all that a run sent may be seen: no request was made long after the last commit to the state."""
+    """Wait until all that a run sent can be seen: no request was made long after the last commit to the state."""
     files = (state, state.with_name(f"{state.name}-wal"))
     written = max(path.stat().st_mtime for path in files if path.exists())
     if (wait := written + VISIBLE_AFTER - time.time()) > 0:
@@ -105,7 +105,7 @@ def _wait_until_visible(state: Path, sleep: Callable[[float], object]) -> None:
 
 
 def _write(settings: Settings, verified: Verified) -> Path:
-    """All differences as a CSV beside the exports, of which as many are kept."""
+    """Write all differences to a CSV beside the exports; as many of these are kept as of the exports."""
     folder, stem = settings.csv_dir, export_stem(settings.sync_name, "verify")
     with CsvExport(folder / timestamped_name(datetime.now(), folder, stem), COLUMNS) as export:
         export.write_all([(user, *difference) for user, difference in verified.lines()])
@@ -123,7 +123,7 @@ def repair(run: Run, verified: Verified) -> None:
 
 
 class _Reader:
-    """Compares users with what Iterable gives back. `segment_field`: the one that those who left must not have."""
+    """Compares users with what Iterable returns; `segment_field` must not be true for users who left."""
 
     def __init__(self, client: IterableClient, segment_field: str) -> None:
         self._client, self._segment_field = client, segment_field
@@ -131,7 +131,7 @@ class _Reader:
     def differing(
         self, users: Sequence[DeliveredUser], progress: Callable[[int], object] = lambda _count: None
     ) -> Iterator[Found]:
-        """Those who differ, in no certain order; raises SourceError."""
+        """Those who differ, in no particular order; raises SourceError."""
         with ThreadPoolExecutor(READERS, "reader") as pool:
             for found in pool.map(self._compare, users):
                 progress(1)
@@ -141,7 +141,7 @@ class _Reader:
     def _compare(self, user: DeliveredUser) -> Found:
         result = self._look_up(user.identity) if user.left or user.body else None
         if result and result.verdict in REJECTIONS and result.code not in _NOBODY:
-            refused = f"(Iterable refuses to show him: {result.reason})"
+            refused = f"(Iterable refuses to show this user: {result.reason})"
             return Found([Difference("(user)", "exists", refused)], Repair(user, True, []))
         profile = self._profile(user, result) if result else []
         events = self._events(user) if user.events else {}
@@ -163,7 +163,7 @@ class _Reader:
         return self._client.get(USERS_BY_EMAIL, {"email": name}, email=name)
 
     def _events(self, user: DeliveredUser) -> dict[bytes, Sequence[Difference]]:
-        """The ids of the events that differ, and how: each is held against those read that no other accounts for."""
+        """The ids of the events that differ, and how: each is compared with those read that match no other."""
         name = name_of(user.identity)
         if name in _NO_PATH:
             logger.warning("No URL leads to this user's events; they are not compared %s", log_field(user.identity))

@@ -21,10 +21,10 @@ class UnreadableError(Exception):
 
 
 def sync_name_of(env_file: Path | None, standard: Path) -> str | None:
-    """The name that the file gives its sync: `orders` for `orders.env` and `.env.orders`; None when it has to be said.
+    """The name that the file gives its sync: `orders` for `orders.env` and `.env.orders`; None if a setting must.
 
-    `standard` is the file that is read unless another is named; it, under whatever name, and no file at all describe
-    the default sync.
+    `standard` is the file that is read unless another is named. That file, under whatever name, and no file at all
+    describe the default sync.
     """
     if env_file is None or env_file == Path(os.devnull) or (standard.exists() and env_file.samefile(standard)):
         return DEFAULT_SYNC
@@ -42,12 +42,12 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
     if "\0" in text:
-        raise UnreadableError(f"{path} cannot be read: it holds NUL bytes, as UTF-16 does; save it as UTF-8")
+        raise UnreadableError(f"{path} cannot be read: it contains NUL bytes, as UTF-16 does; save it as UTF-8")
     return text
 
 
 def read_env_file(path: Path) -> tuple[dict[str, str], list[str]]:
-    """The value of each name in the file, and a sentence for each line that cannot be meant.
+    """The value of each name in the file, and a sentence for each line that cannot be right.
 
     The file is read once, so that it may be a pipe; raises UnreadableError. There is no `$` expansion.
     """
@@ -68,7 +68,7 @@ def read_env_file(path: Path) -> tuple[dict[str, str], list[str]]:
 
 
 def _fault(binding: Binding, written: str) -> str:
-    """Why this cannot be meant as it stands; nothing of it is repeated, for it may hold a secret."""
+    """Why this line cannot be right as it is. Nothing of it is repeated, because it may contain a secret."""
     value = written.partition("=")[2].strip()
     if (binding.error or binding.key) and (("\n" in written) or (binding.error and value[:1] in {"'", '"'})):
         return (
@@ -87,10 +87,10 @@ def _fault(binding: Binding, written: str) -> str:
 # -- names that were meant to be settings ----------------------------------------------------------------------
 
 OUR_PREFIXES = ("ITERABLE_", "SEGMENT_")
-"""How no other program's names begin."""
+"""The beginnings of names that no other program uses."""
 
 NEAR = 2
-"""So many letters may be wrong, missing or too many, and the setting is still meant."""
+"""The most letters that may be wrong, missing or extra in a name that was still meant to be the setting."""
 
 
 def misspelt(names: Iterable[str], settings: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -28,21 +28,21 @@ class ExitCode(enum.IntEnum):
     """the run could not be done or was stopped (database, credentials, API down, disk), or nothing was accepted and
     more than one user failed"""
     USAGE = 2
-    """wrong usage or settings, columns that the query does not give (every problem named)"""
+    """wrong usage or settings, or columns that the query does not return (every problem is named)"""
     INCOMPLETE = 3
     """finished, but some users or events were newly rejected or failed, or a mass exit was held back"""
     LOCKED = 4
-    """another run of this sync holds its lock; runs of different syncs go side by side"""
+    """another run of this sync holds its lock (runs of different syncs do not block each other)"""
     HUNG_UP = 129
-    """interrupted by SIGHUP (the terminal is gone): what was in flight was recorded, the rest is pending"""
+    """interrupted by SIGHUP (the terminal is gone): what was on its way was recorded, the rest is pending"""
     INTERRUPTED = 130
-    """interrupted by SIGINT (Ctrl-C): what was in flight was recorded, the rest is pending"""
+    """interrupted by SIGINT (Ctrl-C): what was on its way was recorded, the rest is pending"""
     TERMINATED = 143
-    """interrupted by SIGTERM: what was in flight was recorded, the rest is pending"""
+    """interrupted by SIGTERM: what was on its way was recorded, the rest is pending"""
 
 
 UNEXPECTED = "unexpected"
-"""How the sentence of an error begins that nobody foresaw."""
+"""How the sentence of an unexpected error begins."""
 
 NO_SECRETS = Masking()
 
@@ -53,7 +53,7 @@ _STOPPING = (ExportError, NoThreadError, SourceError, StateError)
 def exit_of(error: BaseException, masking: Masking = NO_SECRETS) -> tuple[int, str]:
     """The exit code of an error and its sentence; the only place where one becomes the other.
 
-    What nobody foresaw has the words of others, which `masking` takes the secrets out of.
+    An unexpected error has the words of others, from which `masking` removes the secrets.
     """
     if isinstance(error, Interrupted):
         return error.code, str(error)

@@ -19,9 +19,9 @@ class LockedError(Exception):
 
 
 def lock_path(state_file: Path, sync: str = DEFAULT_SYNC) -> Path:
-    """The lock of a sync's runs over this state; that of the default sync is the one that version 1.0.0 knows.
+    """The lock of a sync's runs over this state. The default sync's lock is the one that version 1.0.0 knows.
 
-    It lies beside the file itself: whoever comes by a symbolic link to it meets the same lock.
+    It is beside the file itself, so a run that reaches the file by a symbolic link meets the same lock.
     """
     state_file = state_file.resolve()
     return state_file.with_name(f"{state_file.name}{'' if sync == DEFAULT_SYNC else f'.{sync}'}.lock")

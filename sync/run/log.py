@@ -30,13 +30,13 @@ OURS = "iterable-sync"
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 OUR_LOGGERS = frozenset({"main", "iterable_client", "db", "csv_export", "state", "delivery", "bulk"})
-"""Whose sentences are ours: what others wrote was masked before it went into them."""
+"""Loggers whose sentences are ours: what others wrote was masked before it was put into them."""
 
 SHORT_SECRET, LONG_WORD = 8, 16
 
 
 def stands_out(secret: str) -> bool:
-    """Whether a secret is so long, or so odd, that it stands in no other text by chance.
+    """Whether a secret is so long, or so odd, that it is in no other text by chance.
 
     >>> [stands_out(secret) for secret in ("k3y", "iterable", "tester123", "tr0ub4dor", "correcthorsebattery")]
     [False, False, False, True, True]
@@ -62,8 +62,8 @@ def _clock(second: int) -> str:
 class LineFormatter(logging.Formatter):
     """Makes exactly one line of each record, traceback included, without the given secrets.
 
-    What others wrote, which is tracebacks and the lines of libraries, is searched for every secret. In our own
-    sentences a short one is left alone: it may be a part of any address or word, and is no secret there.
+    What others wrote (tracebacks and the lines of libraries) is searched for every secret. In our own sentences, a
+    short secret is left alone: it may be a part of any address or word, and is not a secret there.
 
     The line ends with `run=` and the run's id, unless that is empty.
     """
@@ -76,7 +76,7 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's line."""
-        record.exc_text = None  # another's formatter may have kept the traceback there, as it is
+        record.exc_text = None  # another formatter may have kept the unmasked traceback there
         return self.clean(super().format(record)) + self._suffix
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802, ARG002 - logging's names
@@ -99,7 +99,7 @@ class LineFormatter(logging.Formatter):
 
 
 class PrivateFile(logging.FileHandler):
-    """A log file that only its owner may read. Where a symbolic link leads to it, the file is rotated; the link stays.
+    """A log file that only its owner may read. If the path is a link, the file behind it is rotated.
 
     `failure` is the first reason why a line was lost.
     """
@@ -153,7 +153,7 @@ class PrivateFile(logging.FileHandler):
 def start_logging(path: Path, level: str, formatter: LineFormatter) -> PrivateFile:
     """Send all records to the file at `path`, rotated before the run's first line; OSError when it cannot be opened.
 
-    The libraries' own loggers speak from WARNING on: at DEBUG they would print URLs and tell of connections.
+    The loggers of libraries log only warnings and errors: at DEBUG, they would log URLs and connections.
     """
     stop_logging()
     file = PrivateFile(path)
@@ -166,7 +166,7 @@ def start_logging(path: Path, level: str, formatter: LineFormatter) -> PrivateFi
 
 
 def add_handler(handler: logging.Handler, formatter: LineFormatter) -> None:
-    """Let `handler` have all records too, until `stop_logging`."""
+    """Send all records to `handler` too, until `stop_logging`."""
     handler.setFormatter(formatter)
     handler.set_name(OURS)
     logging.getLogger().addHandler(handler)
@@ -186,7 +186,7 @@ def stop_logging() -> None:
             handler.close()
 
 
-# -- the machine's clock, on which the log, the history and the names of exports tell the time ----------------------
+# -- the machine's clock, which the log, the history and the names of exports use ----------------------------------
 
 
 def utc_offset() -> str:
@@ -195,5 +195,5 @@ def utc_offset() -> str:
 
 
 def on_this_clock(in_utc: str) -> str:
-    """A moment of the state, `YYYY-MM-DD HH:MM:SS` in UTC, as the log of this machine has it."""
+    """A time from the state, `YYYY-MM-DD HH:MM:SS` in UTC, by the clock of this machine's log."""
     return f"{datetime.fromisoformat(in_utc).replace(tzinfo=UTC).astimezone():%Y-%m-%d %H:%M:%S}"

@@ -25,13 +25,13 @@ _OURS = "iterable_sync_"
 def write_metrics(path: Path, labels: Mapping[str, str], summary: Summary, now: float, *, trial: bool) -> None:
     """Replace the file by the series of this run, readable by everybody; `now` is in Unix seconds.
 
-    A `trial` run, of a part of the result, is no success of the sync. A link leads to the file that is replaced. Until
-    then the text has a name that no collector reads.
+    A `trial` run, of a part of the result, does not count as a success of the sync. If the path is a link, the
+    file behind it is replaced. Until then, the text has a name that no collector reads.
     """
     path = path.resolve()
     success = last_success_in(path) if summary.exit_code or trial else now
     if not may_be_replaced(path):
-        raise FileExistsError(EEXIST, "it is a file of somebody else's by now", str(path))
+        raise FileExistsError(EEXIST, "it belongs to another program by now", str(path))
     registry = CollectorRegistry()
     for metric, told, own_labels, values in _gauges(summary, now, success):
         gauge = Gauge(f"{_OURS}{metric}", told, [*labels, *own_labels], registry=registry)
@@ -56,13 +56,13 @@ def _gauges(summary: Summary, now: float, success: float) -> Iterator[tuple[str,
     yield "exit_code", "Exit code of the last run.", (), {(): summary.exit_code}
     yield "duration_seconds", "How long the last run took.", (), {(): summary.seconds}
     yield "rows", "Rows that the query gave in the last run.", (), {(): summary.rows}
-    yield "payloads", "Payloads of the last run by what became of them.", ("kind", "outcome"), payloads
+    yield "payloads", "Payloads of the last run, by outcome.", ("kind", "outcome"), payloads
     yield "newly_rejected", "Payloads rejected in the last run, and not before.", ("kind",), rejected
     yield "requests", "Requests that the last run made.", (), {(): summary.requests}
-    yield "retries", "Attempts of the last run that were repeated, by what they met.", ("reason",), retries
+    yield "retries", "Retries in the last run, by reason.", ("reason",), retries
     if figures := summary.figures:
         pending = {("profile",): figures.pending_users, ("event",): figures.pending_events}
-        oldest = "Age of what has been pending for longest; 0: nothing."
+        oldest = "Age of the oldest pending payload; 0: nothing is pending."
         yield "pending", "Payloads that Iterable does not have yet.", ("kind",), pending
         yield "segment_users", "Users in the segment.", (), {(): figures.segment_users}
         yield "oldest_pending_seconds", oldest, (), {(): figures.oldest_pending}
@@ -90,10 +90,10 @@ def last_success_in(path: Path) -> float:
 
 
 def _samples_in(path: Path) -> Iterator[Sample]:
-    """Our samples of the lines that can be read, one line at a time, for the parser gives up at a damaged one."""
+    """Our samples of the lines that can be read, one line at a time: the parser gives up at a damaged one."""
     for line in _lines_of(path):
         if line.startswith(_OURS):
-            with suppress(Exception):  # it raises whatever its code meets
+            with suppress(Exception):  # it may raise anything
                 for family in text_string_to_metric_families(f"{line}\n"):
                     yield from family.samples
 

@@ -1,8 +1,8 @@
-"""What a run writes is nobody else's: its files are held against each other, and against what it reads.
+"""A file that a run writes has no other use: the run's files are compared with each other and with what it reads.
 
-A file is the same whatever way leads to it: another path, a symbolic or a hard link. What has its name and an ending
-beside it belongs to it: SQLite's files, locks and copies of the state, rotated logs. Devices and pipes are nobody's.
-Nothing is made or changed here.
+A file is the same by whatever path it is reached, through a symbolic or a hard link, too. Files beside it with its name
+and an ending belong to it: SQLite's files, locks and copies of the state, rotated logs. Devices and pipes belong to
+nobody. Nothing is created or changed here.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _PROGRAM: Final = (
     r"/(?i:(\.ci|\.git|\.venv|bench|deploy|docs|sync|tests)/.*|[^/]+\.(py|sql|md|toml|env)|requirements[^/]*\.txt|"
     r"makefile|\.(git|env)[^/]*)"
 )
-"""What is in the program's folder and its own, or a query and the settings of a sync."""
+"""Files in the program's folder that are the program's own, or are a query or the settings of a sync."""
 
 CSV, EXPORTS, METRICS = "--csv", "the exports in CSV_DIR", "METRICS_FILE"
 
 
 class _Owner:
-    """Who has these files with their `endings`, and all files of the `pattern`, there already or not.
+    """A use of these files with their `endings`, and of all files that match `pattern`, whether they exist or not.
 
     `beside` is where hard links are looked for, beside the folders of the files.
     """
@@ -60,7 +60,7 @@ class _Owner:
 
 
 def own_file_problems(settings: Settings, env_file: Path, csv: Path | None) -> Iterator[str]:
-    """A sentence for each file that a run would write though it is another's; `csv` is what `--csv` names."""
+    """A sentence for each file that a run would write although it has another use; `csv` is what `--csv` names."""
     written, read = list(_written(settings, csv)), list(_read(settings, env_file))
     told: set[str] = set()
     for one, other in combinations(written, 2):
@@ -100,7 +100,7 @@ def _replaced_problems(one: _Owner, settings: Settings) -> Iterator[str]:
     for file in one.files if one.name == CSV else ():
         if os.path.lexists(file) and not (file.name.endswith(".csv") and file.is_file()):
             yield (
-                f"{CSV} would replace {file}, which is there and is no file whose name ends in .csv: name another, or "
+                f"{CSV} would replace {file}, which exists and is not a file whose name ends in .csv: name another, or "
                 "remove that one"
             )
     for file in one.files if one.name == METRICS else ():
@@ -110,7 +110,7 @@ def _replaced_problems(one: _Owner, settings: Settings) -> Iterator[str]:
 def _metrics_problems(file: Path, sync: str) -> Iterator[str]:
     """Why the metrics cannot go there."""
     if not os.path.isdir(file.parent):  # noqa: PTH112 - it never raises
-        yield f"METRICS_FILE: there is no folder {file.parent} that may be entered"
+        yield f"METRICS_FILE: there is no folder {file.parent}, or it may not be entered"
     if not may_be_replaced(file):
         yield (
             f"{METRICS} would replace {file}, which has no line that begins with iterable_sync_: name another file, or "
@@ -124,7 +124,7 @@ def _metrics_problems(file: Path, sync: str) -> Iterator[str]:
 
 
 def _is_nobodys(file: Path) -> bool:
-    """Whether it is something else than a file, such as /dev/null: others may have it, too."""
+    """Whether it is not a regular file, such as /dev/null: others may use it, too."""
     return os.path.exists(file) and not os.path.isfile(file)  # noqa: PTH110, PTH113 - they never raise
 
 

@@ -1,4 +1,4 @@
-"""What is on record of a sync, held against the settings of this run: what may not change, and what changes nothing."""
+"""A sync's record, compared with the settings of this run: what may not change, and what makes no difference."""
 
 from __future__ import annotations
 
@@ -20,12 +20,9 @@ logger = logging.getLogger("main")
 
 
 class OnRecord:
-    """The record of this run's sync. `mapping` is that of the settings, in the order on record, so that it gives the
-    same bytes.
-
-    `typed` are the fields that have their types at Iterable, by what was delivered.
-
-    Raises RefusedError where nobody can know whether this is a project on record.
+    """The record of this run's sync. `mapping` is that of the settings, in the order on record, so that payloads have
+    the same bytes. `typed` are the fields whose types earlier deliveries fixed at Iterable. Raises RefusedError if
+    nobody can know whether this is a project on record.
     """
 
     def __init__(self, state: State, settings: Settings, options: Options) -> None:
@@ -52,7 +49,7 @@ class OnRecord:
         self.address_ids = by_user_id and (mapping.follows_addresses or self._before.address_ids or knew_addresses)
 
     def _key_in_order(self, event_key: Sequence[str]) -> tuple[str, ...]:
-        """Sorted, so that the order in the settings says nothing; but 1.0.0 made ids in that order."""
+        """Sorted, so that the order in the settings does not matter; but ids of 1.0.0 keep the order on record."""
         known = self._before.event_key
         return tuple(known) if sorted(known) == sorted(event_key) else tuple(sorted(event_key))
 
@@ -77,14 +74,14 @@ class OnRecord:
         self.record.refuse_foreign_field(self.mapping.segment_field)
 
     def reading(self, columns: Sequence[Column]) -> Reading:
-        """What is made of the rows with these columns; `put` refuses what it finds.
+        """The reader of the rows with these columns; `put` refuses the run if it found values that do not fit.
 
-        Raises RefusedError when events would get other ids.
+        Raises RefusedError if events would get other ids.
         """
         if self._options.limit is not None and not self.typed:
             logger.warning(
-                "This first run is a trial (--limit %d) and sees only the rows that it reads: another row may hold a "
-                "value that does not fit the type that its field gets now; --dry-run without --limit reads all rows",
+                "This first run is a trial (--limit %d) and reads only some of the rows: another row may have a value "
+                "that does not fit the type that its field gets now; --dry-run without --limit reads all rows",
                 self._options.limit,
             )
         if not self._options.new_event_ids:

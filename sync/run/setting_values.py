@@ -20,7 +20,7 @@ HOME = Path(__file__).resolve().parents[2]
 def secret(value: str) -> str:
     """A key or secret, which has no white space."""
     if not value.isascii() or any(character.isspace() or not character.isprintable() for character in value):
-        raise ValueError("holds white space or characters that no key has; copy it again")
+        raise ValueError("contains white space or characters that a key never has; copy it again")
     return value
 
 
@@ -54,7 +54,7 @@ def number(low: float, high: float, kind: type[int] | type[float] = float) -> Ca
             wanted = "a whole number is wanted" if kind is int else "a number is wanted"
             raise ValueError(f"is {value!r}; {wanted}") from None
         if not low <= found <= high:  # nan neither
-            raise ValueError(f"is {value}; it goes from {low} to {high}")
+            raise ValueError(f"is {value}; it must be from {low} to {high}")
         return found
 
     return parse
@@ -75,7 +75,7 @@ def path(value: str) -> Path | None:
 
 
 def path_or_folder(value: str) -> Path | None:
-    """As `path`; a folder is there, and may be named with a slash at its end."""
+    """Like `path`, or an existing folder, which may be written with a slash at its end."""
     found = path(value)
     if found and value.endswith("/") and not os.path.isdir(found):  # noqa: PTH112 - it never raises
         raise ValueError(f"is {value!r}; there is no such folder, or it may not be entered")
@@ -83,7 +83,7 @@ def path_or_folder(value: str) -> Path | None:
 
 
 def file(value: str) -> Path:
-    """A file that there has to be a name for."""
+    """A file; its name must not be empty."""
     found = path(value)
     if found is None or not found.name:
         raise ValueError(f"is {value!r}; a file name is wanted")
@@ -105,7 +105,7 @@ _ADDRESS = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[\w.-]+)(:\d{1,5})?[/?#]*")
 
 
 def base_url(value: str) -> str:
-    """Scheme and host alone, in one spelling: by this text and the key the state knows a project."""
+    """Scheme and host alone, in one spelling: the state identifies a project by this text and the key."""
     found = _ADDRESS.fullmatch(value.lower())
     if found is None or (found[3] and not 0 < int(found[3][1:]) < 65536):
         raise ValueError("takes a scheme and a host only, such as https://api.iterable.com; the program adds /api/...")
@@ -137,7 +137,7 @@ def names(value: str) -> tuple[str, ...]:
 # -- values of options -------------------------------------------------------------------------------------------
 
 EVERYBODY = 2**62
-"""What `all` means: more than there can be."""
+"""What `all` means: more users than there can be."""
 
 
 def positive(text: str) -> int:

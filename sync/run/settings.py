@@ -39,7 +39,7 @@ def _setting(
 ) -> Any:
     """One setting: its default as it would stand in `.env`, and the parser of its text.
 
-    An empty value stands for the default unless `empty_counts`; a `secret` is kept out of everything that is told.
+    An empty value means the default unless `empty_counts`; a `secret` is never printed or logged.
     """
     return field(repr=not secret, metadata={"default": default, "parse": parse, "empty_counts": empty_counts})
 
@@ -97,9 +97,9 @@ class Settings:
     log_level: str = _setting("INFO", kind.one_of("DEBUG", "INFO", "WARNING", "ERROR"))
     log_file: Path = _setting("iterable_integration.log", kind.file, empty_counts=True)
     env_file: Path | None = field(default=None, compare=False)
-    """No setting of its own: the file that they were read from."""
+    """Not a setting: the file that the settings were read from."""
     email_column_is_written_out: bool = False
-    """No setting of its own: with USER_ID_COLUMN set, that EMAIL_COLUMN is written out asks for the address."""
+    """Not a setting: if USER_ID_COLUMN is set, an explicit EMAIL_COLUMN asks for the address."""
 
     def secrets(self) -> dict[str, str]:
         """The values that may appear in no output, each under its setting's name."""
@@ -108,7 +108,7 @@ class Settings:
 
     @property
     def masking(self) -> Masking:
-        """Takes these values out of what others wrote, however short they are."""
+        """Masks these values in what others wrote, however short they are."""
         return masking_of(tuple(self.secrets().values()))
 
     def mapping(self) -> FieldMapping:
@@ -138,30 +138,36 @@ def _option(told: str, **how: Any) -> Any:
 class Options:
     """What the command line says: one value for each option of the same name; README, Options."""
 
-    demo: bool = _option("run on a sample database against a server of its own; needs no .env")
-    check: bool = _option("check settings, database, query, state, credentials; send no data")
+    demo: bool = _option("run on a sample database, against a server of its own; needs no .env")
+    check: bool = _option("test settings, database, query, state and credentials; send no data")
     dry_run: bool = _option("print the exact requests as JSON lines; send and write nothing")
-    since: datetime | timedelta | None = _option("value of :since (2026-01-06 or 7d)", type=kind.since, metavar="WHEN")
+    since: datetime | timedelta | None = _option(
+        "set the value of :since, such as 2026-01-06 or 7d", type=kind.since, metavar="WHEN"
+    )
     limit: int | None = _option("read at most N rows; nobody leaves the segment", type=kind.positive, metavar="N")
-    full: bool = _option("deliver everything, also what is unchanged or was rejected before")
+    full: bool = _option("send everything, including what is unchanged or was rejected before")
     retry_rejected: bool = _option("send again what was rejected before")
     bulk: bool = _option("use users/bulkUpdate and events/trackBulk")
-    allow_mass_exit: bool = _option("let more than half of a segment leave it in one run")
-    new_event_ids: bool = _option("let a run through that would give events a new id")
-    same_project: bool = _option("after a new key or base URL: go on with what is on record")
-    new_project: bool = _option("after a new key or base URL: start anew beside it")
-    csv: Path | None = _option("the CSV's name instead of query_results_YYYYMMDD_HHMMSS.csv", type=Path, metavar="FILE")
+    allow_mass_exit: bool = _option("allow more than half of a segment to leave it in one run")
+    new_event_ids: bool = _option("allow a run even though it would give events on record a new id")
+    same_project: bool = _option("after a change of key or base URL: keep using what is on record")
+    new_project: bool = _option("after a change of key or base URL: start from nothing")
+    csv: Path | None = _option(
+        "write the CSV to FILE instead of query_results_YYYYMMDD_HHMMSS.csv", type=Path, metavar="FILE"
+    )
     history: int | None = _option("print the last N runs (10)", type=kind.positive, nargs="?", const=10, metavar="N")
     verify: int | None = _option(
-        "read N users back from Iterable (default 100; all) and compare them with the database; send nothing",
+        "read N users (default 100, or all) back from Iterable and compare them with the database; send nothing",
         type=kind.positive_or_all,
         nargs="?",
         const=100,
         metavar="N",
     )
-    repair: bool = _option("with --verify: what differs is pending again, and the next run sends it")
+    repair: bool = _option("with --verify: mark what differs as pending; the next run sends it")
     json: bool = _option("print the summary as one JSON object on standard output")
-    env_file: Path | None = _option("settings from FILE instead of .env beside main.py", type=Path, metavar="FILE")
+    env_file: Path | None = _option(
+        "read the settings from FILE instead of .env beside main.py", type=Path, metavar="FILE"
+    )
 
     @property
     def whole_window(self) -> bool:
@@ -199,7 +205,7 @@ def load_settings(
 def read_settings(
     env_file: Path | None = None, environ: Mapping[str, str] | None = None, csv: Path | None = None
 ) -> tuple[Settings, list[str]]:
-    """As `load_settings`, with the problems beside the settings; one that cannot be used has its default.
+    """Like `load_settings`, but returns the problems too; a setting that cannot be used has its default.
 
     Each problem begins with the name of its setting, or says where in the file it is.
     """
@@ -209,7 +215,7 @@ def read_settings(
     try:
         if env_file or os.path.lexists(path):  # also a link that leads nowhere
             given, problems = read_env_file(path)
-    except UnreadableError as error:  # what the file would have said is not known, so nothing is missing
+    except UnreadableError as error:  # nobody knows what the file says, so nothing is reported as missing
         standard, _ = _parsed({})
         return Settings(**standard, env_file=path), [str(error)]
     names = list(defaults())
@@ -255,22 +261,22 @@ def _missing(settings: Settings, env_file: Path) -> Iterator[str]:
     """What has no default and has no value."""
     if not settings.sync_name:
         yield (
-            "SYNC_NAME is missing, and the env file is not named for its sync, as orders.env is: say which sync it "
-            "describes, for all that the state knows belongs to that name"
+            "SYNC_NAME is missing, and the env file's name does not give one, as orders.env does: set SYNC_NAME, "
+            "because everything in the state belongs to that name"
         )
     remedy = f"give it in {env_file}" if env_file.exists() else "copy .env.example to .env and fill it in"
     for name in ("db_user", "db_name", "iterable_api_key"):
         if not getattr(settings, name):
             yield f"{name.upper()} is missing; {remedy}"
     if settings.use_jwt_auth and not settings.iterable_jwt_secret:
-        yield "ITERABLE_JWT_SECRET is missing, and USE_JWT_AUTH is true; it was shown once, with the key"
+        yield "ITERABLE_JWT_SECRET is missing, but USE_JWT_AUTH is true; Iterable showed the secret once, with the key"
 
 
 def _joint_problems(settings: Settings, *, segment_alone: bool) -> Iterator[str]:
-    """Settings that exclude or need each other. Bulk takes server-side keys only (API Keys documentation)."""
+    """Settings that exclude or require each other. Bulk takes server-side keys only (API Keys documentation)."""
     if settings.use_jwt_auth and settings.iterable_bulk:
         yield (
-            "ITERABLE_BULK (--bulk) cannot go with USE_JWT_AUTH: a JWT-enabled key is a client-side key, and those "
+            "ITERABLE_BULK (--bulk) cannot be used with USE_JWT_AUTH: a JWT-enabled key is a client-side key, which "
             "may not call users/bulkUpdate and events/trackBulk; use a server-side key or leave bulk off"
         )
     if segment_alone:

@@ -22,7 +22,7 @@ class Interrupted(BaseException):
 
 
 def describe(signum: int) -> str:
-    """The reason of a stop by this signal."""
+    """The reason for a stop by this signal."""
     return f"interrupted by {signal.Signals(signum).name}"
 
 

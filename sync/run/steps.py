@@ -1,4 +1,4 @@
-"""The one object of a run: its steps, and what holds around them. The order of the steps is in `main.run` alone."""
+"""The object of one run: its steps, and what surrounds them. The order of the steps is only in `main.run`."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ EXPECTED = (OSError, StateError)
 """What housekeeping fails with; any other error is a bug."""
 
 BULK_WORKERS = 6
-"""Bulk jobs in flight, of up to 1,000 users each: enough for the limits while a bulk call takes up to 0.6 s, and the
-jobs are what memory is needed for."""
+"""Bulk jobs at the same time, of up to 1,000 users each: enough to reach the limits if a bulk call takes up to 0.6 s.
+The jobs are what needs memory."""
 
 RETRY_RULE: Final = ("max_retries", "initial_backoff", "backoff_factor", "request_timeout")
-"""The settings that the summary tells of."""
+"""The settings that the summary shows."""
 
 
 class Screen:
@@ -56,7 +56,7 @@ class Screen:
 
     @contextmanager
     def counting(self, what: str, total: int | None = None) -> Iterator[Callable[[int], object]]:
-        """A block in which a function is told of each group of rows or users that is done with.
+        """A block with a function to call after each group of rows or users that is done.
 
         `what` is "rows", "comparison" or "users"; `total` is None where nobody knows how many there are.
         """
@@ -70,7 +70,7 @@ NOBODY_LOOKS: Final = Screen()
 class Run:
     """One run: what its steps share. What it did, and what went wrong in it, is in `summary`.
 
-    `source` opens another source of rows than the database of the settings; `source_name` is that one's in the log.
+    `source` opens a source of rows other than the database of the settings; `source_name` is its name in the log.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Run:
         """Whatever goes wrong inside becomes the exit code and the reason; nothing is raised."""
         with self._errors_told():
             yield
-        if not self._is_logged:  # the metrics tell of that, too
+        if not self._is_logged:  # the metrics report that, too
             self._write_metrics()
 
     @contextmanager
@@ -116,7 +116,7 @@ class Run:
 
     @contextmanager
     def logged(self) -> Iterator[None]:
-        """The first line of a run names both ends, the last one counts, also when the run failed."""
+        """Log the run: the first line names both ends, and the last one has the counts, even if the run failed."""
         settings, secrets = self.settings, self.settings.secrets()
         formatter = LineFormatter(self.summary.run_id, secrets.values())
         file = start_logging(settings.log_file, settings.log_level, formatter)
@@ -145,7 +145,7 @@ class Run:
         self._is_logged = True
 
     def _write_metrics(self) -> None:
-        """Tell a machine that watches; a run that met a lock leaves that to the one that holds it."""
+        """Write the metrics; a run that met a lock leaves that to the run that holds it."""
         path, name = self.settings.metrics_file, name_of_sync(self.settings)
         if path and self.summary.exit_code != ExitCode.LOCKED:
             labels = {"sync": name.name, "destination": name.destination or name.project}
@@ -154,7 +154,7 @@ class Run:
 
     @contextmanager
     def _only_warned(self, what: str, kinds: tuple[type[Exception], ...] = EXPECTED) -> Iterator[None]:
-        """Housekeeping: when it fails (with these errors), nobody has lost anything, and the run is what it was."""
+        """Housekeeping: if it fails (with these errors), nothing is lost, and the run's outcome does not change."""
         try:
             yield
         except kinds as error:
@@ -171,7 +171,7 @@ class Run:
             with interruption.listening():
                 with self._errors_told():
                     yield
-                if interruption.signum:  # whatever else it broke, the signal is what happened
+                if interruption.signum:  # whatever else went wrong, the signal is the cause
                     summary.exit_code = 128 + interruption.signum
                     summary.stopped_because = describe(interruption.signum)
                 with interruption.delivering():
@@ -183,7 +183,7 @@ class Run:
         interrupted = self._interruption.signum
         with self._only_warned("the run is not on record") if interrupted else nullcontext():
             state.end_run(self.summary.run_id, self.summary.for_history())
-        if not interrupted:  # after a signal there is no time for what the next run can do
+        if not interrupted:  # after a signal, there is no time for work that the next run can do
             with self._only_warned("the state takes more of the disk than it needs"):
                 state.give_back_space()
         with self._only_warned("the metrics lack what is pending"):
@@ -191,7 +191,7 @@ class Run:
 
     @contextmanager
     def previewed(self) -> Iterator[None]:
-        """Instead of `accounted_for`, for who only looks: all up to `plan` is done, on a copy of the state, and no log.
+        """Instead of `accounted_for`, for commands that only look: all up to `plan`, on a copy of the state, no log.
 
         Raises what a run would end with.
         """
@@ -213,9 +213,9 @@ class Run:
         return self._source() if self._source else open_database(self.settings)
 
     def query(self, database: Source) -> ResultSet:
-        """Run the query; its rows pass through the state as they are read, which says what of them is pending.
+        """Run the query; its rows pass through the state as they are read, which finds out what is pending.
 
-        Raises RefusedError where the record forbids this run.
+        Raises RefusedError if the record forbids this run.
         """
         logger.info("Connected to %s: %s", database.description, database.server)
         on_record = self.on_record
@@ -226,7 +226,7 @@ class Run:
         return result.passed_through(lambda rows: self.outbox.take(self._counted(rows), reading))
 
     def _counted(self, rows: Iterator[Values]) -> Iterator[Values]:
-        """The rows; who watches is told of them, a hundred at once."""
+        """The rows; the progress is shown for each hundred."""
         with self.screen.counting("rows") as read:
             while some := list(islice(rows, 100)):
                 self.summary.rows += len(some)
@@ -240,7 +240,7 @@ class Run:
         return Path.cwd() / given if given else folder / timestamped_name(datetime.now(), folder, stem)
 
     def plan(self) -> None:
-        """Compare all rows with the state: from here on it is known what is pending."""
+        """Compare all rows with the state; after this, it is known what is pending."""
         if self.summary.csv:
             self._export = Path(self.summary.csv).stat()
             self._prune_exports()
@@ -248,7 +248,7 @@ class Run:
             self.planned = self.outbox.plan(self.on_record.put)
 
     def _prune_exports(self) -> None:
-        """Keep as many as the settings say, also when this run is about to be refused."""
+        """Keep as many as the settings say, even if this run is about to be refused."""
         stem = export_stem(self.settings.sync_name)
         for each in (stem, rejected_name(stem)):
             with self._only_warned("old exports are still there"):
@@ -261,7 +261,7 @@ class Run:
             self.send(client, *way_of(self.settings))
             with self._only_warned("the rejected rows are not in a file of their own"):
                 self._write_rejected()
-            if self.stop.deadline is None:  # after a signal there is no time for what the next run can do
+            if self.stop.deadline is None:  # after a signal, there is no time for work that the next run can do
                 with self._only_warned("the next run has more to do"):
                     self.outbox.remember()
         self.summary.exit_code = self.summary.code_of_counts()
@@ -299,5 +299,6 @@ def export_stem(sync: str, stem: str = EXPORT_STEM) -> str:
 
 
 def way_of(settings: Settings) -> tuple[Way, int]:
-    """One by one or in bulk, by so many workers; never both in one run: Iterable keeps no order between the two."""
+    """One by one or in bulk, and the number of workers; never both in one run: Iterable keeps no order between the
+    two."""
     return (IN_BULK, BULK_WORKERS) if settings.iterable_bulk else (ONE_BY_ONE, settings.workers)

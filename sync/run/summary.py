@@ -23,7 +23,7 @@ _NOT_IN_JSON = frozenset({"failed_because", "rejected_csv", "figures"})
 
 @dataclass
 class Summary:
-    """The counts and circumstances of one run, in the order in which `--json` tells them."""
+    """The counts and circumstances of one run, in the order in which `--json` shows them."""
 
     run_id: str
     sync: str = ""
@@ -44,7 +44,7 @@ class Summary:
     stopped_because: str | None = None
     held_back: str | None = None
     failed_because: str | None = None
-    """What the last of the users who failed met, in a run that was not stopped; not in `--json`, as what follows."""
+    """Why the last failed user failed, in a run that was not stopped. Like what follows, it is not in `--json`."""
     rejected_csv: str | None = None
     figures: Figures | None = None
 
@@ -77,14 +77,14 @@ class Summary:
         return self.stopped_because or "; ".join(self.attention())
 
     def attention(self) -> list[str]:
-        """What a person has to look at, a sentence each."""
+        """What a person has to look at, in a sentence each."""
         sentences = []
         if rejected := self.newly_rejected():
             sentences.append(f"newly rejected: {rejected}")
         if self.users.failed or self.events.failed:
             failed = f"failed: {self.users.failed:,} users, {self.events.failed:,} events"
             cause = f", the last with: {self.failed_because}" if self.failed_because else ""
-            sentences.append(f"{failed}{cause}; pending, the next run sends them")
+            sentences.append(f"{failed}{cause}; pending: the next run sends them")
         if self.held_back:
             sentences.append(self.held_back)
         return sentences
@@ -109,7 +109,7 @@ class Summary:
         )
 
     def newly_rejected(self) -> str | None:
-        """How much was rejected and was not before, and where the reasons are; None: nothing."""
+        """How much was rejected that was not before, and where the reasons are; None: nothing."""
         users, events = self.users.newly_rejected, self.events.newly_rejected
         where = self.rejected_csv or "the log"
         return f"{users:,} users, {events:,} events; the reasons are in {where}" if users or events else None
@@ -128,7 +128,7 @@ def announce(plan: Plan, outbox: Outbox, summary: Summary, segment_field: str) -
     summary.merged_rows, summary.second_name_missing = plan.merged_rows, plan.second_name_missing
     if plan.exit_held_back:
         summary.held_back = (
-            f"{plan.leaving:,} of the {plan.segment_size:,} users in the segment would leave it at once, so nobody "
+            f"{plan.leaving:,} of the {plan.segment_size:,} users in the segment would leave it in one run, so nobody "
             "leaves; if that is right, run with --allow-mass-exit"
         )
     logger.info(
@@ -149,13 +149,13 @@ def announce(plan: Plan, outbox: Outbox, summary: Summary, segment_field: str) -
 
 
 def _of_users(outbox: Outbox) -> Iterator[str]:
-    """Who is rejected before any request, whose address is not changed, and who waits."""
+    """Users who are rejected before any request, whose address is not changed, or who wait."""
     for identity, reason in outbox.new_rejections():
         yield f"Row rejected before any request: {reason} {log_field(identity)}"
     for identity, reason in outbox.changes_not_made():
-        yield f"Address changed, and not moved at Iterable: {reason} {log_field(identity)}"
+        yield f"Address changed in the database, but not at Iterable: {reason} {log_field(identity)}"
     for identity, address in outbox.waiting():
-        gives_up = f"another user gives up the address {address} in this one"
+        gives_up = f"another user gives up the address {address} in this run"
         yield f"Not sent before the next run: {gives_up} {log_field(identity)}"
 
 
@@ -163,26 +163,28 @@ def _of_all(plan: Plan, segment_field: str) -> Iterator[str]:
     """What changed for the segment, and which rows do not count as they are."""
     if plan.segment_renamed_from:
         yield (
-            f"SEGMENT_FIELD changed from {plan.segment_renamed_from} to {segment_field}: the old field stays as it is "
-            "at Iterable; when it comes back, its members are members still"
+            f"SEGMENT_FIELD changed from {plan.segment_renamed_from} to {segment_field}: the old field keeps its values"
+            " at Iterable; if you change back to it, its members are still known"
         )
     if plan.members_renamed:
         yield (
-            f"Users are named in another way now: {plan.members_renamed} members of the segment are known by their old "
-            "name alone, and are taken off the record; the field stays as it is at Iterable for who does not come back"
+            f"Users are identified in another way now: {plan.members_renamed} members of the segment are known only by "
+            "their old name, and are removed from the record; for those who do not come back, the field keeps its "
+            "value at Iterable"
         )
     if plan.second_name_missing:
-        yield f"Users whose other name is missing or unusable: {plan.second_name_missing}; their profiles go without it"
+        missing = f"Users whose other name is missing or unusable: {plan.second_name_missing}"
+        yield f"{missing}; their profiles are sent without it"
     if plan.merged_events.rows:
         yield (
             f"Rows that are one event by EVENT_KEY and differ: {plan.merged_events.rows}, the first is row "
-            f"{plan.merged_events.first} of the result; the first row of an event counts; name one more column in "
-            "EVENT_KEY if they are events of their own (--new-event-ids)"
+            f"{plan.merged_events.first} of the result; the first row of an event counts; if they are different events,"
+            " add a column to EVENT_KEY (needs --new-event-ids)"
         )
     if plan.merged_profiles.rows:
         yield (
-            "Rows of one user that differ in the profile and not in the event time: "
-            f"{plan.merged_profiles.rows}, the first is row {plan.merged_profiles.first} of the result; the first row "
-            "of a user counts; give each customer a name of their own, or let the query give the right row first "
+            f"Rows of one user that differ in the profile and not in the event time: {plan.merged_profiles.rows}, the "
+            f"first is row {plan.merged_profiles.first} of the result; the first row of a user counts; give each "
+            "customer a different address or user id, or make the query return the right row first "
             f"{log_field(plan.merged_profiles.identity)}"
         )

@@ -12,10 +12,10 @@ from sync.state.pending import Plan
 from sync.state.scope import RunScope
 
 _SENTENCES: Final = {
-    "still_shared": "the address %s is still that of another user id",
-    "already_taken": "the address %s is that of another user id as well",
+    "still_shared": "another user id still has the address %s",
+    "already_taken": "another user id has the address %s as well",
     "changed_places": (
-        "user id %s has now the address %s, which another user gives up only for one that is not free either: "
+        "user id %s now has the address %s, but another user gives it up only for an address that is not free either: "
         "give one of them a third address for one run, and then the right one"
     ),
 }

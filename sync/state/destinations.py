@@ -145,8 +145,8 @@ class Destinations:
         name = here.name if wanted in taken else wanted
         if self._sync.destination not in ("", name):
             logger.warning(
-                "DESTINATION=%s is the name of another project on record: the key and the base URL are those of %s, "
-                "and the run goes on there",
+                "DESTINATION=%s is the name of another project on record: the key and the base URL are those of %s, so"
+                " the run uses that one",
                 self._sync.destination,
                 name,
             )
@@ -169,14 +169,14 @@ class Destinations:
         here = _where(self._name, self._sync.project)
         on_record = "; ".join(_described(*one) for one in held.items())
         if len(held) == 1:
-            same = "it is the same project (with a new key, say), run once with --same-project: all of that goes on"
+            same = "it is the same project (with a new key, say), run once with --same-project: all of that stays valid"
         else:
             same = "it is one of these, set DESTINATION to its name (--same-project cannot tell which one you mean)"
         return (
-            f"ITERABLE_API_KEY, ITERABLE_API_BASE_URL or DESTINATION has changed, and nobody can know whether {here} "
-            f"is a project that the sync {self._sync.name} has sent to before. On record: {on_record}. If {same}. If "
-            "it is another project, run once with --new-project: that stays on record, and the sync starts anew "
-            "beside it"
+            f"ITERABLE_API_KEY, ITERABLE_API_BASE_URL or DESTINATION has changed, and nobody can know whether {here} is"
+            f" a project that the sync {self._sync.name} has sent to before. On record: {on_record}. If {same}. If it "
+            "is another project, run once with --new-project: all of that stays on record, and the sync starts from "
+            "nothing"
         )
 
 

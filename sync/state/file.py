@@ -89,9 +89,9 @@ class State:
             if _inode(self.path.stat()) == self._inode:
                 return
         raise StateError(
-            f"the state {self.path} was removed or replaced while this run worked with it; find out by whom (a "
-            "clean-up, a restore, a deployment), and run again: what it had put on record is sent once more, events "
-            "under the same ids"
+            f"the state {self.path} was removed or replaced while this run worked with it; find out what did it (a "
+            "clean-up, a restore, a deployment), and run again: what this run had put on record is sent once more, "
+            "events under the same ids"
         )
 
     def _prepare(self) -> None:
@@ -311,14 +311,14 @@ def _errors_explained(path: Path) -> Iterator[None]:
 
 
 _RESTORE = (
-    "restore it and run with --full, or move it away, and everything is sent again, events under the same ids; users "
-    "who left the segment meanwhile have to be cleared in Iterable"
+    "restore it and run with --full, or move it away, so that everything is sent again, events under the same ids; for"
+    " users who have left the segment since, clear the field in Iterable"
 )
 _NO_TEMPORARY_FOLDER = (
     "needs a temporary folder that may be written, and there is none: PrivateTmp=true in a systemd unit gives one, or "
     "name one in TMPDIR; /var/tmp and /tmp are tried too"
 )
-_FULL = "the disk is full, its own or that of the temporary folder (TMPDIR, /var/tmp); free space and run again"
+_FULL = "the disk is full (its own, or that of the temporary folder: TMPDIR, /var/tmp); free space and run again"
 
 
 def _advice(error: Exception) -> str:

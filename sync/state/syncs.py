@@ -72,8 +72,8 @@ class SyncRecord:
         if found:
             raise RefusedError(
                 f"SEGMENT_FIELD={segment_field} of the sync {self._sync.name} is written by the sync {found[0]} of the "
-                f"same project, and each would take off the other's users: give this one another SEGMENT_FIELD; or, if "
-                f"it is that sync under a new name, say SYNC_NAME={found[0]}"
+                "same project, and each would remove the other's users: give this one another SEGMENT_FIELD; or, if it"
+                f" is that sync under a new name, set SYNC_NAME={found[0]}"
             )
 
     def refuse_new_event_ids(
@@ -84,7 +84,7 @@ class SyncRecord:
         if before is None or not before.event_name or not event_name:
             return
         changed = [
-            f"{setting} from {old} to {new}"
+            f"{setting} changed from {old} to {new}"
             for setting, old, new in (
                 ("EVENT_NAME", before.event_name, event_name),
                 ("EVENT_KEY", ",".join(sorted(before.event_key)), ",".join(sorted(event_key))),
@@ -92,15 +92,15 @@ class SyncRecord:
             if old != new
         ]
         if before.by_user_id and not by_user_id:
-            changed.append("USER_ID_COLUMN to none")
+            changed.append("USER_ID_COLUMN is no longer set")
         if by_user_id and not before.by_user_id and not has_address:
-            changed.append("EMAIL_COLUMN to none")
+            changed.append("EMAIL_COLUMN is no longer in the query")
         count = self._events_on_record() if changed else 0
         if count:
             raise RefusedError(
-                f"{' and '.join(changed)}: {count:,} events that are on record would get another id, and those still "
-                "in the window would be tracked a second time: set it back, give the other query a SYNC_NAME of "
-                "its own, or run once with --new-event-ids"
+                f"{' and '.join(changed)}: {count:,} events that are on record would get another id, and those still in"
+                " the window would be tracked a second time: undo the change, give the other query its own SYNC_NAME, "
+                "or run once with --new-event-ids"
             )
 
     def delivered_fields(self, mapped: Fields) -> Fields:

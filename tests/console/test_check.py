@@ -29,13 +29,13 @@ def test_three_things_wrong_at_once(desk: Desk) -> None:
     wrong = desk.check()
 
     assert len(wrong) == 3
-    assert "nowhere/run.log may not be written" in wrong[0] and "check that its folder exists" in wrong[0]
+    assert "nowhere/run.log cannot be written" in wrong[0] and "check that its folder exists" in wrong[0]
     assert wrong[1].startswith(
-        "query: USER_FIELDS names the column shoe_size, which is missing (the query gives: 'id',"
+        "query: USER_FIELDS names the column shoe_size, which is missing (the query returns: 'id',"
     )
     assert wrong[2].startswith("credentials: 401 BadApiKey: Invalid API key; check ITERABLE_API_KEY")
     assert desk.told("ok")[:2] == [
-        "settings: every setting can be used; users/update and events/track, signed in by API key",
+        "settings: all settings can be used; calls users/update and events/track, authenticates with API key",
         f"state: {desk.world.folder}/state.sqlite3; no run yet: the first one sends everything",
     ]
     assert desk.out.splitlines()[-1] == "3 to fix"
@@ -100,7 +100,7 @@ def test_all_is_well(desk: Desk) -> None:
 def test_bulk_is_named(desk: Desk) -> None:
     """The first line says which endpoints a run would call."""
     assert desk.check("--bulk") == []
-    assert "users/bulkUpdate and events/trackBulk, signed in by API key" in desk.told("ok")[0]
+    assert "calls users/bulkUpdate and events/trackBulk, authenticates with API key" in desk.told("ok")[0]
 
 
 @pytest.mark.parametrize(
@@ -108,9 +108,12 @@ def test_bulk_is_named(desk: Desk) -> None:
     [
         ({"DB_USER": "", "DB_NAME": "", "ITERABLE_API_KEY": ""}, ["DB_USER is missing", "DB_NAME", "ITERABLE_API_KEY"]),
         ({"USE_JWT_AUTH": "true"}, ["ITERABLE_JWT_SECRET is missing"]),
-        ({"USE_JWT_AUTH": "true", "ITERABLE_JWT_SECRET": "s" * 32, "ITERABLE_BULK": "1"}, ["cannot go with USE_JWT"]),
+        (
+            {"USE_JWT_AUTH": "true", "ITERABLE_JWT_SECRET": "s" * 32, "ITERABLE_BULK": "1"},
+            ["cannot be used with USE_JWT"],
+        ),
         ({"DB_TIMEZONE": "Mars", "EVENT_KEY": " "}, ["DB_TIMEZONE is 'Mars'", "EVENT_KEY is empty"]),
-        ({"USER_FIELDS": "a:b:c"}, ["the type 'c' is none of"]),
+        ({"USER_FIELDS": "a:b:c"}, ["the type 'c' is not one of"]),
     ],
 )
 def test_settings_that_cannot_be_used_are_findings(desk: Desk, environ: dict[str, str], problems: list[str]) -> None:
@@ -166,14 +169,14 @@ def test_what_cannot_be_written(desk: Desk, setting: str, value: str, what: str)
     desk.world.environ[setting] = str(path)
 
     (wrong,) = desk.check()
-    assert wrong == f"{what}: {path} may not be written; check that its folder exists, and its owner and mode"
+    assert wrong == f"{what}: {path} cannot be written; check that its folder exists, and check its owner and mode"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_files_of_somebody_else(desk: Desk) -> None:
     """A file without the right to write is found."""
     desk.world.settings.log_file.touch(0o444)
-    assert "may not be written" in desk.check()[0]
+    assert "cannot be written" in desk.check()[0]
 
 
 def test_a_state_of_another_program(desk: Desk) -> None:
@@ -244,10 +247,10 @@ def test_one_line_each_whatever_the_columns_are_called(desk: Desk) -> None:
 
 def test_a_way_that_others_share(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the way to the database leaves open to others is worth a note, and makes nothing wrong."""
-    monkeypatch.setattr(Rows, "exposure", "there is no TLS: whoever listens reads all rows; set DB_SSL_CA")
+    monkeypatch.setattr(Rows, "exposure", "there is no TLS: anybody who listens reads all rows; set DB_SSL_CA")
 
     assert desk.check() == []
-    assert "database: there is no TLS: whoever listens reads all rows; set DB_SSL_CA" in desk.told("note")
+    assert "database: there is no TLS: anybody who listens reads all rows; set DB_SSL_CA" in desk.told("note")
 
 
 @pytest.mark.database

@@ -18,7 +18,7 @@ def test_a_read_only_key_looks_the_same(desk: Desk) -> None:
     desk.world.environ["ITERABLE_API_KEY"] = "read-only-key"
     assert desk.check() == []
     (line,) = [line for line in desk.told("ok") if line.startswith("credentials:")]
-    assert line.endswith("accepts the key (a read-only key too: only a write can tell)")
+    assert line.endswith("accepts the key (it would accept a read-only key too; only a write shows the difference)")
 
 
 @pytest.mark.parametrize(
@@ -64,12 +64,15 @@ def test_an_event_that_a_client_side_key_may_not_create(desk: Desk, name: str) -
     """Calls for an event that the project does not know are accepted and not stored: with a JWT-enabled key, which may
     not look, it is said beforehand; without events, and with a server-side key, there is nothing to say."""
     desk.check()
-    assert "creates it only while" not in desk.out
+    assert "setting Event Creation" not in desk.out
     with_jwt(desk, EVENT_NAME=name)
     assert desk.check() == []
     told = [note for note in desk.told("note") if note.startswith("events: ")]
     assert len(told) == bool(name)
-    assert all(f"unless {name} is among the project's custom events" in note for note in told)
+    assert all(
+        f"if {name} is not a custom event of the project yet" in note and "setting Event Creation" in note
+        for note in told
+    )
 
 
 def test_jwt_for_a_user_id(desk: Desk) -> None:
@@ -109,7 +112,7 @@ def test_jwt_with_an_unwelcome_claim(desk: Desk) -> None:
     with_jwt(desk)
     desk.iterable.reject_extra_claims = True
     (found,) = desk.check()
-    assert "JWT_ISSUER is a suspect" in found
+    assert "JWT_ISSUER may be the cause" in found
 
 
 def test_jwt_of_a_user_who_is_new(desk: Desk) -> None:
@@ -117,7 +120,9 @@ def test_jwt_of_a_user_who_is_new(desk: Desk) -> None:
     with_jwt(desk)
     desk.iterable.jwt_needs_user = True
     assert desk.check() == []
-    assert any("the JWT was read, and user1@example.com is not in the project yet" in n for n in desk.told("note"))
+    assert any(
+        "the JWT was understood, but user1@example.com is not in the project yet" in n for n in desk.told("note")
+    )
 
 
 def test_a_javascript_key_cannot_be_tried(desk: Desk) -> None:
@@ -127,7 +132,7 @@ def test_a_javascript_key_cannot_be_tried(desk: Desk) -> None:
     refusal = catalogue.refused(401, "BadApiKey", "Disabled API key or insufficient privileges", params)
     desk.iterable.faults = lambda _request: refusal
     assert desk.check() == []
-    assert any("a JavaScript key may not try it without writing" in note for note in desk.told("note"))
+    assert any("a JavaScript key can try it only by writing" in note for note in desk.told("note"))
 
 
 def test_jwt_without_anybody_to_try_it_with(desk: Desk) -> None:
@@ -145,14 +150,14 @@ TEXT, JSON = Kind.TEXT, Kind.JSON
 @pytest.mark.parametrize(
     ("types", "sentence"),
     [
-        ({"plan_type": "long"}, "plan_type has the type long in this project, the query gives text"),
-        ({"plan_type": "boolean"}, "plan_type has the type boolean in this project, the query gives text"),
-        ({"plan_type": "date"}, "plan_type has the type date in this project, the query gives text"),
-        ({"plan_type": "object"}, "plan_type has the type object in this project, the query gives text"),
-        ({"plan_type.name": "string"}, "plan_type has the type object in this project, the query gives text"),
+        ({"plan_type": "long"}, "plan_type has the type long in this project, but the query returns text"),
+        ({"plan_type": "boolean"}, "plan_type has the type boolean in this project, but the query returns text"),
+        ({"plan_type": "date"}, "plan_type has the type date in this project, but the query returns text"),
+        ({"plan_type": "object"}, "plan_type has the type object in this project, but the query returns text"),
+        ({"plan_type.name": "string"}, "plan_type has the type object in this project, but the query returns text"),
         (
             {"recent_page_view": "string"},
-            "recent_page_view has the type string in this project, the query gives true or false",
+            "recent_page_view has the type string in this project, but the query returns true or false",
         ),
     ],
 )
@@ -166,24 +171,34 @@ def test_a_type_that_does_not_fit(desk: Desk, types: dict[str, str], sentence: s
 @pytest.mark.parametrize(
     ("kind", "value", "fits", "sentence"),
     [
-        (Kind.INTEGER, 5, ("long", "double"), "x has the type string in this project, the query gives whole numbers"),
-        (Kind.NUMBER, 5.5, ("double",), "x has the type string in this project, the query gives decimal numbers"),
-        (Kind.BOOLEAN, 1, ("boolean",), "x has the type string in this project, the query gives true or false"),
+        (
+            Kind.INTEGER,
+            5,
+            ("long", "double"),
+            "x has the type string in this project, but the query returns whole numbers",
+        ),
+        (Kind.NUMBER, 5.5, ("double",), "x has the type string in this project, but the query returns decimal numbers"),
+        (Kind.BOOLEAN, 1, ("boolean",), "x has the type string in this project, but the query returns true or false"),
         (
             JSON,
             '{"a": 1}',
             ("object", "geo_location"),
-            "x has the type string in this project, the query gives an object",
+            "x has the type string in this project, but the query returns an object",
         ),
-        (JSON, '["a", null]', ("string",), "x has the type long in this project, the query gives text"),
-        (JSON, "[null, 1]", ("long", "double"), "x has the type string in this project, the query gives whole numbers"),
-        (JSON, '[{"a": 1}]', ("object",), "x has the type string in this project, the query gives an object"),
+        (JSON, '["a", null]', ("string",), "x has the type long in this project, but the query returns text"),
+        (
+            JSON,
+            "[null, 1]",
+            ("long", "double"),
+            "x has the type string in this project, but the query returns whole numbers",
+        ),
+        (JSON, '[{"a": 1}]', ("object",), "x has the type string in this project, but the query returns an object"),
         (JSON, "[]", ("string", "long", "object"), ""),
         (
             TEXT,
             "2026-01-06 10:00:00",
             ("date", "string", "keyword"),
-            "x has the type long in this project, the query gives text",
+            "x has the type long in this project, but the query returns text",
         ),
         (TEXT, None, ("string", "long", "date", "object"), ""),
     ],
@@ -210,8 +225,8 @@ def test_nested_fields_are_compared(desk: Desk) -> None:
     desk.iterable.field_types.user |= {"address.city": "long", "likes.shoes.size": "string"}
 
     assert [wrong.partition(";")[0] for wrong in desk.check()] == [
-        "field types: address.city has the type long in this project, the query gives text",
-        "field types: likes.shoes.size has the type string in this project, the query gives whole numbers",
+        "field types: address.city has the type long in this project, but the query returns text",
+        "field types: likes.shoes.size has the type string in this project, but the query returns whole numbers",
     ]
     desk.iterable.field_types.user |= {"address.city": "string", "likes.shoes.size": "long"}
     assert desk.check() == []

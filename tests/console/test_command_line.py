@@ -129,7 +129,7 @@ def test_without_its_packages() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == ExitCode.STOPPED
     (line,) = done.stderr.splitlines()
-    assert "which this Python lacks. Start it as .venv/bin/python main.py" in line
+    assert "which this Python does not have. Start it as .venv/bin/python main.py" in line
     assert done.stdout == ""
 
 

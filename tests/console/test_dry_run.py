@@ -80,7 +80,7 @@ def test_the_requests_of_the_first_run(desk: Desk) -> None:
     assert len(printed) == 7 + 8
     assert printed == desk.run()
     assert "dry run: 8 rows; requests: 8 events/track, 7 users/update; nothing was sent" in desk.errors
-    assert "about 0.0 s at the limits" in desk.errors
+    assert "about 0.0 s at Iterable's rate limits" in desk.errors
 
 
 def test_what_would_be_rejected(desk: Desk) -> None:
@@ -147,7 +147,7 @@ def test_a_mass_exit_is_held_back(desk: Desk) -> None:
     desk.run()
     desk.world.rows = people(2)
     assert desk.dry() == []
-    assert "Mass exit held back: 10 of the 12 users in the segment would leave it at once" in desk.errors
+    assert "Mass exit held back: 10 of the 12 users in the segment would leave it in one run" in desk.errors
 
 
 @pytest.mark.parametrize("size", [1, 5, 2_100])
@@ -204,7 +204,7 @@ def test_the_time_at_the_limits(desk: Desk) -> None:
     desk.world.environ |= {"USERS_PER_SECOND": "10", "EVENTS_PER_SECOND": "1000"}
     desk.world.rows = people(95)
     desk.dry()
-    assert "about 10.0 s at the limits" in desk.errors
+    assert "about 10.0 s at Iterable's rate limits" in desk.errors
 
 
 def test_the_lock_is_not_taken(desk: Desk) -> None:

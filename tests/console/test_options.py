@@ -17,23 +17,27 @@ from sync.run.exit_codes import ExitCode
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        pytest.param(["--check", "--dry-run"], "--dry-run cannot go with --check", id="two-modes"),
-        pytest.param(["--demo", "--history"], "--history cannot go with --demo", id="two-modes-with-value"),
-        pytest.param(["--demo", "--check", "--history", "3"], "--check cannot go with --demo", id="three-modes"),
-        pytest.param(["--json", "--check"], "--json cannot go with --check", id="json-check"),
-        pytest.param(["--json", "--dry-run"], "--json cannot go with --dry-run", id="json-dry-run"),
-        pytest.param(["--json", "--history"], "--json cannot go with --history", id="json-history"),
-        pytest.param(["--json", "--verify"], "--json cannot go with --verify", id="json-verify"),
-        pytest.param(["--same-project", "--new-project"], "--same-project cannot go with --new-project", id="both"),
-        pytest.param(["--full", "--retry-rejected"], "--retry-rejected cannot go with --full", id="full-of-rejected"),
+        pytest.param(["--check", "--dry-run"], "--dry-run cannot be used with --check", id="two-modes"),
+        pytest.param(["--demo", "--history"], "--history cannot be used with --demo", id="two-modes-with-value"),
+        pytest.param(["--demo", "--check", "--history", "3"], "--check cannot be used with --demo", id="three-modes"),
+        pytest.param(["--json", "--check"], "--json cannot be used with --check", id="json-check"),
+        pytest.param(["--json", "--dry-run"], "--json cannot be used with --dry-run", id="json-dry-run"),
+        pytest.param(["--json", "--history"], "--json cannot be used with --history", id="json-history"),
+        pytest.param(["--json", "--verify"], "--json cannot be used with --verify", id="json-verify"),
         pytest.param(
-            ["--allow-mass-exit", "--limit", "5"], "--allow-mass-exit cannot go with --limit", id="exit-limit"
+            ["--same-project", "--new-project"], "--same-project cannot be used with --new-project", id="both"
         ),
         pytest.param(
-            ["--since", "7d", "--allow-mass-exit"], "--allow-mass-exit cannot go with --since", id="exit-since"
+            ["--full", "--retry-rejected"], "--retry-rejected cannot be used with --full", id="full-of-rejected"
         ),
-        pytest.param(["--dry-run", "--full", "--retry-rejected"], "cannot go with --full", id="in-a-preview-too"),
-        pytest.param(["--demo", "--env-file", "x"], "--env-file cannot go with --demo", id="demo-with-settings"),
+        pytest.param(
+            ["--allow-mass-exit", "--limit", "5"], "--allow-mass-exit cannot be used with --limit", id="exit-limit"
+        ),
+        pytest.param(
+            ["--since", "7d", "--allow-mass-exit"], "--allow-mass-exit cannot be used with --since", id="exit-since"
+        ),
+        pytest.param(["--dry-run", "--full", "--retry-rejected"], "cannot be used with --full", id="in-a-preview-too"),
+        pytest.param(["--demo", "--env-file", "x"], "--env-file cannot be used with --demo", id="demo-with-settings"),
         pytest.param(["--limit", "0"], "whole number from 1", id="limit-0"),
         pytest.param(["--limit", "-1"], "whole number from 1", id="limit-negative"),
         pytest.param(["--limit", "1e3"], "whole number from 1", id="limit-float"),
@@ -93,7 +97,7 @@ def test_modes(mode: str, flag: str, capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit) as caught:
         parse_options(argv)
     assert caught.value.code == ExitCode.USAGE
-    assert f"{flag.split()[0]} cannot go with {mode}" in capsys.readouterr().err
+    assert f"{flag.split()[0]} cannot be used with {mode}" in capsys.readouterr().err
 
 
 def test_json_goes_with_a_run() -> None:

@@ -39,9 +39,12 @@ def words_of_the_run(desk: Desk) -> str:
     [
         ({"DESTINATION": "shop", "ITERABLE_API_KEY": "read-only-key"}, "--same-project"),
         ({"ITERABLE_API_KEY": "read-only-key"}, "--new-project"),
-        ({"EVENT_NAME": "visit"}, "EVENT_NAME from page_view to visit"),
-        ({"EVENT_KEY": "page"}, "EVENT_KEY from event_time,page to page"),
-        ({"EVENT_KEY": "page", "EVENT_NAME": "visit"}, "EVENT_NAME from page_view to visit and EVENT_KEY from"),
+        ({"EVENT_NAME": "visit"}, "EVENT_NAME changed from page_view to visit"),
+        ({"EVENT_KEY": "page"}, "EVENT_KEY changed from event_time,page to page"),
+        (
+            {"EVENT_KEY": "page", "EVENT_NAME": "visit"},
+            "EVENT_NAME changed from page_view to visit and EVENT_KEY changed from",
+        ),
         ({"SYNC_NAME": "renamed"}, "SYNC_NAME=default"),
     ],
     ids=str,
@@ -56,7 +59,7 @@ def test_events_that_lose_their_names(used: Desk) -> None:
     """What the columns of the query decide is asked with them: here no address is left to find older events by."""
     used.world.environ |= {"USER_ID_COLUMN": "id"}
     used.world.columns = [column for column in used.world.columns if column.name != "email"]
-    assert "EMAIL_COLUMN to none" in words_of_the_run(used)
+    assert "EMAIL_COLUMN is no longer in the query" in words_of_the_run(used)
 
 
 @pytest.mark.parametrize("address", ["http://localhost", "http://[::1]"])
@@ -75,7 +78,7 @@ def test_all_that_would_be_refused_is_told_at_once(used: Desk) -> None:
     used.world.run()
     used.world.environ |= {"SEGMENT_FIELD": "recent_page_view", "EVENT_NAME": "visit"}
     first, second = used.check()
-    assert "is written by the sync default" in first and "EVENT_NAME from page_view to visit" in second
+    assert "is written by the sync default" in first and "EVENT_NAME changed from page_view to visit" in second
 
 
 def test_what_a_killed_run_delivered_is_something_to_lose(desk: Desk) -> None:

@@ -46,7 +46,7 @@ FAILED = replace(
     events=Counts(delivered=1230, failed=4),
     failed_because="503 with an empty body",
 )
-HELD_BACK = replace(DONE, exit_code=3, held_back="600 of the 1,000 users in the segment would leave it at once")
+HELD_BACK = replace(DONE, exit_code=3, held_back="600 of the 1,000 users in the segment would leave it in one run")
 ALL = [DONE, NOTHING, STOPPED, REJECTED, FAILED, HELD_BACK]
 IDS = ["done", "nothing", "stopped", "rejected", "failed", "held-back"]
 
@@ -93,8 +93,8 @@ def test_cron_before_anything_was_read() -> None:
         (replace(NOTHING, left_segment=1), "DONE: everything pending was delivered"),
         (replace(NOTHING, moved=1), "DONE: everything pending was delivered"),
         (STOPPED, "STOPPED (exit code 1): the API is down"),
-        (REJECTED, "FINISHED WITH OPEN ENDS (exit code 3)"),
-        (HELD_BACK, "FINISHED WITH OPEN ENDS (exit code 3)"),
+        (REJECTED, "FINISHED, BUT SOMETHING NEEDS ATTENTION (exit code 3)"),
+        (HELD_BACK, "FINISHED, BUT SOMETHING NEEDS ATTENTION (exit code 3)"),
     ],
 )
 def test_headline(summary: Summary, headline: str) -> None:
@@ -122,8 +122,8 @@ def test_person(summary: Summary) -> None:
         assert words in text
     assert all(len(line) <= 120 for line in text.splitlines())
     assert ("left the segment" in text) == bool(summary.left_segment)
-    assert ("addresses moved" in text) == bool(summary.moved)
-    assert ("without 2nd name" in text) == bool(summary.second_name_missing)
+    assert ("addresses changed" in text) == bool(summary.moved)
+    assert ("one name only" in text) == bool(summary.second_name_missing)
 
 
 def test_person_without_much() -> None:

@@ -92,9 +92,7 @@ def test_parameter_that_is_only_in_quotes(sql: str, name: str) -> None:
     """A parameter in quotes is a text, by which every row is new or none: it is refused, unless it is bound as well."""
     quoted = sql.replace("{}", name)
 
-    with pytest.raises(
-        StatementError, match=f"QUERY_FILE has {name.lower()} only inside quotes.*write it without them"
-    ):
+    with pytest.raises(StatementError, match=f"QUERY_FILE has {name.lower()} only inside quotes.*remove the quotes"):
         parse(quoted)
     other = ":since" if name == ":since_local" else ":since_local"
     with pytest.raises(StatementError):

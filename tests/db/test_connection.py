@@ -54,7 +54,7 @@ def test_unknown_host(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
     sentence = refusal(MySQLParams(host, 3306, "app", "hidden", "shop"))
     assert sentence.startswith(f"The address of the host {host!r} is not known (")
-    assert "check DB_HOST, which takes a name alone" in sentence
+    assert "check DB_HOST, which takes only a name" in sentence
 
 
 def test_connect_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +101,7 @@ def test_too_many_connections() -> None:
     with listener(lambda client: client.sendall(struct.pack("<I", len(packet)) + packet)) as params:
         sentence = refusal(params)
 
-    assert "takes no more connections (Too many connections)" in sentence
+    assert "accepts no more connections (Too many connections)" in sentence
 
 
 def test_ipv6_address() -> None:
@@ -200,7 +200,7 @@ class TestRefused:
 
         spare.kill()
 
-        with pytest.raises(SourceError, match=r"was lost \(.*\): see whether the server is up"):
+        with pytest.raises(SourceError, match=r"was lost \(.*\): check that the server is up"):
             for _ in rows:
                 pass
         source.close()
@@ -220,7 +220,7 @@ class TestTLS:
         nonsense.write_text("not a certificate")
 
         for path, reason in ((tmp_path / "none.pem", "No such file or directory"), (nonsense, ".+")):
-            with pytest.raises(SourceError, match=f"with DB_SSL_CA={path} \\({reason}\\): it takes a file in PEM"):
+            with pytest.raises(SourceError, match=f"with DB_SSL_CA={path} \\({reason}\\): it must be a file in PEM"):
                 db.connect(replace(sample, ssl_ca=str(path)))
 
     def test_other_authority(self, sample: MySQLParams, tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ class TestTLS:
         """A good certificate for another name is not trusted."""
         sentence = refusal(replace(sample, ssl_ca=str(mariadb.ca)))
 
-        assert "certificate verify failed" in sentence and "DB_HOST the name that stands in it" in sentence
+        assert "certificate verify failed" in sentence and "DB_HOST to the name in it" in sentence
 
     def test_server_without_tls(self, spare: Server, mariadb: Server) -> None:
         """TLS that was demanded is never done without."""

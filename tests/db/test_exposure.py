@@ -12,8 +12,8 @@ from sync.database.server_address import exposure
 from tests.mariadb import Server
 
 HERE = MySQLParams("db.example.com", 3306, "app", "hidden", "shop")
-PASSWORD = "whoever answers in the server's place gets the password"
-LISTENING = "whoever listens on the way reads all rows"
+PASSWORD = "anybody who answers in the server's place gets the password"
+LISTENING = "anybody who listens on the way reads all rows"
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_what_a_real_connection_leaves_open(
     """It goes by the connection that was made: whether it has TLS, and whether the certificate was verified."""
     monkeypatch.setattr(MySQLParams, "is_remote", True)
     for params, words in (
-        (sample, "nobody verifies the server's certificate"),
+        (sample, "the server's certificate is not verified"),
         (replace(sample, host="localhost", ssl_ca=str(mariadb.ca)), ""),
     ):
         source = db.connect(params)

@@ -79,7 +79,7 @@ def test_password_is_kept_from_a_stranger(authority: Path, way: str, by_greeting
         sentence = refusal(params)
 
     assert (
-        f"{params.address} asks for the password in clear text ({way}), and it was not sent: set DB_SSL_CA" in sentence
+        f"{params.address} asks for the password in clear text ({way}), so it was not sent: set DB_SSL_CA" in sentence
     )
     assert b"app" in stranger.heard and b"hidden" not in stranger.heard
 
@@ -126,6 +126,4 @@ def test_way_that_the_driver_does_not_know(way: str) -> None:
         sentence = refusal(params)
 
     assert sentence.startswith(f"{params.address} ") and way in sentence
-    assert (
-        "or give the user app another way of signing in" in sentence or "error 2059 (Authentication plugin" in sentence
-    )
+    assert "or give the user app another login method" in sentence or "error 2059 (Authentication plugin" in sentence

@@ -48,7 +48,7 @@ class TestSocket:
         """Nobody can listen at a socket, so nothing is said of missing TLS."""
         source = db.connect(replace(without_tls.database(), socket=str(without_tls.socket)))
 
-        assert source.server.endswith(", by its socket")
+        assert source.server.endswith(", through its socket")
         source.close()
 
     @pytest.mark.database("MariaDB")
@@ -59,10 +59,10 @@ class TestSocket:
 
         for password in ("", "hidden"):
             sentence = refusal(replace(away, password=password))
-            assert "one that is known by its Unix socket, as root often is, needs DB_SOCKET and " in sentence
+            assert "one that logs in by the Unix socket, as root often does, needs DB_SOCKET and " in sentence
 
         sentence = refusal(replace(by_socket, user="socketeer", password=""))
-        assert sentence.endswith(", needs DB_SOCKET and this machine's user socketeer.")
+        assert sentence.endswith(", needs DB_SOCKET and the system user socketeer.")
 
 
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # the driver leaves it to the interpreter

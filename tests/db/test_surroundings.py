@@ -28,8 +28,9 @@ def test_account_that_signs_in_by_ed25519(mariadb: Server) -> None:
         mariadb.execute("DROP USER ed@'%'; UNINSTALL SONAME 'auth_ed25519'")
 
     assert sentence == (
-        f"{mariadb.params('mysql').address} wants a way of signing in for which the driver lacks a package ('pynacl' "
-        "package is required for ed25519_password auth method): install it with pip, or give the user ed another way."
+        f"{mariadb.params('mysql').address} wants a login method for which the driver lacks a package ('pynacl' "
+        "package is required for ed25519_password auth method): install it with pip, or give the user ed another login "
+        "method."
     )
 
 
@@ -43,8 +44,8 @@ def test_name_server_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert refusal(MySQLParams("db.example.com", 3306, "app", "hidden", "shop")) == (
         "The address of the host 'db.example.com' is not known (Temporary failure in name resolution): check DB_HOST, "
-        "which takes a name alone, and see whether the network and its name server are up; a job at boot has to wait "
-        "for them."
+        "which takes only a name, and check that the network and its name server are up; a job at boot must wait for "
+        "them."
     )
 
 
@@ -54,6 +55,6 @@ def test_keys_that_cannot_be_logged(mariadb: Server, tmp_path: Path, monkeypatch
     monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "gone" / "keys"))
 
     assert refusal(mariadb.params("mysql")) == (
-        "TLS cannot be set up with DB_SSL_CA= (No such file or directory): it takes a file in PEM format; and "
-        "SSLKEYLOGFILE, if it is set, one that can be written."
+        "TLS cannot be set up with DB_SSL_CA= (No such file or directory): it must be a file in PEM format; and "
+        "if SSLKEYLOGFILE is set, it must name a file that can be written."
     )

@@ -19,7 +19,7 @@ from sync.rows.source import SourceError
 from tests.db.asking import LARGE, SINCE, SINCE_LOCAL, refusal, run
 from tests.mariadb import Server
 
-TOO_SLOW = "took longer than QUERY_TIMEOUT, or a limit of its own, allows ("
+TOO_SLOW = "took longer than QUERY_TIMEOUT, or the server's own limit, allows ("
 LOCKED = "The query waited too long for a lock that another connection to "
 PROCEDURES = {
     "sleeps": "SELECT SLEEP(2) AS slept;",

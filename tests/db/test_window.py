@@ -48,8 +48,11 @@ def test_a_window_of_numbers_is_refused(table: MySQLParams, condition: str, para
     """The server would compare with the number 2026, and go on with a warning; the sentence says what to write."""
     sentence = refusal(table, f"SELECT large FROM seen WHERE {condition.format(parameter)}")
 
-    assert "compared the start of the window, 2026-01-06 1" in sentence and ", with a number, so it is not" in sentence
-    assert sentence.endswith("where the column holds Unix seconds, write UNIX_TIMESTAMP(:since) in QUERY_FILE.")
+    assert (
+        "compared the start of the window, 2026-01-06 1" in sentence
+        and ", with a number, so the window is wrong: " in sentence
+    )
+    assert sentence.endswith("if the column holds Unix seconds, write UNIX_TIMESTAMP(:since) in QUERY_FILE.")
 
 
 @pytest.mark.parametrize(

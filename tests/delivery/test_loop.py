@@ -131,7 +131,7 @@ def test_only_throttled_users_remain(tmp_path: Path) -> None:
 
     assert tally.stopped_because is None
     assert (tally.users, tally.events) == (Counts(delivered=4, failed=2), Counts(delivered=4, failed=2))
-    assert tally.failure == "429: the quota did not open again"
+    assert tally.failure == "429: the quota stayed used up"
     with closing(State(tmp_path / "state.sqlite3")) as state:
         assert state.db.execute("SELECT COUNT(*) FROM failer").fetchone() == (0,), "said of the quota, not of them"
 

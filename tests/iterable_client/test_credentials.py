@@ -59,7 +59,7 @@ def test_the_bearer_token_alone(iterable: StandIn, caplog: pytest.LogCaptureFixt
     client.send_bulk(USERS_BULK_UPDATE, [])
     client.get("channels")
 
-    assert said[0] == "Using JWT authentication" and "the bearer token goes alone" in said[1]
+    assert said[0] == "Using JWT authentication" and "only the bearer token is sent" in said[1]
     assert [claims_of(request).get("email") for request in iterable.requests] == [ANN, ANN, None, None]
     assert all("api-key" not in request.headers for request in iterable.requests)
 

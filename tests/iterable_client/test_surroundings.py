@@ -202,13 +202,13 @@ def unusable(folder: Path) -> dict[str, Path]:
     (folder / "empty.pem").write_text("")
     return {
         "does not exist": folder / "none.pem",
-        "is no file of": folder / "junk.pem",
-        "no file": folder / "empty.pem",
+        "is not a readable file of": folder / "junk.pem",
+        "not a readable file of certificates": folder / "empty.pem",
     }
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
-@pytest.mark.parametrize("what", ["does not exist", "is no file of", "no file"])
+@pytest.mark.parametrize("what", ["does not exist", "is not a readable file of", "not a readable file of certificates"])
 def test_unusable_certificates_stop_at_once(
     tls_server: TlsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, what: str
 ) -> None:
@@ -240,7 +240,7 @@ def test_unknown_authority_names_the_bundle(
     result = update(IterableClient("key", base_url=tls_server.url, sleep=Waits(), timeout=5))
 
     assert result.verdict is Verdict.LOCAL_SETUP
-    assert "CURL_CA_BUNDLE says whom to believe" in result.reason
+    assert "CURL_CA_BUNDLE names the certificates to trust" in result.reason
 
 
 def test_certificate_is_verified(tls_server: TlsServer) -> None:

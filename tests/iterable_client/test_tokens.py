@@ -172,7 +172,7 @@ def test_token_is_made_anew_once(iterable: StandIn, caplog: pytest.LogCaptureFix
     assert (result.verdict, result.attempts, result.retried, waits) == (Verdict.ACCEPTED, 2, (), [])
     assert second["iat"] == first["iat"] + 1
     assert lines(caplog, logging.WARNING) == [
-        f"JWT refused by users/update, made anew once: 401 InvalidJwtPayload: JWT token is expired email={ANN}"
+        f"JWT refused by users/update, renewed once: 401 InvalidJwtPayload: JWT token is expired email={ANN}"
     ]
 
 
@@ -241,7 +241,7 @@ def test_short_secret_is_warned_of_once(iterable: StandIn, caplog: pytest.LogCap
 
     assert all(success for success, _ in results)
     assert lines(caplog, logging.WARNING) == [
-        "The JWT secret has fewer than 32 bytes, and Iterable's have 32: check ITERABLE_JWT_SECRET"
+        "The JWT secret has fewer than 32 bytes, but Iterable's secrets have 32: check ITERABLE_JWT_SECRET"
     ]
 
 
@@ -258,7 +258,7 @@ def test_jwt_without_an_api_key(iterable: StandIn, caplog: pytest.LogCaptureFixt
 
     headers = iterable.requests[0].headers
     assert headers["authorization"].startswith("Bearer ") and "api-key" not in headers
-    assert lines(caplog, logging.WARNING)[0].startswith("JWT without an API key: the bearer token goes alone")
+    assert lines(caplog, logging.WARNING)[0].startswith("JWT without an API key: only the bearer token is sent")
     assert result.verdict is Verdict.CREDENTIALS_REFUSED
 
 

@@ -59,7 +59,7 @@ def test_unusable_address(address: object) -> None:
     assert isinstance(result.event, RejectedEvent)
     assert result.event.reason == result.profile.reason
     assert result.profile.reason.startswith("email is ")
-    assert result.profile.reason.endswith(": not an e-mail address that Iterable takes; correct it in the database")
+    assert result.profile.reason.endswith(": not an e-mail address that Iterable accepts; correct it in the database")
     assert "\n" not in result.profile.reason
     assert not is_usable(result.identity)
     assert result == build(email=address)

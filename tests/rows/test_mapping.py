@@ -91,7 +91,7 @@ def test_columns_that_have_no_plain_name(fields: str, name: str, words: str) -> 
     mapping = replace(SAMPLE, user_fields=parse_fields(fields))
     (problem,) = mapping_problems(mapping, [*COLUMNS, Column(name, Kind.TEXT)])
     assert problem.startswith(f"USER_FIELDS names {words}")
-    assert ": give it a name with AS in the query, and use that name here (the query gives: 'id'," in problem
+    assert ": give it a name with AS in the query, and use that name here (the query returns: 'id'," in problem
     assert problem.endswith(f", {name!r})")
     assert "\n" not in problem
 
@@ -102,7 +102,7 @@ def test_columns_of_other_settings_that_have_no_plain_name() -> None:
     whole = replace(SAMPLE, email_column="IF(a, b, c)", event_time_column="f(x:y)", event_key=("f(x:y)",))
     assert mapping_problems(whole, columns) == []
     (problem,) = mapping_problems(replace(SAMPLE, event_key=("IF(a", "b", "c)")), columns)
-    assert problem.startswith("EVENT_KEY names a part of the column 'IF(a, b, c)', which holds a comma or a colon: ")
+    assert problem.startswith("EVENT_KEY names a part of the column 'IF(a, b, c)', which contains a comma or a colon: ")
 
 
 @pytest.mark.parametrize("text", ["CONCAT(a, ', ', b)", "TIME_FORMAT(t, '%H:%i:%s:%f')", "x:y:z", "IF(a, '..', b)"])
@@ -117,8 +117,8 @@ def test_a_list_that_such_a_name_spoils(text: str) -> None:
     [
         ({"email_column": "id"}, "EMAIL_COLUMN names id, which is integer"),
         ({"user_id_column": "event_time"}, "USER_ID_COLUMN names event_time, which is datetime"),
-        ({"segment_field": "a.b"}, "without a dot"),
-        ({"segment_field": "email"}, "Iterable keeps itself"),
+        ({"segment_field": "a.b"}, "its name must not contain a dot"),
+        ({"segment_field": "email"}, "Iterable manages itself"),
         ({"segment_field": "candidate"}, "rename one of them"),
     ],
 )
@@ -147,7 +147,10 @@ def test_how_an_event_time_becomes_one(kind: Kind) -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"email_column": None}, "EMAIL_COLUMN and USER_ID_COLUMN are both empty; one of them must name the user"),
+        (
+            {"email_column": None},
+            "EMAIL_COLUMN and USER_ID_COLUMN are both empty; one must name the column that identifies the user",
+        ),
         ({"event_time_column": ""}, "EVENT_TIME_COLUMN is empty; an event needs it (or leave EVENT_NAME empty)"),
         ({"event_key": ()}, "EVENT_KEY is empty; an event needs it (or leave EVENT_NAME empty)"),
         (

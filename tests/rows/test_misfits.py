@@ -45,10 +45,10 @@ def read(
     [
         ({"flag": 4}, "flag", "flag is 4: neither 0 nor 1; map it as flag:flag:number"),
         ({"flag": -1}, "flag:stars", "flag is -1: neither 0 nor 1; map it as flag:stars:number"),
-        ({"big": HUGE}, "big:a.b.c", f"big is {HUGE}: JSON does not hold a number of this size exactly; map it as "
+        ({"big": HUGE}, "big:a.b.c", f"big is {HUGE}: JSON cannot hold a number of this size exactly; map it as "
                                      "big:a.b.c:string"),
         ({"big": 2**64 - 1}, "big", "map it as big:big:string"),
-        ({"exact": LONG}, "exact", f"exact is {LONG}: JSON does not hold a number of so many digits exactly; map it as "
+        ({"exact": LONG}, "exact", f"exact is {LONG}: JSON cannot hold a number of so many digits exactly; map it as "
                                    "exact:exact:string"),
         ({"exact": Decimal(HUGE)}, "exact", "map it as exact:exact:string"),
     ],

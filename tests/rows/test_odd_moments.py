@@ -76,7 +76,7 @@ def test_a_placeholder_is_no_event_time(kind: Kind, at: object, zone: ZoneInfo) 
     row = built("x", Kind.TEXT, at, at_kind=kind, timezone=zone)
 
     assert isinstance(row.profile, Payload) and isinstance(row.event, RejectedEvent)
-    assert "is a placeholder and no event time; correct it, or leave such rows out of the query" in row.event.reason
+    assert "is a placeholder and not an event time; correct it, or leave such rows out of the query" in row.event.reason
     assert row.moment == UNKNOWN_MOMENT
 
 
@@ -100,7 +100,7 @@ def test_a_number_that_is_no_count_of_seconds_is_no_event_time(number: int) -> N
     row = built("x", Kind.TEXT, number, at_kind=Kind.INTEGER)
 
     assert isinstance(row.profile, Payload) and isinstance(row.event, RejectedEvent)
-    told = "no Unix seconds; in the query divide milliseconds by 1000, or use STR_TO_DATE for dates in digits"
+    told = "not Unix seconds; in the query, divide milliseconds by 1000, or use STR_TO_DATE for dates in digits"
     assert row.event.reason.endswith(f"at is {number}: {told}")
     assert row.moment == UNKNOWN_MOMENT
 

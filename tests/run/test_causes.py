@@ -30,7 +30,7 @@ def test_held_back_exit_is_told(emptied: World, capsys: pytest.CaptureFixture[st
 
     told = json.loads(capsys.readouterr().out)
     assert told["stopped_because"] is None
-    assert told["held_back"].startswith("11 of the 12 users in the segment would leave it at once")
+    assert told["held_back"].startswith("11 of the 12 users in the segment would leave it in one run")
     assert "held_back='11 of the 12 users" in emptied.log().splitlines()[-1]
 
 

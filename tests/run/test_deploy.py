@@ -70,6 +70,21 @@ def test_alert_rules_name_series_that_there_are(world: World) -> None:
     assert all(f"# TYPE {name} gauge" in written for name in named - {"iterable_sync_"})
 
 
+def test_alert_rules_are_tested_with_the_labels_of_the_series(world: World) -> None:
+    """A series with an invented label would prove nothing: the text of an alert may use a label that is never there."""
+    world.run()
+    written = labelled((world.folder / "metrics" / "sync.prom").read_text())
+    assumed = labelled((DEPLOY / "alerts_test.yml").read_text())
+
+    assert assumed <= written
+
+
+def labelled(text: str) -> set[tuple[str, frozenset[str]]]:
+    """The series that the text names, each with the names of its labels."""
+    found = re.findall(r"(iterable_sync_\w+)\{(.*?)\}", text)
+    return {(name, frozenset(re.findall(r'(\w+)="', labels))) for name, labels in found}
+
+
 @contextmanager
 def node_exporter(folder: Path) -> Iterator[str]:
     """A real one that reads this folder; its URL."""

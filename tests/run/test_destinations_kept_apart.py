@@ -92,7 +92,7 @@ def test_each_sync_is_asked_for_itself(world: World, monkeypatch: pytest.MonkeyP
     assert "with 3 users, 3 members of the segment and 3 events" in refused(orders)
     assert orders.run(same_project=True).requests == world.run().requests == 0
     orders.environ["SEGMENT_FIELD"] = "recent_page_view"
-    assert "say SYNC_NAME=default" in str(orders.run().stopped_because), "the field is still the other's"
+    assert "set SYNC_NAME=default" in str(orders.run().stopped_because), "the field is still the other's"
 
 
 def test_a_renamed_sync_is_told_its_old_name(world: World) -> None:

@@ -121,7 +121,7 @@ def test_a_chain_takes_a_run_for_each_link(world: World) -> None:
     world.rows = rows_of(BOB, CAT, DAN)
     first = world.run()
     assert (first.exit_code, counts(first)[0], moves(world)) == (ExitCode.INCOMPLETE, (1, 0, 0, 2), [(CAT, DAN)])
-    assert f"another user gives up the address {CAT} in this one user_id=2" in world.log()
+    assert f"another user gives up the address {CAT} in this run user_id=2" in world.log()
     assert world.table("SELECT * FROM failer") == []
     second = world.run()
     assert (second.exit_code, counts(second)[0], moves(world)) == (ExitCode.INCOMPLETE, (1, 1, 0, 1), [(BOB, CAT)])
@@ -176,7 +176,7 @@ def test_no_move_while_another_id_has_the_address(world: World) -> None:
     summary = world.run()
 
     assert (summary.exit_code, moves(world), set(names(world))) == (0, [], {ANN, CAT})
-    assert f"the address {ANN} is still that of another user id user_id=1" in world.log()
+    assert f"another user id still has the address {ANN} user_id=1" in world.log()
     world.run()
     assert quiet(world)
 
@@ -189,7 +189,7 @@ def test_two_ids_that_come_to_share_an_address(world: World) -> None:
     summary = world.run()
 
     assert (summary.exit_code, moves(world)) == (0, [])
-    assert "is that of another user id as well" in world.log()
+    assert f"another user id has the address {BOB} as well" in world.log()
     world.run()
     assert quiet(world)
 
@@ -260,7 +260,7 @@ def test_the_dry_run_shows_the_move(world: World, capsys: pytest.CaptureFixture[
     assert [line["path"] for line in lines] == [MOVE, UPDATE]
     assert lines[0]["body"] == {"currentEmail": ANN, "newEmail": CAT}
     assert (lines[1]["body"]["email"], lines[1]["body"]["dataFields"]["userId"]) == (CAT, "1")
-    assert "addresses to be moved: 1" in told.err
+    assert "addresses to be changed: 1" in told.err
     assert set(names(world)) == {ANN, BOB}
 
 

@@ -194,7 +194,7 @@ def test_reading_back(world: World, capsys: pytest.CaptureFixture[str], monkeypa
     capsys.readouterr()
 
     assert world.main("--verify", "all") == ExitCode.DONE
-    assert capsys.readouterr().out == "4 of 4 users are at Iterable as in the database\n"
+    assert capsys.readouterr().out == "4 of 4 users are the same at Iterable and in the database\n"
     world.environ["NULL_MEANS"] = "clear"
     world.run()
     stored[address(3)] = Profile({**stored[address(3)].data, "candidate": "beta"}, 0, None)

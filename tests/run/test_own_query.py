@@ -175,7 +175,7 @@ def test_columns_that_have_no_plain_name(shop: World, capsys: pytest.CaptureFixt
     shop.settings.query_file.write_text(sql, encoding="utf-8")
     name = column.strip("`")
     shop.environ |= {"USER_ID_COLUMN": "id", "USER_FIELDS": name, "EVENT_NAME": ""}
-    said = f"USER_FIELDS names a part of the column {name!r}, which holds a comma or a colon: give it a name with AS"
+    said = f"USER_FIELDS names a part of the column {name!r}, which contains a comma or a colon: give it a name with AS"
     assert shop.main() == ExitCode.USAGE
     assert capsys.readouterr().err.count(said) == 1
     assert shop.main("--check") == ExitCode.STOPPED

@@ -78,7 +78,7 @@ def test_a_placeholder_is_no_event_time(world: World, at: datetime) -> None:
     first = world.run()
 
     assert (first.exit_code, counts(first)) == (ExitCode.INCOMPLETE, ((2, 0, 0, 0), (1, 0, 2, 0)))
-    assert f"event_time is {at}: a date in the year {at.year} is a placeholder and no event time" in world.log()
+    assert f"event_time is {at}: a date in the year {at.year} is a placeholder and not an event time" in world.log()
     assert (world.profiles[address(1)]["first_name"], world.profiles[address(2)]["first_name"]) == ("Name 1", "Name 2")
     second = world.run()
     assert (second.exit_code, second.requests, second.events.rejected) == (ExitCode.DONE, 0, 2)

@@ -122,7 +122,7 @@ def test_problems_beside_usable_settings() -> None:
         ("SEGMENT_FIELD", "a,b", "without dots"),
         ("EVENT_TIME_COLUMN", "", "an event needs it"),
         ("EVENT_KEY", "", "an event needs it"),
-        ("EMAIL_COLUMN", "", "one of them must name the user"),
+        ("EMAIL_COLUMN", "", "one must name the column that identifies the user"),
         ("CSV_KEEP", "-1", "from 0"),
     ],
 )
@@ -151,13 +151,13 @@ def test_jwt_without_a_secret() -> None:
 def test_a_secret_that_cannot_be_used_is_not_missing(name: str) -> None:
     """What was given and cannot be used is told as that alone, though it has no value in the settings."""
     (problem,) = problems(**{"USE_JWT_AUTH": "true", "ITERABLE_JWT_SECRET": "s" * 32, name: "two words"})
-    assert problem.startswith(f"{name} holds white space")
+    assert problem.startswith(f"{name} contains white space")
 
 
 def test_bulk_with_jwt() -> None:
     """Bulk calls take server-side keys only, so bulk and JWT exclude each other."""
     (problem,) = problems(USE_JWT_AUTH="true", ITERABLE_JWT_SECRET="s" * 32, ITERABLE_BULK="true")
-    assert "ITERABLE_BULK (--bulk) cannot go with USE_JWT_AUTH" in problem
+    assert "ITERABLE_BULK (--bulk) cannot be used with USE_JWT_AUTH" in problem
     assert load(ITERABLE_BULK="yes").iterable_bulk
 
 

@@ -232,7 +232,7 @@ def test_users_who_are_named_by_id_from_now_on(views: World) -> None:
     assert summary.exit_code == ExitCode.DONE
     assert len(views.events) == 12
     assert summary.left_segment == 0
-    assert "12 members of the segment are known by their old name" in views.log()
+    assert "12 members of the segment are known only by their old name" in views.log()
     assert views.run().requests == 0
 
 

@@ -78,7 +78,7 @@ def test_nothing_wrong(world: World, capsys: pytest.CaptureFixture[str]) -> None
     tables = ("known", "member", "name", "pending", "run")
     state = [world.table(f"SELECT * FROM {table}") for table in tables]
 
-    assert verified(world, capsys) == (ExitCode.DONE, ["12 of 12 users are at Iterable as in the database"])
+    assert verified(world, capsys) == (ExitCode.DONE, ["12 of 12 users are the same at Iterable and in the database"])
     assert writes(world) == []
     assert sorted(path.name for path in world.folder.iterdir() if path.name != "env") == before
     assert state == [world.table(f"SELECT * FROM {table}") for table in tables]
@@ -105,7 +105,7 @@ def test_every_kind_of_difference(world: World, capsys: pytest.CaptureFixture[st
     assert told.count("sent tracked, found (absent)") == 2  # the deleted user's as well
     assert 'page: sent "pricing", found "other"' in told
     assert "recent_page_view: sent true, found false" in told
-    assert lines[-1] == "6 of 12 users are at Iterable as in the database"
+    assert lines[-1] == "6 of 12 users are the same at Iterable and in the database"
     (path,) = world.folder.glob("verify_*.csv")
     assert path.stat().st_mode & 0o777 == 0o600
     assert {row["user"] for row in rows_of(path)} == {rows_name(world, number) for number in range(1, 7)}
@@ -115,7 +115,7 @@ def test_every_kind_of_difference(world: World, capsys: pytest.CaptureFixture[st
     assert "pending again: 6 users; the next run sends what differs" in lines
     summary = world.run()
     assert counts(summary) == ((4, 8, 0, 0), (3, 9, 0, 0))
-    assert verified(world, capsys) == (ExitCode.DONE, ["12 of 12 users are at Iterable as in the database"])
+    assert verified(world, capsys) == (ExitCode.DONE, ["12 of 12 users are the same at Iterable and in the database"])
 
 
 def test_repair_after_a_run_that_was_ended(
@@ -171,14 +171,14 @@ def test_who_is_pending_something_is_counted_apart(world: World, capsys: pytest.
     world.rows = [*people(11), person(12, first_name="New"), person(13)]
     code, lines = verified(world, capsys)
 
-    assert (code, lines[-1]) == (ExitCode.DONE, "11 of 11 users are at Iterable as in the database")
+    assert (code, lines[-1]) == (ExitCode.DONE, "11 of 11 users are the same at Iterable and in the database")
     assert "not compared: 2 users with something pending; the next run sends it" in lines
 
 
 def test_a_sample(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """N users at random; more than there are is all."""
-    assert verified(world, capsys, "5")[1] == ["5 of 5 users are at Iterable as in the database"]
-    assert verified(world, capsys, "500")[1] == ["12 of 12 users are at Iterable as in the database"]
+    assert verified(world, capsys, "5")[1] == ["5 of 5 users are the same at Iterable and in the database"]
+    assert verified(world, capsys, "500")[1] == ["12 of 12 users are the same at Iterable and in the database"]
 
 
 def test_many_differences(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -245,8 +245,8 @@ def test_a_user_whom_iterable_refuses_to_show(world: World, capsys: pytest.Captu
     code, lines = verified(world, capsys)
 
     assert code == ExitCode.INCOMPLETE
-    assert sum("Iterable refuses to show him" in line for line in lines) == 1
-    assert lines[-1] == "10 of 12 users are at Iterable as in the database"
+    assert sum("Iterable refuses to show this user" in line for line in lines) == 1
+    assert lines[-1] == "10 of 12 users are the same at Iterable and in the database"
 
 
 def test_a_run_that_was_killed_long_ago_is_not_waited_for(
@@ -273,7 +273,7 @@ def test_nobody_to_compare(world: World, capsys: pytest.CaptureFixture[str]) -> 
     world.environ |= {"SYNC_NAME": "another", "SEGMENT_FIELD": "another"}
     code, lines = verified(world, capsys)
 
-    assert (code, lines[-1][:20]) == (ExitCode.DONE, "nobody to compare: b")
+    assert (code, lines[-1][:20]) == (ExitCode.DONE, "nobody to compare: a")
 
 
 def test_an_api_that_is_down(world: World, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,14 +35,14 @@ def test_members_whose_exit_is_held_back(world: World, capsys: pytest.CaptureFix
     world.rows = people(1)
     assert world.run().held_back
 
-    assert compared(world, capsys) == (ExitCode.DONE, "1 of 1 users are at Iterable as in the database")
+    assert compared(world, capsys) == (ExitCode.DONE, "1 of 1 users are the same at Iterable and in the database")
 
 
 def test_who_was_never_delivered(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """A row that was rejected and has left is nobody of whom Iterable could say something."""
     world.rows = people(12)
 
-    assert compared(world, capsys) == (ExitCode.DONE, "12 of 12 users are at Iterable as in the database")
+    assert compared(world, capsys) == (ExitCode.DONE, "12 of 12 users are the same at Iterable and in the database")
 
 
 def test_who_has_something_pending_is_not_compared(world: World, capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,7 +61,7 @@ def test_each_is_read_back(world: World, capsys: pytest.CaptureFixture[str]) -> 
 
     told = capsys.readouterr()
     everybody = len(IDS) + len(NO_PATH)
-    assert f"{everybody} of {everybody} users are at Iterable as in the database" in told.out
+    assert f"{everybody} of {everybody} users are the same at Iterable and in the database" in told.out
     lines = [line for line in told.err.splitlines() if "No URL leads to this user's events" in line]
     assert sorted(line.rpartition("user_id=")[2] for line in lines) == [*NO_PATH]
 

@@ -14,8 +14,8 @@ QUERY = """
 SELECT c.*, v.page, v.device, v.browser, v.location, v.event_time
 FROM customers c JOIN page_views v ON v.user_id = c.id {}
 """
-ALONE = "only inside quotes, where it is a text and not a moment: write it without them."
-USELESS = "--since does nothing for this query, which uses neither :since nor :since_local"
+ALONE = "only inside quotes, where it is plain text and not a time: remove the quotes."
+USELESS = "--since has no effect on this query, which uses neither :since nor :since_local"
 MODES = [(), ("--limit", "5"), ("--bulk",), ("--full",), ("--dry-run",), ("--verify",), ("--check",)]
 
 

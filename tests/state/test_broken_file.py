@@ -170,7 +170,7 @@ def test_a_full_disk(path: Path) -> None:
     with closing(State(path)) as state:
         state.begin_run("first", "2026-01-06 12:00:00")
         state.db.execute(f"PRAGMA max_page_count={state.db.execute('PRAGMA page_count').fetchone()[0]}")
-        with pytest.raises(StateError, match="the disk is full, its own or"), state.transaction():
+        with pytest.raises(StateError, match="the disk is full \\(its own, or"), state.transaction():
             state.db.execute("INSERT INTO run (id, started) VALUES ('second', 'now')")
             state.db.execute("INSERT INTO run (id, started) VALUES ('third', ?)", ("x" * 100_000,))
 
