@@ -131,9 +131,7 @@ class StopRules:
 
 
 _WHY: Final = {
-    Verdict.CREDENTIALS_REFUSED: (
-        "Iterable refused the credentials: {}; check ITERABLE_API_KEY and ITERABLE_API_BASE_URL"
-    ),
+    Verdict.CREDENTIALS_REFUSED: "Iterable refused the credentials: {}; check ITERABLE_API_KEY and the base URL",
     Verdict.FORBIDDEN: "the calls are refused: {}; check ITERABLE_API_KEY, the base URL, and any firewall or proxy",
     Verdict.JWT_REFUSED: "Iterable refused the JWT: {}; check ITERABLE_JWT_SECRET, JWT_ISSUER and this machine's clock",
     Verdict.WRONG_URL: "the answer does not come from Iterable's API: {}; check ITERABLE_API_BASE_URL",
