@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 TESTS ?=
+MUTANTS ?=
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -42,4 +43,7 @@ bench: $(VENV)/dev  ## measure speed and memory against a stand-in on this machi
 	@$(BIN)/python -m bench.speed
 	@$(BIN)/python -m bench.turns
 
-.PHONY: help demo test check format soak bench
+mutants: $(VENV)/dev  ## break the code in 320 places, one at a time, and show which of them no test notices
+	@$(BIN)/python -m bench.mutants $(MUTANTS)
+
+.PHONY: help demo test check format soak bench mutants
