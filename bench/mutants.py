@@ -10,8 +10,6 @@ from __future__ import annotations
 import argparse
 import ast
 import os
-import random
-import re
 import resource
 import shutil
 import signal
@@ -24,17 +22,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import coverage
 import hypothesis
-import parso
 import pytest
-from cosmic_ray.ast import ast_nodes
-from cosmic_ray.mutating import mutate_code
-from cosmic_ray.operators.provider import OperatorProvider
+
+from bench.places import Mutant, sample
 
 PACKAGES = {
     "rows": ["tests/rows"],
@@ -44,44 +39,6 @@ PACKAGES = {
 }
 """The packages under sync/, and the tests that have to notice."""
 
-SQL = [
-    ("<=", "<"),
-    (">=", ">"),
-    ("(?<= )<(?= )", "<="),
-    ("(?<= )>(?= )", ">="),
-    ("<>", "="),
-    (r"(\b(?:WHERE|AND) [\w.]+) =", r"\1 <>"),
-    (r"\bAND\b", "OR"),
-    (r"(?<!INSERT )(?<!UPDATE )\bOR\b", "AND"),
-    (r"\bNOT EXISTS\b", "EXISTS"),
-    (r"\bIS NOT NULL\b", "IS NULL"),
-    (r"\bIS NULL\b", "IS NOT NULL"),
-    (r"\bAND [\w.]+ (?:=|<>|<|>|<=|>=) :?[\w.]+", ""),
-    (r"\bAND [\w.]+ IS (?:NOT )?NULL", ""),
-    (r" DESC\b", ""),
-    (r"\bMAX\b", "MIN"),
-    (r"\bMIN\b", "MAX"),
-]
-"""How SQL is broken: an expression, and what stands there instead."""
-
-OPERATORS = {
-    name: OperatorProvider()[name]()
-    for name in OperatorProvider()
-    if not OperatorProvider()[name].arguments() and name != "ExceptionReplacer"
-}
-"""How Python is broken."""
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """A place, and the whole text of its file once it is broken."""
-
-    package: str
-    file: str
-    line: int
-    what: str
-    text: Callable[[], str]
-
 
 @dataclass(frozen=True)
 class Test:
@@ -89,92 +46,6 @@ class Test:
 
     seconds: float
     lines: Mapping[str, Collection[int]]
-
-
-# The places
-
-
-def places(package: str) -> Iterator[list[Mutant]]:
-    """Every place of a package, with the ways to break it."""
-    for path in sorted(Path("sync", package).glob("*.*")):
-        found = defaultdict(list)
-        for mutant in of_python(package, path) if path.suffix == ".py" else of_sql(package, path):
-            found[mutant.line, mutant.what.split(":")[0]].append(mutant)
-        yield from found.values()
-
-
-def of_sql(package: str, path: Path) -> Iterator[Mutant]:
-    """The ways to break a file of SQL."""
-    text = path.read_text("utf-8")
-    code = re.sub("--.*", lambda found: " " * len(found[0]), text)
-    yield from _turned_round(package, path, text, code, 0)
-
-
-def _turned_round(package: str, path: Path, text: str, code: str, start: int) -> Iterator[Mutant]:
-    for pattern, instead in SQL:
-        for found in re.finditer(pattern, code):
-            yield _cut(package, path, text, start + found.start(), start + found.end(), found.expand(instead))
-
-
-def _cut(package: str, path: Path, text: str, at: int, end: int, instead: str) -> Mutant:
-    """Something else stands there."""
-    line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
-    what = f"{column}: {' '.join(text[at:end].split())} -> {' '.join(instead.split())}"
-    return Mutant(package, str(path), line, what, lambda: text[:at] + instead + text[end:])
-
-
-def of_python(package: str, path: Path) -> Iterator[Mutant]:
-    """The ways to break a file of Python."""
-    text = path.read_text("utf-8")
-    starts = [0, *(found.end() for found in re.finditer("\n", text))]
-    silent = list(_silent(ast.parse(text)))
-    counts = Counter[str]()
-    for node in ast_nodes(parso.parse(text)):  # type: ignore[no-untyped-call]
-        at, end = (starts[line - 1] + column for line, column in (node.start_pos, node.end_pos))
-        is_silent = any(first <= node.start_pos < last for first, last in silent)
-        for name, operator in OPERATORS.items():
-            for start, _ in operator.mutation_positions(node):
-                if not any(first <= start < last for first, last in silent):
-                    made = partial(mutate_code, text, operator, counts[name])
-                    yield Mutant(package, str(path), start[0], f"{start[1] + 1}: {name}", made)
-                counts[name] += 1
-        if is_silent:
-            continue
-        if node.type in ("string", "fstring_string") and re.search("SELECT|UPDATE|DELETE|WHERE", node.value):
-            yield from _turned_round(package, path, text, node.value, at)
-        if node.parent is not None and node.parent.type == "simple_stmt" and _can_be_left_out(node):
-            yield _cut(package, path, text, at, end, "pass")
-
-
-def _can_be_left_out(node: Any) -> bool:
-    """A call, or an assignment that is not a name's first: without that, nothing would run."""
-    if node.type != "expr_stmt":
-        return bool(node.type == "atom_expr")
-    return node.children[0].type != "name" or getattr(node.children[1], "value", "=") != "="
-
-
-def _silent(tree: ast.Module) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """What is never executed: annotations, docstrings, imports."""
-    node: Any
-    for node in ast.walk(tree):
-        for part in (getattr(node, "annotation", None), getattr(node, "returns", None)):
-            if part is not None:
-                yield (part.lineno, part.col_offset), (part.end_lineno, part.end_col_offset)
-        text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        if text or isinstance(node, ast.Import | ast.ImportFrom):
-            yield (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
-
-
-def sample(count: int, seed: int) -> list[Mutant]:
-    """As many places from each package, in an order in which every beginning is a sample too."""
-    chance = random.Random(seed)
-    chosen = []
-    for number, package in enumerate(PACKAGES):
-        found = list(places(package))
-        chance.shuffle(found)
-        share = count // len(PACKAGES) + (number < count % len(PACKAGES))
-        chosen.append([chance.choice(ways) for ways in found[:share]])
-    return [mutant for row in zip_longest(*chosen) for mutant in row if mutant is not None]
 
 
 # The tests
@@ -220,7 +91,7 @@ class Selection:
         found = {item.nodeid: item for item in items}
         items[:] = [found[name] for name in self.tests if name in found]
         for item in items:
-            item.add_marker(pytest.mark.timeout(15 + 5 * self.tests[item.nodeid]))
+            item.add_marker(pytest.mark.timeout(30 + 5 * self.tests[item.nodeid]))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Leave the name of the test that failed."""
@@ -299,7 +170,7 @@ class Bench:
                 shutil.copy2(name, self.home / name)
         self.trees = [folder / str(number) for number in range(processes)]
 
-    def fork(self, tree: Path, work: Any) -> int:
+    def fork(self, tree: Path, work: Callable[[], int]) -> int:
         """Do this work in a process of its own, in one of the copies."""
         pid = os.fork()
         if pid:
@@ -356,7 +227,7 @@ class Bench:
                     yield mutant, "", 0
                     continue
                 tree, now = free.pop(), time.monotonic()
-                limit = now + 30 + 4 * sum(chosen.values())
+                limit = now + 60 + 5 * sum(chosen.values())
                 running[self.fork(tree, partial(try_one, mutant, chosen))] = mutant, tree, now, limit
             if not running:
                 return
@@ -365,7 +236,8 @@ class Bench:
                 mutant, tree, began, _ = running.pop(pid)
                 shutil.copy2(self.home / mutant.file, tree / mutant.file)
                 free.append(tree)
-                by = (tree / "noticed").read_text("utf-8") or "the import" if status else ""
+                what = "the time limit" if os.WIFSIGNALED(status) else "the import"
+                by = (tree / "noticed").read_text("utf-8") or what if status else ""
                 yield mutant, by, time.monotonic() - began
                 continue
             for pid, (*_, limit) in running.items():
@@ -397,7 +269,7 @@ def main() -> None:
     sampled, noticed, missed = Counter[str](), Counter[str](), []
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         bench = Bench(Path(folder), options.processes)
-        mutants = sample(options.count, options.seed)
+        mutants = sample(list(PACKAGES), options.count, options.seed)
         print(f"{len(mutants)} places; first the tests as they are", flush=True)
         tests = bench.record()
         for mutant, by, seconds in bench.try_all(mutants, tests, options.minutes):
