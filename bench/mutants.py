@@ -106,7 +106,7 @@ def run_pytest(arguments: Sequence[str], plugin: object) -> int:
     )
     hypothesis.settings.register_profile("mutants", quick)
     hypothesis.settings.load_profile("mutants")
-    given = ["-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not database", *arguments]
+    given = ["-q", "--assert=plain", "-p", "no:cacheprovider", "-m", "not database", *arguments]
     return int(pytest.main(given, plugins=[plugin]))
 
 
@@ -275,7 +275,7 @@ def main() -> None:
         for mutant, by, seconds in bench.try_all(mutants, tests, options.minutes):
             sampled[mutant.package] += 1
             noticed[mutant.package] += bool(by)
-            missed += [] if by else [f"{mutant.file}:{mutant.line}:{mutant.what}"]
+            missed += [] if by else [f"{mutant.file}:{mutant.line}:{mutant.what}    {mutant.code}"]
             print(f"{seconds:5.1f} s  {by or 'NOT NOTICED'}  {mutant.file}:{mutant.line}", file=sys.stderr, flush=True)
     print("not noticed:", *sorted(missed), sep="\n")
     for package in PACKAGES:

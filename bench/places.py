@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from hashlib import blake2b
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -48,11 +48,12 @@ OPERATORS = {
 
 @dataclass(frozen=True)
 class Mutant:
-    """A place, and the whole text of its file once it is broken."""
+    """A place, the line that stands there, how it is broken, and the whole text of its file then."""
 
     package: str
     file: str
     line: int
+    code: str
     what: str
     text: Callable[[], str]
 
@@ -83,12 +84,14 @@ def _cut(package: str, path: Path, text: str, at: int, end: int, instead: str) -
     """Something else stands there."""
     line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
     what = f"{column}: {' '.join(text[at:end].split())} -> {' '.join(instead.split())}"
-    return Mutant(package, str(path), line, what, lambda: text[:at] + instead + text[end:])
+    code = text.splitlines()[line - 1].strip()
+    return Mutant(package, str(path), line, code, what, lambda: text[:at] + instead + text[end:])
 
 
 def of_python(package: str, path: Path) -> Iterator[Mutant]:
     """The ways to break a file of Python."""
     text = path.read_text("utf-8")
+    lines = text.splitlines()
     starts = [0, *(found.end() for found in re.finditer("\n", text))]
     silent = list(_silent(ast.parse(text)))
     counts = Counter[str]()
@@ -99,7 +102,8 @@ def of_python(package: str, path: Path) -> Iterator[Mutant]:
             for start, _ in operator.mutation_positions(node):
                 if not any(first <= start < last for first, last in silent):
                     made = partial(mutate_code, text, operator, counts[name])
-                    yield Mutant(package, str(path), start[0], f"{start[1] + 1}: {name}", made)
+                    code = lines[start[0] - 1].strip()
+                    yield Mutant(package, str(path), start[0], code, f"{start[1] + 1}: {name}", made)
                 counts[name] += 1
         if is_silent:
             continue
@@ -129,12 +133,17 @@ def _silent(tree: ast.Module) -> Iterator[tuple[tuple[int, int], tuple[int, int]
 
 
 def sample(packages: Sequence[str], count: int, seed: int) -> list[Mutant]:
-    """As many places from each package, in an order in which every beginning is a sample too."""
-    chance = random.Random(seed)
+    """As many places from each package, in an order in which every beginning is a sample too.
+
+    A place is chosen for its own text: the sample is nearly the same after a change of the code elsewhere.
+    """
+
+    def chance(mutant: Mutant, what: str) -> bytes:
+        return blake2b(f"{seed} {mutant.file} {mutant.code} {what}".encode()).digest()
+
     chosen = []
     for number, package in enumerate(packages):
-        found = list(places(package))
-        chance.shuffle(found)
         share = count // len(packages) + (number < count % len(packages))
-        chosen.append([chance.choice(ways) for ways in found[:share]])
+        one_way = (min(ways, key=lambda way: chance(way, way.what)) for ways in places(package))
+        chosen.append(sorted(one_way, key=lambda place: chance(place, place.what.split(":")[0]))[:share])
     return [mutant for row in zip_longest(*chosen) for mutant in row if mutant is not None]
