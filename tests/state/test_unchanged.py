@@ -286,6 +286,15 @@ def test_a_move_in_doubt_of_whom_nobody_has_seen_for_long(runs: Runs) -> None:
     assert [user.leaves for user in runs.deliver()].count(True) == 1
 
 
+def test_events_stay_delivered_under_a_new_address(runs: Runs) -> None:
+    """An event is its user's, whose id is known: it is compared under the id, not under the address of the day."""
+    runs.begin([person(1)], BOTH_NAMES)
+    runs.deliver()
+    runs.outbox.remember()
+    plan = runs.begin([person(1, email="new@example.com")], BOTH_NAMES)
+    assert (plan.events.unchanged, plan.pending_events) == (1, 0)
+
+
 def test_a_changed_mapping_knows_no_row(runs: Runs) -> None:
     """Every payload is made anew, and compared."""
     runs.run(people(3))
