@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 TESTS ?=
+MUTANTS ?=
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -21,13 +22,13 @@ demo: $(VENV)/run  ## * show the whole job on sample data; needs no database and
 	@$(BIN)/python main.py --demo
 
 test: $(VENV)/dev  ## * run the tests; those of the database need a MariaDB server program, or TEST_MYSQLD
-	@$(BIN)/python -m pytest -q -n 4 --dist loadfile $(TESTS)
+	@$(BIN)/python -m pytest -q -n 4 --dist worksteal $(TESTS)
 
 check: $(VENV)/dev  ## * format, lint, strict types and tests: what has to pass before a commit
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -q -n 4 --dist loadfile
+	@$(BIN)/python -m pytest -q -n 4 --dist worksteal
 
 format: $(VENV)/dev  ## * put all files into the project's format
 	@$(BIN)/ruff format .
@@ -42,4 +43,7 @@ bench: $(VENV)/dev  ## measure speed and memory against a stand-in on this machi
 	@$(BIN)/python -m bench.speed
 	@$(BIN)/python -m bench.turns
 
-.PHONY: help demo test check format soak bench
+mutants: $(VENV)/dev  ## break the code in 320 places, one at a time, and show which of them no test notices
+	@$(BIN)/python -m bench.mutants $(MUTANTS)
+
+.PHONY: help demo test check format soak bench mutants

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, tzinfo
+from functools import lru_cache
 from hashlib import blake2b
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
@@ -62,9 +63,11 @@ def raw_printers(mapping: Mapping, columns: Sequence[Column]) -> tuple[RawPrinte
     )
 
 
-def _rules_of(zone: tzinfo) -> list[timedelta | None]:
+@lru_cache(maxsize=4)
+def _rules_of(zone: tzinfo) -> str:
     """A time zone from week to week: with a new zone database the same wall clock may be another moment."""
-    return [zone.utcoffset(datetime(1970, 1, 1) + timedelta(weeks=week)) for week in range(80 * 52)]
+    offsets = [zone.utcoffset(datetime(1970, 1, 1) + timedelta(weeks=week)) for week in range(80 * 52)]
+    return blake2b(repr(offsets).encode(), digest_size=8).hexdigest()
 
 
 def _printer(seed: str, places: Sequence[int]) -> RawPrinter:

@@ -65,7 +65,7 @@ _BOOLEANS: Final = {0: False, 1: True, "0": False, "false": False, "1": True, "t
 
 def _boolean(value: Any) -> bool:
     word = value.strip().lower() if isinstance(value, str) else value
-    if word in _BOOLEANS:
+    if not (isinstance(word, Decimal) and word.is_snan()) and word in _BOOLEANS:  # that one has no hash
         return _BOOLEANS[word]
     raise MisfitError("neither 0 nor 1;", "number" if isinstance(value, int) else "string")
 

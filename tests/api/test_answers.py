@@ -136,9 +136,11 @@ def test_bad_api_key_stops_with_any_status() -> None:
 @pytest.mark.parametrize(
     ("status", "code", "expected"),
     [
+        (300, None, Verdict.WRONG_URL),
         (301, None, Verdict.WRONG_URL),
         (304, None, Verdict.WRONG_URL),
         (307, None, Verdict.WRONG_URL),
+        (399, None, Verdict.WRONG_URL),
         (404, None, Verdict.WRONG_URL),
         (404, "NotFound", Verdict.WRONG_URL),
         (405, None, Verdict.WRONG_URL),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,12 @@ from sync.delivery.stop import Stop
 from sync.run.exit_codes import ExitCode
 from tests import faults as catalogue
 from tests.delivery.answers import always
-from tests.harness import World, counts, person
+from tests.harness import Wire, World, counts, person
 from tests.run.moving import ANN, BOB, BOTH_WAYS, CAT, DAN, MOVE, lost, moves, moving_world, names, quiet, rows_of
 from tests.stand_in.answers import Request
 from tests.stand_in.faults import Fault, refused, scripted
+from tests.stand_in.names import ProjectType
+from tests.stand_in.rules import ProjectRules
 
 LOOK_UP = "/api/users/getByEmail"
 EXISTS = refused(400, "EmailAlreadyExists", "already exists")
@@ -99,6 +102,22 @@ def test_the_quota_after_an_answer_that_was_lost(world: World) -> None:
     summary = world.run()
 
     assert (summary.exit_code, summary.moved, look_ups(world), names(world)) == (ExitCode.DONE, 1, 1, {CAT: "1"})
+
+
+def test_what_is_said_of_an_old_address_that_is_unknown(world: World) -> None:
+    """The run goes on with the profile; the log says "any more" where an answer that was lost explains it."""
+    world.rows = rows_of(ANN)
+    world.run()
+    world.rows = rows_of(CAT)
+    world.iterable.faults = scripted([catalogue.UNAVAILABLE.applied()])
+    assert world.run().moved == 1
+    world.rows = rows_of(DAN)
+    world.iterable = Wire(ProjectRules(project_type=ProjectType.EMAIL))
+    assert world.run().moved == 0
+
+    assert re.findall(f"Iterable does not know (.*) email={CAT}", world.log()) == [f"{ANN} any more"]
+    assert re.findall(f"Iterable does not know (.*) email={DAN}", world.log()) == [CAT]
+    assert names(world) == {DAN: "1"}
 
 
 @pytest.mark.parametrize("fault", [catalogue.BAD_API_KEY, catalogue.rate_limited("3600")], ids=str)

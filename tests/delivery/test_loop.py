@@ -145,7 +145,8 @@ def test_nothing_is_kept_of_who_is_done_with(
 ) -> None:
     """While a run goes on, the loop holds who is in flight or waits and nobody else; at its end, nobody."""
     world.environ |= environ
-    world.rows = [person(n % 1_500, page=f"page {n}") for n in range(3_000)]
+    users = 1_500 if "ITERABLE_BULK" in environ else 600
+    world.rows = [person(n % users, page=f"page {n}") for n in range(2 * users)]
     world.iterable.faults = lambda request: catalogue.SERVER_ERROR if address(7) in whom(request) else None
     loops: list[Loop] = []
     most = {"a run": 0}
@@ -157,9 +158,9 @@ def test_nothing_is_kept_of_who_is_done_with(
         most["a run"] = max(most["a run"], sum(held(loop).values()))
 
     monkeypatch.setattr(Loop, "_take_back", look)
-    assert counts(world.run())[0] == (1_499, 0, 0, 1)
+    assert counts(world.run())[0] == (users - 1, 0, 0, 1)
     assert held(loops[0]) == dict.fromkeys(held(loops[0]), 0)
-    group = 1_500 if environ.keys() == {"ITERABLE_BULK"} else 8 + RECORD_GROUP
+    group = users if "ITERABLE_BULK" in environ else 8 + RECORD_GROUP
     assert 0 < most["a run"] <= 4 * group
 
 
@@ -224,7 +225,7 @@ ANSWERS = (
     catalogue.ACTION_NOT_FOUND,
     catalogue.DISALLOWED_EVENT,
 )
-STOPS = {catalogue.BAD_API_KEY.name, catalogue.ACTION_NOT_FOUND.name}
+STOPS = {catalogue.BAD_API_KEY.name}
 
 
 @settings(

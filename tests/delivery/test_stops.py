@@ -68,13 +68,13 @@ def test_an_api_that_goes_down_in_the_middle(world: World, monkeypatch: pytest.M
     """The same in the middle of a run; in bulk a batch is a call, and single users are sampled from it."""
     world.environ |= {"ITERABLE_BULK": str(bulk), "WORKERS": "1"}
     monkeypatch.setattr("sync.run.steps.BULK_WORKERS", 1)  # of several, some may be on the wire as the fifth call fails
-    world.rows = people(2_500)
+    world.rows = people(count := 2_500 if bulk else 40)
     world.iterable.faults = scripted([None] * 4 + [DOWN] * 10_000)
     summary = world.run()
 
     assert (summary.exit_code, "the API is down" in str(summary.stopped_because)) == (ExitCode.STOPPED, True)
     assert summary.requests == 4 + 3 * (5 + 5)
-    assert sum(counts(summary)[0]) == sum(counts(summary)[1]) == 2_500
+    assert sum(counts(summary)[0]) == sum(counts(summary)[1]) == count
     world.iterable.faults = None
     assert world.run().exit_code == ExitCode.DONE
 

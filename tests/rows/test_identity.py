@@ -154,3 +154,13 @@ def test_unusable_user_id(value: object) -> None:
 def test_identity_column_wins() -> None:
     """With a user id column the e-mail column does not matter."""
     assert build(replace(SAMPLE, user_id_column="id"), email="junk").identity == "id:7"
+
+
+def test_the_person_is_the_user_id_where_the_row_has_one() -> None:
+    """The address names the user to Iterable, the id says who it is; without either that can be used, the name does."""
+    both = replace(SAMPLE, user_id_column="id", identify_by="email")
+    row = build(both)
+    assert (row.identity, row.person) == ("ada@example.com", "id:7")
+    assert build(both, id=None).person == "ada@example.com"
+    nobody = build(both, email="no address")
+    assert nobody.person == nobody.identity

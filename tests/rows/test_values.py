@@ -25,6 +25,7 @@ from tests.rows.payload_samples import BERLIN, convert
         (float("inf"), Kind.NUMBER, None, "correct it"),
         (Decimal("NaN"), Kind.NUMBER, "string", "correct it"),
         (Decimal("sNaN"), Kind.NUMBER, None, "correct it"),
+        (Decimal("sNaN"), Kind.NUMBER, "bool", "use another field name"),
         (Decimal("1e400"), Kind.NUMBER, None, "map it as x:x:string"),
         (10**400, Kind.NUMBER, None, "map it as x:x:string"),
         (b"\xff", Kind.BINARY, "string", "HEX()"),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, timedelta
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from sync.rows.mapping import Mapping, parse_fields
@@ -44,6 +47,24 @@ MAPPING = Mapping(
 
 BOTH_NAMES = replace(MAPPING, user_id_column="id", identify_by="email")
 """The address identifies, and the user id is known."""
+
+
+@cache
+def _empty_state() -> bytes:
+    """A state in which nothing is on record yet."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "state")
+        State(path).close()
+        return path.read_bytes()
+
+
+def open_quickly(path: Path) -> State:
+    """A state for one of many examples: its tables are not made anew, and nobody pulls the plug."""
+    if not path.exists():
+        path.write_bytes(_empty_state())
+    state = State(path)
+    state.db.execute("PRAGMA synchronous=OFF")
+    return state
 
 
 class Runs:

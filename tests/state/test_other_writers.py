@@ -79,3 +79,22 @@ def test_rows_are_compared_with_one_moment(path: Path, runs: Runs, monkeypatch: 
 
     monkeypatch.setattr(Outbox, "_formers", commit_meanwhile)
     assert runs.begin([person(1)], BOTH_NAMES).events.unchanged == 1
+
+
+def test_a_long_wait_is_told_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says for whom a run waits, and does not say it again at every try."""
+    monkeypatch.setattr("sync.state.file.BUSY_SECONDS", 0.001)
+    monkeypatch.setattr("sync.state.file.WARN_AFTER", -1.0)
+    tries = iter([False, False, False, True])
+    with (
+        closing(State(path, give_up=lambda: next(tries))) as state,
+        closing(sqlite3.connect(path, isolation_level=None)) as writer,
+    ):
+        writer.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StateError):
+            state.end_run("one", {})
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Another process writes the state {path}; waiting for it"
+    ]

@@ -20,7 +20,19 @@ from sync.state.figures import read_figures
 from sync.state.file import State
 from sync.state.pending import PayloadResult, PendingUser
 from tests.harness import T0, person
-from tests.state.runs import BOTH_NAMES, DELIVERED, FAILED, MAPPING, REJECTED, SEGMENT, TODAY, Runs, answered, fields_of
+from tests.state.runs import (
+    BOTH_NAMES,
+    DELIVERED,
+    FAILED,
+    MAPPING,
+    REJECTED,
+    SEGMENT,
+    TODAY,
+    Runs,
+    answered,
+    fields_of,
+    open_quickly,
+)
 
 rows = st.builds(
     lambda number, name, letter, seconds: person(
@@ -56,7 +68,7 @@ class Side:
 
     def open(self) -> None:
         """A new process."""
-        self.runs = Runs(self.stack.enter_context(closing(State(self.path))), self.name)
+        self.runs = Runs(self.stack.enter_context(closing(open_quickly(self.path))), self.name)
 
     def do(self, what: str, *more: Any) -> Any:
         """Take this step, and say what is seen of it."""

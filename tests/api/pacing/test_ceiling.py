@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sync.api.pacing import Pace
+from sync.api.pacing import DOCUMENTED_CEILINGS, Pace
 from tests.api.pacing.clock import CEILINGS, Clock, drain, most_in_a_second
+from tests.stand_in.rules import DOCUMENTED_LIMITS
 
 
 @pytest.mark.parametrize(
@@ -30,6 +32,12 @@ def test_burst_is_a_share_of_what_the_pace_leaves(clock: Clock, ceiling: int, bu
 
     assert sum(start < clock.now + 1e-6 for start in starts) == burst
     assert starts[burst] >= clock.now + 0.9 / ceiling
+
+
+def test_the_ceilings_are_the_documented_ones() -> None:
+    """Every endpoint has the pace that Iterable's document allows it, which the stand-in enforces."""
+    allowed = {re.sub(r"^/api/|/\{.*", "", path): limit for path, limit in DOCUMENTED_LIMITS.items()}
+    assert {name: allowed[name] for name in DOCUMENTED_CEILINGS} == DOCUMENTED_CEILINGS
 
 
 @pytest.mark.parametrize("ceiling", [0.5, *CEILINGS])

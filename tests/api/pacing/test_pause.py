@@ -54,6 +54,15 @@ def test_rate_falls_once_for_the_requests_in_flight(pace: Pace, clock: Clock, re
     assert pace.rate == pytest.approx(pace.ceiling * LEAST * BELOW)
 
 
+def test_rate_falls_once_for_the_answers_of_one_moment(clock: Clock) -> None:
+    """The request whose answer began the pause was under way then, as were all that started with it."""
+    pace = Pace(500, clock.sleep, clock)
+    for _ in range(3):
+        pace.throttled(clock.now)
+
+    assert pace.rate == pytest.approx(pace.ceiling * LEAST * BELOW)
+
+
 @pytest.mark.parametrize(("passed", "rate"), [(300, 300 * BELOW), (10, 90.25)])
 def test_rate_falls_below_what_passed_in_the_last_second(pace: Pace, clock: Clock, passed: int, rate: float) -> None:
     """It says what there is for us; but a second that has only begun is not taken at its word."""

@@ -48,12 +48,12 @@ def test_a_passing_trouble_costs_a_retry(world: World, fault: Fault) -> None:
 )
 def test_one_record_that_breaks_every_batch(world: World, path: str, fault: Fault) -> None:
     """A batch that fails for whatever reason is halved, until the culprit stands alone and fails for itself."""
-    world.rows = people(1_001)
-    culprit = address(700)
+    world.rows = people(129)
+    culprit = address(100)
     world.iterable.faults = holding(culprit, fault, path)
 
     summary = world.run()
-    assert counts(summary)[path == EVENTS] == (1_000, 0, 0, 1)
+    assert counts(summary)[path == EVENTS] == (128, 0, 0, 1)
     assert summary.exit_code == ExitCode.INCOMPLETE
     assert summary.requests < 80
     assert pending(world) == {culprit}
