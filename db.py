@@ -115,8 +115,11 @@ class _MySQL:
 
     def _rows(self, cursor: _Cursor, limit: TimeLimit) -> Iterator[tuple[Any, ...]]:
         """The rows of the result, one at a time; raises SourceError when the last of them comes too late."""
+        width = len(cursor.columns)
         with _advice_in_time(self._params, limit):
             while row := _next_row(cursor, limit):
+                if len(row) != width:  # the driver takes a row that ends early for a row
+                    raise IndexError("a row has fewer values than there are columns")
                 yield row
             if not cursor.left_unread:
                 _refuse_more_results(cursor)

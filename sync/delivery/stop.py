@@ -45,4 +45,4 @@ class Stop:
         stopped = self._goes_on.acquire(timeout=max(0.0, min(seconds, threading.TIMEOUT_MAX)))
         if stopped:
             self._let_go()
-        return stopped
+        return stopped or self.is_set()  # others who wait may hold the lock for a moment

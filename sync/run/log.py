@@ -99,14 +99,16 @@ class LineFormatter(logging.Formatter):
 
 
 class PrivateFile(logging.FileHandler):
-    """A log file that only its owner may read. If the path is a link, the file behind it is rotated.
+    """A log file that only its owner may read. If the path is a link, the file behind it is rotated; what a device such
+    as /dev/stdout leads to is somebody else's.
 
     `failure` is the first reason why a line was lost.
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path.resolve() if path.is_file() else path)
-        self.failure = ""
+        self._is_ours = not str(path).startswith(("/dev/", "/proc/"))
+        super().__init__(path.resolve() if self._is_ours and path.is_file() else path)
+        self.failure = self._torn = ""
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Write the record without the lock of other handlers, at which a hundred workers would queue.
@@ -120,17 +122,20 @@ class PrivateFile(logging.FileHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line; none after the log was closed, as by a worker whose answer hung until the end of the run."""
-        stream: Any = self.stream
         try:
-            line = f"{self.format(record)}\n".encode()
+            line = f"{self._torn}{self.format(record)}\n".encode()
+            stream: Any = self.stream
             while line and stream:
-                line = line[stream.write(line) :]  # less than all of it on a full disk: the next call says so
+                line = line[stream.write(line) :]
+                self._torn = "\n" if line else ""  # a full disk takes a part of a line, and then no more
         except Exception:
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Keep the first reason why a line was lost."""
         error = sys.exc_info()[1]
+        if self.stream is None:  # the run is over
+            return
         self.failure = self.failure or f"{type(error).__name__}: {error}, at {record.name}"
 
     def _open(self) -> FileIO:  # type: ignore[override]
@@ -141,11 +146,12 @@ class PrivateFile(logging.FileHandler):
 
     def rotate_when_large(self) -> None:
         """Start a new file when this one is over 10 MB. Where that cannot be done now, a later run does it."""
-        if self.stream is None or os.fstat(self.stream.fileno()).st_size <= ROTATE_OVER:
+        if self.stream is None or not self._is_ours or os.fstat(self.stream.fileno()).st_size <= ROTATE_OVER:
             return
         with suppress(OSError):
             fcntl.flock(self.stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not while another run writes it
-            RotatingFileHandler(self.baseFilename, backupCount=KEEP, delay=True).doRollover()
+            if os.path.samestat(os.fstat(self.stream.fileno()), Path(self.baseFilename).stat()):  # none has rotated it
+                RotatingFileHandler(self.baseFilename, backupCount=KEEP, delay=True).doRollover()
         self.stream.close()
         self.stream = self._open()  # type: ignore[assignment] # lines are bytes, so that each is one write
 

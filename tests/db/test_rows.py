@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from pymysql.connections import Connection
+from pymysql.connections import Connection, MySQLResult
 
 import db
 from sync.rows.source import Kind, Source, SourceError
@@ -89,6 +89,14 @@ class TestRows:
 
         with pytest.raises(SourceError, match=r"was lost .*reset by peer"):
             next(rows)
+
+    def test_row_that_lacks_values(self, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The driver takes a row that ends early for a row: here it is no row of a database."""
+        original = MySQLResult._read_row_from_packet  # type: ignore[attr-defined]
+        monkeypatch.setattr(MySQLResult, "_read_row_from_packet", lambda *args: original(*args)[:-1])
+
+        with pytest.raises(SourceError, match="does not speak MySQL's protocol"):
+            list(source.query(LARGE, SINCE, SINCE_LOCAL).values())
 
     def test_whole_result_keeps_the_connection(self, source: Source) -> None:
         """A result that was read to its end costs no new connection."""

@@ -9,9 +9,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from typing import Any
 
 import pytest
+import requests
 
+from sync.api import deadline
 from sync.api.answers import Verdict
 from sync.api.deadline import LONGEST_IDLE
 from tests.iterable_client.helpers import client_of, update
@@ -111,3 +114,19 @@ def test_a_connection_in_use_is_kept(iterable: StandIn, later: Later) -> None:
         later.ahead += LONGEST_IDLE / 2
         assert update(client)[0]
         assert iterable.connections == 2
+
+
+def test_nobody_gets_a_pool_before_its_connections_know_the_deadline() -> None:
+    """Another thread may ask for the pool of a host as soon as it is kept."""
+    kept = []
+
+    class Watched(dict[Any, Any]):
+        def __setitem__(self, host: Any, pool: Any) -> None:
+            kept.append(issubclass(pool.ConnectionCls, deadline._Timed))
+            super().__setitem__(host, pool)
+
+    with closing(deadline.DeadlineAdapter()) as adapter:
+        adapter._pools = Watched()
+        request = requests.Request("POST", "http://127.0.0.1:9/").prepare()
+        adapter.get_connection_with_tls_context(request, verify=True)
+    assert kept == [True]

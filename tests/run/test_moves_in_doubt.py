@@ -288,3 +288,26 @@ def test_a_rejected_change_is_over(world: World) -> None:
     world.rows = rows_of(ANN)
     assert (world.run().exit_code, moves(world)) == (ExitCode.DONE, [])
     assert names(world) == {ANN: "1", CAT: "77"}
+
+
+def test_a_refused_key_leaves_no_doubt_about_the_address(world: World) -> None:
+    """Iterable took nothing of that request, so the address is not one by which the user may be known: whoever has it
+    later keeps the profile.
+    """
+    world.rows = rows_of(ANN)
+    world.run()
+    world.rows = rows_of(CAT)
+    world.iterable.faults = lambda request: UNAVAILABLE if request.path == MOVE else None
+    world.run()
+    world.rows = rows_of(DAN)
+    refusal = refused(401, "BadApiKey", "Invalid API key")
+    world.iterable.faults = lambda request: refusal if request.path == MOVE else None
+    assert world.run().exit_code == ExitCode.STOPPED
+    world.iterable.faults = None
+    world.iterable.project.delete_user(ANN)
+    world.iterable.project.users.names.put(DAN, Owner(DAN, "77"))
+    world.rows = rows_of(BOB)
+    world.run()
+
+    assert (DAN, BOB) not in moves(world)
+    assert names(world)[DAN] == "77"
