@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -340,12 +339,7 @@ def test_spent_retries_keep_the_last_reason() -> None:
     """The fixed words are the error; what the last attempt met is beside them."""
     answer = ApiResponse(Verdict.RETRYABLE, "503 without a code", 503)
     result = ApiResult(answer, 3, "Max retries exceeded", ("503", "timeout"))
-    expected: dict[str, Any] = {
-        "error": "Max retries exceeded",
-        "status": 503,
-        "code": None,
-        "reason": "503 without a code",
-    }
+    reason = {"status": 503, "code": None, "reason": "503 without a code"}
 
-    assert tuple(result) == (False, expected)
+    assert tuple(result) == (False, {"error": "Max retries exceeded", **reason})
     assert result.retried == ("503", "timeout")
