@@ -106,13 +106,16 @@ def test_two_canaries_refused_by_the_project(world: World) -> None:
 
 def test_a_canary_with_many_events(world: World) -> None:
     """One profile and one event, then everybody has a turn; the canary's further events go with theirs."""
+    world.environ["WORKERS"] = "2"  # so that others wait while two are served
     world.rows = [person(1, event_time=T0 + timedelta(hours=hour)) for hour in range(300)] + people(40)[1:]
 
     assert counts(world.run()) == ((40, 0, 0, 0), (339, 0, 0, 0))
     assert world.sent[:2] == [(UPDATE, address(1)), (TRACK, address(1))]
-    in_a_row = [len(list(requests)) for who, requests in groupby(who for _, who in world.sent) if who == address(1)]
-    assert max(in_a_row) <= 2 + ONE_BY_ONE.events
-    assert len(in_a_row) > 5
+    whose = [who for _, who in world.sent]
+    while whose[-1] == address(1):  # nobody else waits any more
+        whose.pop()
+    in_a_row = [len(list(requests)) for who, requests in groupby(whose) if who == address(1)]
+    assert len(in_a_row) > 5 and max(in_a_row) <= 2 + ONE_BY_ONE.events
 
 
 @pytest.mark.parametrize(
