@@ -102,6 +102,8 @@ class Lane:
     seed: int
     figures: Figures = field(default_factory=Figures)
     promised: set[tuple[str, str, datetime]] = field(default_factory=set)
+    results: list[tuple[int, set[str]]] = field(default_factory=list)
+    """Of each run: how many requests there were before it, and who was in its result."""
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
@@ -113,7 +115,7 @@ class Lane:
         """Kill that many runs, let the last one finish, and look."""
         faults = FAULTS_OF_A_CRASH if self.kill is signal.SIGKILL else FAULTS_OF_A_SIGNAL
         with StandIn(latency=LATENCY, faults=at_random(self.seed, FAULT_SHARE, faults)) as iterable:
-            self.environ = self._environment(iterable.url)
+            self.environ, self.iterable = self._environment(iterable.url), iterable
             self._measure()
             for _ in range(3 * kills + 3):
                 if self.figures.kills == kills:
@@ -195,6 +197,7 @@ class Lane:
     def _run(self) -> None:
         """One run that gets the signal at a random moment of one of its phases, if it lives so long."""
         result = self._result()
+        self.results.append((len(self.iterable.requests), set(result)))
         log_from = (self.folder / "run.log").stat().st_size
         phase = self.chance.choices((0, 1, 2), (1, 3, 6))[0]
         with start(self.folder, self.environ) as process:
@@ -314,29 +317,34 @@ class Lane:
             raise LostOrDoubledError(f"seed {self.seed}: {runs} runs on record of {self.figures.runs}")
 
     @staticmethod
-    def _applied(iterable: StandIn) -> list[tuple[str, str, bytes]]:
-        """The requests that the project took, in order."""
+    def _applied(iterable: StandIn) -> list[tuple[int, str, str, bytes]]:
+        """The requests that the project took, in order, each with its number."""
         taken = {fault.name for fault in (*FAULTS_OF_A_CRASH, *FAULTS_OF_A_SIGNAL) if fault.applies}
         return [
-            (request.path, identity(request), request.body)
-            for request in iterable.requests
+            (number, request.path, identity(request), request.body)
+            for number, request in enumerate(iterable.requests)
             if request.fault in taken or (not request.fault and request.status == 200)
         ]
 
-    @staticmethod
-    def _count_repeats(applied: Sequence[tuple[str, str, bytes]]) -> int:
-        """How many came again though applied: an event with its id, or a profile just as it was."""
+    def _count_repeats(self, applied: Sequence[tuple[int, str, str, bytes]]) -> int:
+        """How many came again though applied: an event with its id, or a profile just as it was.
+
+        A profile is another one if the user was in the result again in between: that row was pending, and what is
+        pending of a user who then leaves is sent with the segment false, as the one before.
+        """
         repeats = 0
-        last: dict[str, bytes] = {}
+        last: dict[str, tuple[int, bytes]] = {}
         tracked: set[str] = set()
-        for path, who, body in applied:
+        for number, path, who, body in applied:
             if path == TRACK:
                 event = json.loads(body)["id"]
                 repeats += event in tracked
                 tracked.add(event)
             elif path == UPDATE:
-                repeats += last.get(who) == body
-                last[who] = body
+                before, was = last.get(who, (0, b""))
+                came_back = any(before < start <= number and who in result for start, result in self.results)
+                repeats += was == body and not (came_back and b'"recent_page_view":false' in body)
+                last[who] = number, body
         return repeats
 
 
