@@ -64,8 +64,7 @@ def _request(turn: Turn, client: IterableClient, old: str, move: Move) -> tuple[
         move = move._replace(in_doubt=True)
         turn.left[0] = turn.left[0]._replace(users=(turn.user._replace(move=move),))
     turn.tell(call)
-    may_be_made = move.in_doubt and not outcome_of(call).turned_away
-    turn.hand_on(Answer(call, attempted=[turn.user] if may_be_made else ()))
+    turn.hand_on(Answer(call, attempted=[turn.user] if move.in_doubt and not outcome_of(call).turned_away else ()))
     return call, move
 
 
