@@ -78,11 +78,18 @@ def test_a_line_while_the_log_is_closed_is_no_failure(tmp_path: Path) -> None:
     """A worker whose answer hung until the end of the run may speak at any moment."""
     file = PrivateFile(tmp_path / "run.log")
 
-    class Closing(LineFormatter):
-        def format(self, record: logging.LogRecord) -> str:
+    class Closed:
+        def write(self, _line: bytes) -> int:
             file.close()
-            return super().format(record)
+            raise ValueError("I/O operation on closed file")
 
-    file.setFormatter(Closing(""))
+        def flush(self) -> None: ...
+
+        def close(self) -> None: ...
+
+    file.setFormatter(LineFormatter(""))
+    real, file.stream = file.stream, Closed()  # type: ignore[assignment]
     file.handle(record("late"))
+    assert real
+    real.close()
     assert file.failure == ""
