@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import struct
+import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import islice
@@ -19,16 +21,16 @@ from pymysql.connections import Connection
 from pymysql.constants import SERVER_STATUS
 from pymysql.cursors import Cursor, SSCursor
 
-from sync.database.server_address import MySQLParams, described, exposure
 from sync.database.server_messages import (
     IN_THE_QUERY,
     WHILE_CONNECTING,
     error_sentence,
+    slow_sentence,
     summed_up,
     tls_files_sentence,
     unusable_sentence,
 )
-from sync.database.session import ALWAYS, TimeLimit, refusals, where_allowed
+from sync.database.session import ALWAYS, MySQLParams, described, exposure, refusals, where_allowed
 from sync.database.statement import bound_values, parse
 from sync.database.wire_types import Field, column_kind, reader
 from sync.rows.source import Column, ResultSet, Source, SourceError
@@ -83,6 +85,25 @@ class _Cursor(SSCursor):
             self.connection.close()
 
 
+class _TimeLimit:
+    """The time limit of one query, which begins now.
+
+    The server stops most statements itself. But MySQL does not stop a CALL, and a SELECT that runs out of time in
+    SLEEP() ends as if it were done. So the time is measured here, too.
+    """
+
+    def __init__(self, params: MySQLParams) -> None:
+        self._params = params
+        self._ends = time.monotonic() + (params.query_timeout or math.inf)
+
+    def left(self) -> float | None:
+        """The seconds that are left, None for any number; raises SourceError when there are none."""
+        left = self._ends - time.monotonic()
+        if left <= 0:
+            raise SourceError(slow_sentence(self._params))
+        return None if left == math.inf else left
+
+
 class _MySQL:
     """A Source on MySQL or MariaDB."""
 
@@ -98,7 +119,7 @@ class _MySQL:
         values = bound_values(since, since_local)
         self._cursor = cursor = self._connection.cursor(_Cursor)
         cursor.window = tuple(values.values())
-        time_limit = TimeLimit(self._params)
+        time_limit = _TimeLimit(self._params)
         with _advice_in_time(self._params, time_limit):
             cursor.wait(time_limit.left())
             _ask(self._connection, "START TRANSACTION READ ONLY")
@@ -113,7 +134,7 @@ class _MySQL:
             release=cursor.leave_unread,
         )
 
-    def _rows(self, cursor: _Cursor, limit: TimeLimit) -> Iterator[tuple[Any, ...]]:
+    def _rows(self, cursor: _Cursor, limit: _TimeLimit) -> Iterator[tuple[Any, ...]]:
         """The rows of the result, one at a time; raises SourceError when the last of them comes too late."""
         width = len(cursor.columns)
         with _advice_in_time(self._params, limit):
@@ -135,7 +156,7 @@ class _MySQL:
             self._connection.close()
 
 
-def _next_row(cursor: _Cursor, limit: TimeLimit) -> tuple[Any, ...] | None:
+def _next_row(cursor: _Cursor, limit: _TimeLimit) -> tuple[Any, ...] | None:
     cursor.wait(limit.left())
     row: tuple[Any, ...] | None = cursor.fetchone()
     return row
@@ -223,7 +244,7 @@ def _server(connection: Connection, params: MySQLParams) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def _advice_in_time(params: MySQLParams, limit: TimeLimit) -> Iterator[None]:
+def _advice_in_time(params: MySQLParams, limit: _TimeLimit) -> Iterator[None]:
     """Like `_advice`, for the query; an error after its time is up, such as a timeout, is reported as a slow query."""
     with _advice(params, IN_THE_QUERY):
         try:

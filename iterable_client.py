@@ -17,9 +17,19 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from sync.api.answers import RETRYABLE_STATUSES, SPENT, ApiResponse, ApiResult, Verdict, read_answer, retry_after
-from sync.api.endpoints import BULK, EVENTS_TRACK, USERS_BULK_UPDATE, USERS_UPDATE, is_readable_on_the_way
-from sync.api.messages import Message, encode, identity_in, known, named, who
-from sync.api.network import NETWORK_ERRORS, PROXY_AUTHENTICATION, no_answer, proxy_refuses
+from sync.api.endpoints import (
+    BULK,
+    EVENTS_TRACK,
+    USERS_BULK_UPDATE,
+    USERS_UPDATE,
+    Message,
+    encode,
+    identity_in,
+    known,
+    named,
+    who,
+)
+from sync.api.network import NETWORK_ERRORS, PROXY_AUTHENTICATION, is_readable_on_the_way, no_answer, proxy_refuses
 from sync.api.pacing import Pacer
 from sync.api.tokens import TokenMint
 from sync.api.transport import Answer, Transport

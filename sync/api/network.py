@@ -11,6 +11,7 @@ import os
 import re
 import ssl
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -21,7 +22,6 @@ from requests.utils import select_proxy
 from urllib3 import exceptions as urllib3_errors
 
 from sync.api.answers import ApiResponse, Verdict
-from sync.api.endpoints import is_this_machine
 from sync.rows.masking import excerpt
 
 CERTIFICATE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -137,3 +137,24 @@ def _innermost(error: BaseException) -> BaseException:
     reason = getattr(error, "original_error", None) or getattr(error, "reason", None)
     inner = next((part for part in error.args if isinstance(part, BaseException)), reason)
     return _innermost(inner) if isinstance(inner, BaseException) else error
+
+
+# -- addresses that may be called ----------------------------------------------------------------------------------
+
+
+def is_this_machine(host: str | None) -> bool:
+    """Whether the host is this machine, which is called without a proxy and may be called without TLS."""
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def is_readable_on_the_way(base_url: str) -> bool:
+    """Whether others could read what is sent to this address: http, and not to this machine.
+
+    Only a plain host and port are known to be this machine, since libraries read anything else in different ways.
+    """
+    url = base_url.strip().lower()
+    host = re.sub(r":[0-9]+$", "", url.removeprefix("http://").split("/")[0])
+    return url.startswith("http:") and not is_this_machine(host.strip("[]"))

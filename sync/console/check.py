@@ -23,7 +23,7 @@ from sync.run.connections import NO_WINDOW, run_query
 from sync.run.env_file import UnreadableError
 from sync.run.exit_codes import ExitCode
 from sync.run.log import LineFormatter, on_this_clock
-from sync.run.record import OnRecord
+from sync.run.on_record import OnRecord
 from sync.run.settings import SettingsError
 from sync.run.steps import Run
 from sync.state.destinations import RefusedError

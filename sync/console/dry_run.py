@@ -11,8 +11,7 @@ from typing import Any, TextIO
 
 from iterable_client import ApiResult, IterableClient, Message, Verdict
 from sync.api.answers import ApiResponse
-from sync.api.endpoints import BULK
-from sync.api.messages import encode
+from sync.api.endpoints import BULK, encode
 from sync.api.pacing import target_rate
 from sync.console.screen import warnings_on_screen
 from sync.delivery.stop import Stop

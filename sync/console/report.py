@@ -9,12 +9,12 @@ from typing import Any
 
 from sync.console.screen import warnings_on_screen
 from sync.rows.masking import Masking
-from sync.run.differences import Verified, repair, verify
 from sync.run.exit_codes import NO_SECRETS, ExitCode, exit_of
 from sync.run.log import LineFormatter, on_this_clock, printable
 from sync.run.settings import SettingsError
 from sync.run.steps import Run
 from sync.run.summary import OUTCOMES, Summary, pairs
+from sync.run.verify import Verified, repair, verify
 from sync.state.file import RunRecord
 from sync.state.pending import Counts
 

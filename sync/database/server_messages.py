@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from sync.database.server_address import MySQLParams
+from sync.database.session import MySQLParams
 
 WHILE_CONNECTING: Final = "correct the server, or the DB_ settings"
 IN_THE_QUERY: Final = "correct QUERY_FILE"

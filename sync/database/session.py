@@ -1,16 +1,97 @@
-"""How a session begins: which login methods are refused, its settings, and how long the query may take."""
+"""A session with the server: where it is, who connects and how, what answered, and what is set before the query."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
+from ipaddress import ip_address
 from typing import Any, Final, NoReturn
 
-from sync.database.server_address import MySQLParams
-from sync.database.server_messages import slow_sentence
+from sync.rows.masking import masking_of
 from sync.rows.source import SourceError
+
+
+@dataclass(frozen=True)
+class MySQLParams:
+    """Where the database is and who connects."""
+
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    database: str
+    socket: str | None = None
+    """A Unix socket of this machine, instead of host and port."""
+    ssl_ca: str | None = None
+    """A file with the authority that signed the server's certificate. Without it TLS is used when the
+    server offers it, and nobody knows whose certificate that is."""
+    connect_timeout: float = 10
+    query_timeout: float = 0
+    """Seconds from the query's statement to its last row; 0: as long as it takes."""
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """Other secrets, which are masked in what the server or the driver says."""
+
+    def masked(self, text: str) -> str:
+        """What the server or the driver said, with secrets masked, however short they are."""
+        return masking_of((self.password, *self.secrets))(text)
+
+    @property
+    def address(self) -> str:
+        """The server as `host:port`, or its socket."""
+        if self.socket:
+            return self.socket
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def description(self) -> str:
+        """Server, user and database, as one text without the password."""
+        at = f"localhost:{self.socket}:" if self.socket else self.address
+        return f"mysql://{self.user}@{at}/{self.database}"
+
+    @property
+    def where(self) -> str:
+        """The settings that say where the server is."""
+        return "DB_SOCKET" if self.socket else "DB_HOST and DB_PORT"
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the way to the server leaves this machine, as far as its address says."""
+        if self.socket or self.host.lower() == "localhost":
+            return False
+        try:
+            return not ip_address(self.host).is_loopback
+        except ValueError:
+            return True
+
+
+def described(params: MySQLParams, version: str, cipher: str) -> str:
+    """The server in words: product, version, how private the connection is."""
+    product = "MariaDB" if "mariadb" in version.lower() else "MySQL"
+    server = f"{product} {params.masked(version.split('-')[0])}"
+    if not cipher:
+        return f"{server}, {'through its socket' if params.socket else 'no TLS'}"
+    return f"{server}, TLS ({params.masked(cipher)}, {'verified' if params.ssl_ca else 'not verified'})"
+
+
+_IN_ITS_PLACE: Final = (
+    "anybody who answers in the server's place gets the password (if the login method is caching_sha2_password or "
+    "sha256_password), and whatever rows they return are sent to Iterable"
+)
+
+
+def exposure(params: MySQLParams, cipher: str) -> str:
+    """What others could read or forge on the way to the server, with the remedy; empty if nothing."""
+    if not params.is_remote or (cipher and params.ssl_ca):
+        return ""
+    if cipher:
+        return f"the server's certificate is not verified: {_IN_ITS_PLACE}; set DB_SSL_CA"
+    return (
+        f"there is no TLS: anybody who listens on the way reads all rows, and {_IN_ITS_PLACE}; switch on TLS at the "
+        "server, and set DB_SSL_CA"
+    )
+
 
 _IN_CLEAR_TEXT: Final = ("mysql_clear_password", "dialog")
 """The login methods with which a driver sends the password in clear text."""
@@ -63,22 +144,3 @@ def where_allowed(query_timeout: float) -> tuple[str, ...]:
         f"lock_wait_timeout = {lock}",  # a table's lock
         f"innodb_lock_wait_timeout = {lock}",  # a row's
     )
-
-
-class TimeLimit:
-    """The time limit of one query, which begins now.
-
-    The server stops most statements itself. But MySQL does not stop a CALL, and a SELECT that runs out of time in
-    SLEEP() ends as if it were done. So the time is measured here, too.
-    """
-
-    def __init__(self, params: MySQLParams) -> None:
-        self._params = params
-        self._ends = time.monotonic() + (params.query_timeout or math.inf)
-
-    def left(self) -> float | None:
-        """The seconds that are left, None for any number; raises SourceError when there are none."""
-        left = self._ends - time.monotonic()
-        if left <= 0:
-            raise SourceError(slow_sentence(self._params))
-        return None if left == math.inf else left

@@ -12,8 +12,7 @@ from typing import Final
 
 from iterable_client import IterableClient
 from sync.api.answers import NAME_CODES, REJECTIONS, ApiResult, Verdict
-from sync.api.endpoints import USERS_BY_EMAIL, USERS_UPDATE_EMAIL
-from sync.api.messages import Message, encode
+from sync.api.endpoints import USERS_BY_EMAIL, USERS_UPDATE_EMAIL, Message, encode
 from sync.delivery.work import Answer, Ended, Turn, Why, all_with, outcome_of
 from sync.rows.identity import address_of, name_of
 from sync.state.pending import DELIVERED, Move, Outcome, PayloadResult, UserOutcome

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from sync.api.endpoints import is_readable_on_the_way
+from sync.api.network import is_readable_on_the_way
 from sync.run.env_file import SYNC_NAME
 
 HOME = Path(__file__).resolve().parents[2]

@@ -27,11 +27,11 @@ from sync.run.exit_codes import UNEXPECTED, ExitCode, exit_of
 from sync.run.lock import locked_state
 from sync.run.log import LAST_LINE, LineFormatter, add_handler, log_always, start_logging, stop_logging, utc_offset
 from sync.run.metrics import write_metrics
-from sync.run.record import OnRecord, name_of_sync
+from sync.run.on_record import OnRecord, name_of_sync
 from sync.run.settings import NO_OPTIONS, Options, Settings
 from sync.run.signals import Interrupted, Interruption, describe
 from sync.run.summary import Summary, announce
-from sync.state.figures import read_figures
+from sync.state.backlog import read_figures
 from sync.state.file import State, StateCopy, StateError
 from sync.state.outbox import Outbox
 

@@ -11,7 +11,7 @@ from typing import Any
 from sync.delivery.tally import Tally
 from sync.rows.identity import log_field
 from sync.run.exit_codes import ExitCode
-from sync.state.figures import Figures
+from sync.state.backlog import Figures
 from sync.state.outbox import Outbox
 from sync.state.pending import Counts, Outcome, Plan
 

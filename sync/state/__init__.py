@@ -7,17 +7,17 @@ the user is in the result when the profile is sent.
 
 **The life of a payload in a run** (`Outbox`; what a run collects is in run.sql):
 
-* *Start* (settle.py): what the last run left is settled. After a crash that is all the recovery there is.
+* *Start* (outcomes.py): what the last run left is settled. After a crash that is all the recovery there is.
 * *Load* (comparison.py): each row is compared with what is `known`, and taken into `scan`. A row that is the same as
   when it was delivered is recognised by its raw values; no body is made from it. At the end the newest row of a user
   counts, and the first row of an event.
-* *Plan* (backlog.py, addresses.py), in one transaction: who is who, who leaves the segment, and the backlog (`pending`)
+* *Plan* (backlog.py), in one transaction: who is who, who leaves the segment, and the backlog (`pending`)
   in the order of delivery, a user's payloads side by side. Its places are above all existing ones.
 * *Claim* (claims.py): the next users, or a few events of one user. From here on, nobody knows whether Iterable has it.
 * *Outcome* (outcomes.py): each payload's state, by its place. What was certainly not sent is pending as before.
-* *End* (settle.py): delivered payloads go into `known`, sorted by key, and users who are in the segment, or may be,
-  into `member`; rejected payloads are set aside, with their
-  bodies; what is unconfirmed is pending, and nothing about it counts as known.
+* *End* (outcomes.py): all of it is settled. Delivered payloads go into `known`, sorted by key, and users who are in the
+  segment, or may be, into `member`; rejected payloads are set aside, with their bodies; what is unconfirmed is pending,
+  and nothing about it counts as known.
 
 **What the state says of a payload** (a test spells it out):
 

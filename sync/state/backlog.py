@@ -1,13 +1,17 @@
-"""What follows from a result: who leaves the segment, and what is pending, in the order in which it is delivered."""
+"""What follows from a result: who is who, who leaves the segment, and what is pending, in the order of delivery.
+
+Where the address is the identity and the user id is known, a changed address is changed at Iterable
+(`users/updateEmail`) before anything else is sent for that user, and persons may share an address (addresses.sql).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
-from sync.state.addresses import Addresses
+from sync.state.file import State
 from sync.state.pending import Merged, Plan
-from sync.state.scope import Mark
+from sync.state.scope import Mark, RunScope
 
 SMALL_SEGMENT: Final = 10
 """Members: a smaller segment may empty without a question."""
@@ -16,7 +20,17 @@ _IDENTITY: Final = "CASE WHEN :by_id THEN s.person ELSE COALESCE(u.address, s.pe
 _WITH_USER: Final = "temp.scan s LEFT JOIN temp.scan u ON u.key = s.person AND u.line IS NOT NULL"
 
 
-class Backlog(Addresses):
+_SENTENCES: Final = {
+    "still_shared": "another user id still has the address %s",
+    "already_taken": "another user id has the address %s as well",
+    "changed_places": (
+        "user id %s now has the address %s, but another user gives it up only for an address that is not free either: "
+        "give one of them a third address for one run, and then the right one"
+    ),
+}
+
+
+class Backlog(RunScope):
     """Turns the compared rows into the backlog of this run, in one commit."""
 
     def plan(self, put_on_record: Callable[[], object] = lambda: None) -> Plan:
@@ -50,6 +64,23 @@ class Backlog(Addresses):
             return ""
         self.run("backlog", "another field")
         return str(old)
+
+    def _settle_names(self, plan: Plan) -> None:
+        """Settle who is who in the rows of the result."""
+        if self.policy.address_ids:
+            self.run("addresses", "former ids")
+        if self.policy.by_user_id:
+            self.run("addresses", "the id identifies")
+        if self.policy.follows_addresses:
+            self.run("addresses", "changes")
+            while self.run("addresses", "not made", **_SENTENCES):
+                pass
+            self.run("addresses", "one user")
+            self.run("addresses", "waits", **_SENTENCES)
+            plan.moves = self.one(
+                "SELECT COUNT(*) FROM temp.change c CROSS JOIN temp.scan s ON s.key = c.person AND s.mark = 2 "
+                "WHERE c.reason IS NULL AND c.person NOT IN (SELECT person FROM temp.waits)"
+            )
 
     def _find_exits(self, plan: Plan) -> None:
         """Members who are not in the result leave the segment, unless too many would leave."""
@@ -94,3 +125,43 @@ class Backlog(Addresses):
     def lacking(self) -> Iterator[tuple[str, str]]:
         """Users whose profile is pending without the other name, and why: (identity, reason)."""
         yield from self.do(f"SELECT {_IDENTITY}, s.lacks FROM {_WITH_USER} WHERE s.lacks IS NOT NULL AND s.mark = 2")
+
+    def changes_not_made(self) -> Iterator[tuple[str, str]]:
+        """Users whose address changed but is not changed at Iterable, and why: (identity, reason)."""
+        yield from self.do("SELECT person, reason FROM temp.change WHERE reason IS NOT NULL ORDER BY line")
+
+    def waiting(self) -> Iterator[tuple[str, str]]:
+        """Users who take an address that another user gives up, and so wait for the next run: (identity, address)."""
+        yield from self.do("SELECT person, address FROM temp.waits")
+
+
+class Figures(NamedTuple):
+    """What the state says of one sync at the end of a run. `oldest_pending` is the age in seconds of what has been
+    pending for longest; 0 when nothing is.
+
+    What is tried again in every run because of a name conflict is not counted.
+    """
+
+    pending_users: int
+    pending_events: int
+    segment_users: int
+    oldest_pending: float
+
+
+def read_figures(state: State, sync: int, now: float) -> Figures:
+    """Count, even if a run ended before it was settled. `now` is in Unix seconds."""
+    with state.errors_explained():
+        (field,) = state.db.execute("SELECT segment_field FROM sync WHERE id = ?", (sync,)).fetchone()
+        here = {"sync": sync, "field": field}
+        profiles, events, since = state.db.execute(
+            "SELECT COUNT(*) FILTER (WHERE moment IS NULL), COUNT(moment), MIN(since) FROM pending "
+            "WHERE sync = :sync AND state < 3 AND reason IS NULL",
+            here,
+        ).fetchone()
+        (members,) = state.db.execute(
+            "SELECT COUNT(*) FROM (SELECT person FROM member WHERE sync = :sync AND field = :field UNION "
+            "SELECT person FROM pending WHERE sync = :sync AND state IN (1, 2, 3) AND moment IS NULL AND inside = 1 "
+            "AND :field <> '' EXCEPT SELECT person FROM pending WHERE sync = :sync AND state = 3 AND inside = -1)",
+            here,
+        ).fetchone()
+    return Figures(profiles, events, members, max(0.0, now - since) if since is not None else 0.0)

@@ -6,9 +6,8 @@ from sync.state.backlog import Backlog
 from sync.state.claims import Claims
 from sync.state.comparison import Comparison
 from sync.state.file import State
-from sync.state.outcomes import Outcomes
+from sync.state.outcomes import Outcomes, settle
 from sync.state.pending import Policy
-from sync.state.settle import settle
 
 
 class Outbox(Comparison, Backlog, Claims, Outcomes):

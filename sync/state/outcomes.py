@@ -1,4 +1,4 @@
-"""Outcomes back: what became of each payload that was claimed, noted in the backlog until it is settled."""
+"""Outcomes back: what became of each payload that was claimed, noted in the backlog and then settled (settle.sql)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from sync.rows.mapping import PROFILE
 from sync.state.file import State
 from sync.state.pending import Outcome, PayloadResult, PendingUser, Policy, UserOutcome, places_of
+from sync.state.schema import script
 from sync.state.scope import RunScope
 from sync.state.syncs import add_delivered
 
@@ -155,3 +156,18 @@ def _is_delivered(outcome: UserOutcome, name: str) -> bool:
     if name == PROFILE:
         return outcome.profile is not None and outcome.profile.outcome is Outcome.DELIVERED and not outcome.user.leaves
     return any(result.outcome is Outcome.DELIVERED for result in outcome.events)
+
+
+def settle(state: State, sync: int, today: int) -> None:
+    """Put on record what became of all that was claimed of this sync. `today` is a day number since 1970.
+
+    The run does so at its end, or else the next run at its start; there is no other recovery. Addresses and ids come in
+    random order, so putting each answer into its place at once would write a page of the file for nearly every one.
+    Settled together, they are sorted, and written one after the other.
+    """
+    here = {"sync": sync, "today": today}
+    claimed = "SELECT EXISTS (SELECT 1 FROM pending WHERE sync = :sync AND state BETWEEN 1 AND 4)"
+    if state.execute(claimed, here).fetchone()[0]:
+        with state.transaction():
+            for statement in script("settle")[""]:
+                state.execute(statement, here)

@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 from sync.rows.payloads import event_request, profile_request
 from sync.rows.read_back import MOST_EVENTS
 from sync.state.file import State
+from sync.state.outcomes import settle
 from sync.state.scope import RunScope
-from sync.state.settle import settle
 
 BATCH: Final = 500
 

@@ -8,7 +8,7 @@ import pytest
 
 import db
 from db import MySQLParams
-from sync.database.server_address import exposure
+from sync.database.session import exposure
 from tests.mariadb import Server
 
 HERE = MySQLParams("db.example.com", 3306, "app", "hidden", "shop")

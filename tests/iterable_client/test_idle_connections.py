@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import requests
 
-from sync.api import deadline
+from sync.api import transport
 from sync.api.answers import Verdict
-from sync.api.deadline import LONGEST_IDLE
+from sync.api.transport import LONGEST_IDLE
 from tests.iterable_client.helpers import client_of, update
 from tests.stand_in.stand_in import StandIn
 
@@ -36,7 +36,7 @@ class Later:
 def later(monkeypatch: pytest.MonkeyPatch) -> Later:
     """The clock of the connections."""
     clock = Later()
-    monkeypatch.setattr("sync.api.deadline.time", clock)
+    monkeypatch.setattr("sync.api.transport.time", clock)
     return clock
 
 
@@ -122,10 +122,10 @@ def test_nobody_gets_a_pool_before_its_connections_know_the_deadline() -> None:
 
     class Watched(dict[Any, Any]):
         def __setitem__(self, host: Any, pool: Any) -> None:
-            kept.append(issubclass(pool.ConnectionCls, deadline._Timed))
+            kept.append(issubclass(pool.ConnectionCls, transport._Timed))
             super().__setitem__(host, pool)
 
-    with closing(deadline.DeadlineAdapter()) as adapter:
+    with closing(transport.DeadlineAdapter()) as adapter:
         adapter._pools = Watched()
         request = requests.Request("POST", "http://127.0.0.1:9/").prepare()
         adapter.get_connection_with_tls_context(request, verify=True)

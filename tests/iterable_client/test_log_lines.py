@@ -11,8 +11,7 @@ import pytest
 
 from iterable_client import IterableClient
 from sync.api.answers import Verdict
-from sync.api.endpoints import USERS_BULK_UPDATE, USERS_UPDATE
-from sync.api.messages import Message
+from sync.api.endpoints import USERS_BULK_UPDATE, USERS_UPDATE, Message
 from tests import faults as catalogue
 from tests.iterable_client.helpers import (
     ANN,

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from sync.api.answers import Verdict
-from sync.api.endpoints import EVENTS_TRACK_BULK, USERS_BULK_UPDATE, USERS_UPDATE
-from sync.api.messages import DEEPEST
+from sync.api.endpoints import DEEPEST, EVENTS_TRACK_BULK, USERS_BULK_UPDATE, USERS_UPDATE
 from tests import faults as catalogue
 from tests.iterable_client.helpers import (
     ANN,

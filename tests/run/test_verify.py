@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import pytest
 
 from sync.rows.source import Column, Kind
-from sync.run import differences as module
+from sync.run import verify as module
 from sync.run.exit_codes import ExitCode
 from sync.run.lock import lock_path, run_lock
 from sync.state.outbox import Outbox

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.run import differences as module
+from sync.run import verify as module
 from sync.run.exit_codes import ExitCode
 from tests.harness import World, people, person
 from tests.stand_in.faults import UNAVAILABLE

@@ -48,7 +48,7 @@ def world(iterable: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         tmp_path, monkeypatch, ITERABLE_API_BASE_URL=iterable.url, USER_ID_COLUMN="plan_type", USER_FIELDS="page"
     )
     monkeypatch.setattr(main, "make_client", make_client)
-    monkeypatch.setattr("sync.run.differences.VISIBLE_AFTER", 0.0)
+    monkeypatch.setattr("sync.run.verify.VISIBLE_AFTER", 0.0)
     made.rows = [person(number, plan_type=name) for number, name in enumerate((*IDS, *NO_PATH), 1)]
     assert made.main() == ExitCode.DONE
     assert set(iterable.profiles) == {*IDS, *NO_PATH}

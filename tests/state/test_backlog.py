@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from sync.state.figures import read_figures
+from sync.state.backlog import read_figures
 from sync.state.file import State
 from sync.state.pending import PendingUser, UserOutcome
 from tests.harness import T0, address, people, person, sync_of

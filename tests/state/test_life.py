@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from sync.state.file import State, StateError
+from sync.state.outcomes import settle
 from sync.state.pending import PendingUser, UserOutcome
-from sync.state.settle import settle
 from tests.harness import PROJECT, address, people, person
 from tests.state.runs import (
     BOTH_NAMES,

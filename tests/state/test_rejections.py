@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sync.rows.mapping import Mapping, parse_fields
-from sync.state.figures import read_figures
+from sync.state.backlog import read_figures
 from sync.state.pending import Counts, UserOutcome
 from tests.harness import address, people, person
 from tests.state.runs import (

@@ -23,7 +23,7 @@ from sync.rows.read_back import MOST_EVENTS, Difference, event_differences, prof
 from sync.rows.source import SourceError
 from sync.run.connections import make_client
 from sync.run.lock import locked_state
-from sync.run.record import OnRecord
+from sync.run.on_record import OnRecord
 from sync.run.settings import Settings, SettingsError
 from sync.run.steps import Run, export_stem
 from sync.state.verification import DeliveredUser, Repair, Verification, make_pending_again
