@@ -202,7 +202,8 @@ class IterableClient:
             if self.use_jwt and old_token and not renewed:
                 renewed = True
                 self._tokens.forget()
-                logger.warning("JWT refused by %s, renewed once: %s%s", endpoint_name, answer.reason, who(message))
+                told = "Iterable refused the JWT for %s; trying once more with a new one: %s%s"
+                logger.warning(told, endpoint_name, answer.reason, who(message))
                 continue
             if not self._may_pass(answer) or len(retried) + 1 >= self.max_retries:
                 return self._end(answer, made, retried, message, endpoint_name)

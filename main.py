@@ -19,7 +19,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 - the system's own Python may be o
     sys.exit("main.py needs Python 3.11 or newer: start it as .venv/bin/python main.py (README: A real run)")
 
 logging.captureWarnings(True)  # libraries warn of each other while they are loaded, and cron mails what is printed
-logging.getLogger().addHandler(logging.NullHandler())  # what no log takes is not printed either
+logging.getLogger().addHandler(logging.NullHandler())  # nor is what no handler takes
 
 try:
     from iterable_client import export_results_to_csv

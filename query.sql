@@ -1,8 +1,7 @@
 -- Customers on the pro plan who looked at pricing or settings since :since, newest first:
--- one row each, with the latest such view. Equal times are settled by the ids, so that the
+-- one row per customer, with the latest such view. Views at the same time are ordered by id, so that the
 -- same data always gives the same rows in the same order.
---
--- Only what the views are ranked by is sorted; the other columns are looked up for the latest view of each user.
+-- The ranking sorts only the columns it needs; the others are joined afterwards, for the latest views alone.
 --
 -- :since is bound as the start of the window in UTC, which is what a TIMESTAMP column compares with;
 -- a DATETIME column would be compared with :since_local, the same moment in the zone of DB_TIMEZONE.

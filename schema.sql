@@ -23,10 +23,10 @@ CREATE TABLE IF NOT EXISTS page_views (
     device VARCHAR(50),
     browser VARCHAR(50),
     location VARCHAR(100),
-    -- Without a default of its own, a server may set a first TIMESTAMP anew on every UPDATE of its row.
+    -- The explicit default matters: without one, some servers change the first TIMESTAMP column on every UPDATE.
     event_time TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
     CONSTRAINT page_views_user FOREIGN KEY (user_id) REFERENCES customers (id)
-    -- One for each way into query.sql: by what was seen since when, and from the customers of a plan.
+    -- The two indexes for query.sql: by page and time, and by user.
     /*! , INDEX page_views_by_page (page, event_time)
         , INDEX page_views_by_user (user_id, page, event_time) */
 ) /*! ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 */;

@@ -27,7 +27,8 @@ from sync.rows.mapping import mapping_problems
 from sync.rows.payloads import Event, Payload, PayloadBuilder
 from sync.rows.source import Column, Kind
 from sync.run.exit_codes import ExitCode
-from sync.run.settings import defaults, load_settings
+from sync.run.settings import defaults, load_settings, read_settings
+from sync.run.summary import Summary
 from tests.documents import HOME, PAGES, document, literals, program_says, spans, table
 
 PLACEHOLDERS = {"run=ID": "run=", "user@example.com": "email="}
@@ -46,6 +47,23 @@ def test_settings_table() -> None:
         assert setting not in told, f"{setting} is there twice"
         told[setting] = default[1:-1] if re.fullmatch(r"`[^`]+`", default) else "" if not spans(default) else default
     assert told == defaults()
+
+
+def test_ranges_of_settings() -> None:
+    """What the page gives as the range of a setting is accepted, and nothing beyond it."""
+    ranges = re.findall(r"^\| `(\w+)` .* \(([\d.,]+) to ([\d.,]+)\) \|$", document("docs/settings.md"), re.MULTILINE)
+    assert len(ranges) == 13
+    for name, least, most in ranges:
+        low, high = (float(number.replace(",", "")) for number in (least, most))
+        for value, fits in ((low, True), (high, True), (low - 0.0001, False), (high + 1, False)):
+            _, problems = read_settings(Path("/dev/null"), {name: f"{value:.10g}"})
+            assert fits is not any(problem.startswith(name) for problem in problems), (name, value)
+
+
+def test_keys_of_the_summary() -> None:
+    """The page names every key of `--json`."""
+    rows = table(document("docs/metrics.md"), "key", "value")
+    assert {key for keys, _ in rows for key in spans(keys)} == set(Summary("id").as_json())
 
 
 def test_env_example() -> None:
@@ -178,8 +196,8 @@ def test_troubleshooting() -> None:
     text, unsaid = document("TROUBLESHOOTING.md"), []
     commonest = re.findall(r"^### (.*)$", text, re.MULTILINE)
     assert len(commonest) == 10
-    for cell in [*commonest, *(row[0] for row in table(text, "grep", "what happened", "what to do"))]:
-        for alternative in spans(cell)[0].split("\\|"):
+    for cell in [*commonest, *(row[0] for row in table(text, "message", "what happened", "what to do"))]:
+        for alternative in spans(cell):
             if not all(program_says(part.strip()) for part in re.split(r"\.\*|[()]", alternative)):
                 unsaid.append(alternative)
     assert not unsaid
@@ -264,7 +282,7 @@ def test_example_of_another_schema(tmp_path: Path) -> None:
 
 def test_encoding_of_the_csv(tmp_path: Path) -> None:
     """It is the one that the README tells users of Excel."""
-    assert "CSV is UTF-8 without a byte order mark" in document("README.md")
+    assert "in UTF-8. In Excel, open it" in document("README.md")
     path = Path(export_results_to_csv([{"name": "Zoë"}], str(tmp_path / "x.csv")))
     assert path.read_bytes() == "name\r\nZoë\r\n".encode()
 

@@ -2,5 +2,5 @@
 
 `endpoints.py` has the names and limits of the endpoints, and the body of a request with the user it is about;
 `tokens.py` has the JWTs. `pacing.py` says when a request may start, and slows down after a 429. `transport.py` sends
-one request within its time. `answers.py` says what an answer means, and `network.py` what it means that there is none.
+one request within its time. `answers.py` interprets an answer, and `network.py` its absence.
 """

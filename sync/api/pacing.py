@@ -40,8 +40,8 @@ HEADROOM = 0.95
 """The part of a ceiling to aim at. At exactly the limit, jitter alone would cause 429s."""
 
 SLACK = 1 - HEADROOM
-"""How far starts may be ahead of the steady pace, in seconds for each second; a little less than the arithmetic allows.
-Half is for unused quota that is used at once; the rest is for threads that wake late."""
+"""Seconds by which starts may run ahead of the steady pace, for each second of quota; slightly below the bound above.
+Half of it lets a burst use idle quota; the other half is for threads that wake late."""
 
 PAUSE = 1.0
 """Seconds without a start after a 429, unless it asks for a longer pause."""

@@ -55,7 +55,11 @@ def check(run: Run, problems: Sequence[str] = ()) -> int:
     for verdict, what, sentence in findings(Checked(run, problems)):
         wrong += verdict == "WRONG"
         print(f"{verdict:5}  {what:12} {clean(sentence)}", flush=True)
-    print(f"{wrong} to fix" if wrong else "all is well: python3 main.py --dry-run shows what would be sent")
+    print(
+        f"{wrong} to fix"
+        if wrong
+        else "all is well: the same command with --dry-run instead of --check shows what would be sent"
+    )
     return ExitCode.STOPPED if wrong else ExitCode.DONE
 
 
@@ -136,10 +140,7 @@ def mistaken_for(zone: str) -> str:
     if re.fullmatch(r"(Etc/)?GMT[+-][1-9]\d?", zone):
         return "the sign in such a name is reversed: Etc/GMT+2 is two hours behind UTC, and Etc/GMT-2 two hours ahead"
     if re.fullmatch(r"(?!UTC|UCT)[A-Z]{3}", zone):
-        return (
-            f"{zone} is not the time of a place: EST, MST, HST and GMT never have summer time, and CET, MET, EET and "
-            "WET always do; if you mean the time of a place, use the name of that zone, such as America/New_York"
-        )
+        return f"{zone} is an abbreviation and not the time of a place: use a name such as America/New_York for that"
     return ""
 
 
@@ -195,8 +196,7 @@ def _rows(checked: Checked, result: ResultSet) -> Found:
             _add_fields(checked.fields, json.loads(payloads.profile.body)["dataFields"])
         if checked.identity is None and is_usable(payloads.identity):
             checked.identity = payloads.identity
-    found = f"{rows} of the first {SAMPLE_ROWS}" if rows else "none"
-    yield "ok" if rows else "note", "rows", f"{found} read, {rejected} would be rejected"
+    yield "ok" if rows else "note", "rows", f"{rows} read (at most {SAMPLE_ROWS}), {rejected} would be rejected"
     if refusal := reading.refusal():
         yield "WRONG", "rows", refusal
 

@@ -64,8 +64,8 @@ def _jwt(client: IterableClient, identity: str | None) -> tuple[str, str]:
         return "WRONG", f"the JWT was refused: {answer.reason}; {remedy}"
     if "insufficient privileges" in answer.said:
         return "note", (
-            "a JWT was made but not tried: a JavaScript key can try it only by writing, and a disabled key looks the "
-            "same as a JavaScript key"
+            "the JWT could not be tried without writing data (the key may be a JavaScript key, or disabled): run with "
+            "--limit 1 to try it"
         )
     return "WRONG", f"{answer.reason}; check ITERABLE_API_KEY and ITERABLE_API_BASE_URL"
 

@@ -40,7 +40,7 @@ def parse_options(argv: Sequence[str] | None) -> Options:
     for flag, useless in USELESS.items():
         for other in useless:
             if _given(options, flag) and _given(options, other):
-                parser.error(f"{other} cannot be used with {flag}: it would have no effect")
+                parser.error(f"{other} cannot be used with {flag}: leave one of them out")
     if options.repair and not options.verify:
         parser.error("--repair needs --verify: it marks what differs as pending, so that the next run sends it")
     return options

@@ -49,7 +49,7 @@ def for_a_person(summary: Summary, log_file: str) -> str:
         ("rows read", f"{summary.rows:,}"),
         ("left the segment", f"{summary.left_segment:,}" if summary.left_segment else ""),
         ("addresses changed", f"{summary.moved:,}" if summary.moved else ""),
-        ("one name only", f"{summary.second_name_missing:,} users" if summary.second_name_missing else ""),
+        ("second name missing", f"{summary.second_name_missing:,} users" if summary.second_name_missing else ""),
         ("requests", f"{summary.requests:,} in {summary.seconds:.1f} s"),
         ("retries", ", ".join(f"{status}: {count}" for status, count in sorted(summary.retries.items())) or "none"),
         ("retry settings", pairs(summary.retry_configuration, ", ")),
@@ -76,11 +76,11 @@ def headline(summary: Summary) -> str:
 def next_step(summary: Summary) -> str:
     """What to do next."""
     if summary.exit_code == ExitCode.LOCKED:
-        return "nothing, if that run is only slow; the next run sends what is new"
+        return "nothing, if that run is only slow; if it hangs, end its process: the next run sends what is pending"
     if summary.stopped_because:
-        return "fix the cause above, then run again; what was not sent is still pending"
+        return "fix the cause and run again; what was not sent is still pending"
     if summary.held_back:
-        return "look at the source table; if the exits are right, run with --allow-mass-exit"
+        return "look at the source table; if these users should leave the segment, run once with --allow-mass-exit"
     if summary.newly_rejected():
         return "correct the rows at the source and run again; if you corrected the project, use --retry-rejected"
     if summary.users.failed + summary.events.failed:
@@ -96,7 +96,7 @@ def for_cron(summary: Summary, log_file: str) -> str:
     lines = (
         f"iterable sync: exit code {summary.exit_code}, {counts}",
         f"why: {summary.cause}",
-        f"next: {next_step(summary)} (grep run={summary.run_id} {log_file})",
+        f"next: {next_step(summary)}; details: grep run={summary.run_id} {log_file}",
     )
     return "\n".join(" ".join(line.split()) for line in lines)
 
@@ -111,6 +111,8 @@ NUMBERS = frozenset({"seconds", "rows", *OUTCOMES, "exit code"})
 
 def history_table(runs: Sequence[RunRecord]) -> str:
     """The runs as a table, newest first; users and events are counted together, as in `3+3`."""
+    if not runs:
+        return "no run is on record"
     table = [COLUMNS, *(_history_row(run) for run in runs)]
     widths = [max(len(row[column]) for row in table) for column in range(len(COLUMNS) - 1)]
     lines = [
@@ -120,7 +122,7 @@ def history_table(runs: Sequence[RunRecord]) -> str:
         )
         for row in table
     ]
-    return "\n".join(line.rstrip() for line in [*lines, "counts are users+events; times are this machine's time"])
+    return "\n".join(line.rstrip() for line in [*lines, "counts are users+events; times are local"])
 
 
 def _history_row(run: RunRecord) -> tuple[str, ...]:
@@ -162,8 +164,8 @@ def verify_and_tell(run: Run) -> int:
 def told(verified: Verified, formatter: LineFormatter) -> Iterator[str]:
     """The lines: differences, what became of them, and how many users are as they should be."""
     lines = [
-        f"{user}: {difference.field}: sent {difference.sent}, found {difference.found}"
-        for user, difference in verified.lines()
+        f"{user}: {one.field}: {'not found at Iterable' if one.is_absent else f'sent {one.sent}, found {one.found}'}"
+        for user, one in verified.lines()
     ]
     yield from map(formatter.clean, lines[:MOST_LINES])
     if len(lines) > MOST_LINES:

@@ -21,9 +21,9 @@ _SENTENCES: Final = {
     (1040, 1203, 1226): "{at} accepts no more connections ({said}): run again later, or raise the limit there.",
     (1044,): "The user {user} may not use the database {database} at {at}: GRANT SELECT on it, or correct DB_NAME.",
     (1045, 1698): (
-        "{at} refused the user {user}: check DB_USER and DB_PASSWORD, and which hosts this user may connect from; an "
-        "account that requires TLS needs a server that offers it; one that requires a client certificate cannot be "
-        "used; one that logs in by the Unix socket, as root often does, needs DB_SOCKET and the system user {user}."
+        "{at} refused the user {user} ({said}): check DB_USER and DB_PASSWORD, and which hosts this user may connect "
+        "from; TROUBLESHOOTING.md, `refused the user`, says more about accounts that require TLS, a client certificate "
+        "or the Unix socket."
     ),
     (1049,): "There is no database {database} at {at}: check DB_NAME.",
     (1142, 1143, 1227, 1370): (  # a table, a column, a privilege, a routine
@@ -89,8 +89,8 @@ def _unreachable(cause: OSError | UnicodeError, said: str, params: MySQLParams) 
         )
     if isinstance(cause, socket.gaierror | UnicodeError):
         return (
-            f"The address of the host {params.host!r} is not known ({said}): check DB_HOST, which takes only a name, "
-            "and check that the network and its name server are up; a job at boot must wait for them."
+            f"The host {params.host!r} cannot be found ({said}): check DB_HOST, which takes a name or an IP address "
+            "without a port, and check that the network and its name server are up; a job at boot must wait for them."
         )
     if isinstance(cause, TimeoutError):
         waited = f"{at} did not answer within {params.connect_timeout:g} s"

@@ -8,8 +8,9 @@ pause, a proxy or certificate of this machine that does not work, a project that
 One rule covers all other failures; a 429 is none, since it is about the quota. A number of failed calls in a row, with
 nothing accepted since the first of them was sent, makes the run suspicious. To confirm, users sampled at random from
 those not yet tried are tried: if any of them gets through, the failures were about their own users; if none does, the
-API is failing, and the run stops. The number in a row doubles with each run in a row that ended in this way; those who
-failed before come last and do not count while there are others. So no set of users can lock the others out.
+API is failing, and the run stops. The number of failures needed doubles with each consecutive run that was stopped like
+this. Users who failed before are sent last, and do not count while others are left. So users who always fail cannot
+lock the rest out.
 """
 
 from __future__ import annotations
@@ -96,7 +97,8 @@ class StopRules:
         if call.canary and call.verdict in REJECTIONS:
             self._refused_canaries = self._refused_canaries + 1 if call.verdict is Verdict.REJECTED_BY_PROJECT else 0
             if self._refused_canaries == PROJECT_REFUSALS:
-                self._stop(f"the project refused {PROJECT_REFUSALS} users in a row, the last with: {call.reason}")
+                refused = f"the project refused {PROJECT_REFUSALS} users in a row, the last with: {call.reason}"
+                self._stop(f"{refused}; map that field otherwise, or correct the project, then use --retry-rejected")
 
     def _trust(self, call: CallEnd) -> None:
         self.forget(call.user)

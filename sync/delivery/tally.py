@@ -88,7 +88,7 @@ class Tally:
         self.users.failed += max(0, profiles)
         self.events.failed += max(0, events)
         if self.users.failed or self.events.failed:
-            self.failure = self.failure or "not sent before the next run: another user gives up the address in this run"
+            self.failure = self.failure or "not sent before the next run: the new address is another user's until then"
 
 
 def count_payloads(counts: Counts, user: PendingUser, result: PayloadResult, count: int = 1) -> None:

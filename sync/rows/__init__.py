@@ -1,8 +1,8 @@
 """Rows: turns what a database returned into request bodies, and a CSV file. Pure except for the CSV; knows no database.
 
 **A row's way.** `source.py` says what a database is (a `Source` gives a `ResultSet`), and what is known of a column:
-its name and `Kind`. In `payloads.py`, a `Reading` makes two things from a row. First comes the fingerprint of its raw
-values (`fingerprint.py`): a row that is the same as in the last run needs no more. Otherwise come the bodies:
+its name and `Kind`. In `payloads.py`, a `Reading` makes two things from a row. First it makes a fingerprint of the raw
+values (`fingerprint.py`). If that is unchanged since the last run, nothing more is made. Otherwise it makes the bodies:
 `identity.py` finds the user, `data_fields.py` fills the fields. `raw_values.py` writes the values that an event's id is
 made of, and makes a `Rejection` of what cannot be sent.
 

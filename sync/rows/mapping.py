@@ -65,10 +65,10 @@ def parse_fields(text: str) -> tuple[Field, ...]:
         try:
             fields.append(_parse_field(item.strip()))
         except ValueError as exc:
-            problems.append(str(exc))
+            problems.append(f"{exc} (does a column's name contain a comma or a colon? {_NAME_IT})")
     problems += _path_conflicts([field.path for field in fields])
     if problems:
-        raise ValueError(f"{'; '.join(problems)} (does a column's name contain a comma or a colon? {_NAME_IT})")
+        raise ValueError("; ".join(problems))
     return tuple(fields)
 
 
@@ -79,9 +79,9 @@ def _parse_field(item: str) -> Field:
     field_type = pieces[2] if len(pieces) > 2 else None
     path = tuple(part.strip() for part in name.split("."))
     if not column or not all(path):
-        raise ValueError(f"{item!r} has an empty name, or a comma too many; write column:field:type")
+        raise ValueError(f"has {item!r}, with an empty name or a comma too many; write column:field:type")
     if field_type is not None and field_type not in TYPES:
-        raise ValueError(f"{item!r}: the type {field_type!r} is not one of {', '.join(TYPES)}")
+        raise ValueError(f"has {item!r}, whose type {field_type!r} is not one of {', '.join(TYPES)}")
     return Field(column, path, field_type)
 
 
@@ -89,10 +89,10 @@ def _path_conflicts(paths: Sequence[tuple[str, ...]]) -> Iterator[str]:
     for path, count in Counter(paths).items():
         name = ".".join(path)
         if count > 1:
-            yield f"the field {name} is named {count} times"
+            yield f"has {count} columns for the field {name}: rename all but one, as in column:field"
         for depth in range(1, len(path)):
             if path[:depth] in paths:
-                yield f"the field {'.'.join(path[:depth])} cannot hold a value and {name} too"
+                yield f"makes {'.'.join(path[:depth])} both a value and an object (with {name}): rename one of them"
 
 
 @dataclass(frozen=True)

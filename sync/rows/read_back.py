@@ -19,6 +19,7 @@ MOST_EVENTS: Final = 200
 
 ABSENT: Final = "(absent)"
 _USER: Final = "(user)"
+_EXISTS, _TRACKED = "exists", "tracked"
 
 
 class Difference(NamedTuple):
@@ -28,11 +29,16 @@ class Difference(NamedTuple):
     sent: str
     found: str
 
+    @property
+    def is_absent(self) -> bool:
+        """Whether a whole user or event is not there, and not only a field."""
+        return self.sent in (_EXISTS, _TRACKED) and self.found == ABSENT
+
 
 def profile_differences(body: str, user: Mapping[str, Any] | None) -> list[Difference]:
     """How the user read back differs from the body of the last profile; `user` None: it is unknown."""
     if user is None:
-        return [Difference(_USER, "exists", ABSENT)]
+        return [Difference(_USER, _EXISTS, ABSENT)]
     sent = json.loads(body)
     fields = dict(sent.get("dataFields", {}))
     names = {kind: fields.pop(kind, None) or sent.get(kind) for kind in ("email", "userId")}
@@ -79,7 +85,7 @@ def event_differences(
     for place in unmatched:
         similar = next((entry for entry in left if entry[:2] == _key(sent[place])), None)
         if similar is None:
-            found[place] = [Difference(_title(sent[place]), "tracked", ABSENT)]
+            found[place] = [Difference(_title(sent[place]), _TRACKED, ABSENT)]
         else:
             left.remove(similar)
             found[place] = _of_event(sent[place], similar[2])

@@ -1,7 +1,7 @@
 """One run: what it needs, what surrounds its steps, and what it leaves behind. The order of the steps is in `main.run`
 and nowhere else.
 
-* `steps.py` has the one object of a run (`Run`): what is around the steps (log, lock, signals, summary) and the steps
+* `steps.py` defines `Run`, the object for one run: what surrounds its steps (log, lock, signals, summary) and the steps
   themselves: connect, query, plan, deliver. `connections.py` makes the database, the result of the query and the client
   from the settings. `on_record.py` compares the settings with what the state has on record, and refuses.
 * `settings.py` has one line for each setting (name, parser, default, and whether an empty value counts) and one for

@@ -72,8 +72,8 @@ def _fault(binding: Binding, written: str) -> str:
     value = written.partition("=")[2].strip()
     if (binding.error or binding.key) and (("\n" in written) or (binding.error and value[:1] in {"'", '"'})):
         return (
-            "opens a quote that does not end the value on the same line; inside quotes write \\' or \\\" for a quote "
-            "and \\\\ for a backslash"
+            "opens a quote that is not closed at the end of the line; inside quotes, write \\' or \\\" for a quote and "
+            "\\\\ for a backslash"
         )
     if binding.error or (binding.key is not None and binding.value is None):
         return "is not NAME=value"

@@ -19,7 +19,8 @@ class LockedError(Exception):
 
 
 def lock_path(state_file: Path, sync: str = DEFAULT_SYNC) -> Path:
-    """The lock of a sync's runs over this state. The default sync's lock is the one that version 1.0.0 knows.
+    """The lock of a sync's runs over this state. The default sync's lock has the name that 1.0.0 used, so that the two
+    versions exclude each other.
 
     It is beside the file itself, so a run that reaches the file by a symbolic link meets the same lock.
     """

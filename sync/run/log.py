@@ -113,7 +113,7 @@ class PrivateFile(logging.FileHandler):
     def handle(self, record: logging.LogRecord) -> bool:
         """Write the record without the lock of other handlers, at which a hundred workers would queue.
 
-        None is needed: a line is appended by one call, and the system puts no other into the middle of it.
+        No lock is needed: each line is appended by one system call, and the system puts no other into the middle of it.
         """
         passes = bool(self.filter(record))
         if passes:

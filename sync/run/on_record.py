@@ -80,8 +80,8 @@ class OnRecord:
         """
         if self._options.limit is not None and not self.typed:
             logger.warning(
-                "This first run is a trial (--limit %d) and reads only some of the rows: another row may have a value "
-                "that does not fit the type that its field gets now; --dry-run without --limit reads all rows",
+                "This first run reads only some of the rows (--limit %d), and what it sends fixes the types of fields "
+                "at Iterable: --dry-run without --limit finds rows that do not fit",
                 self._options.limit,
             )
         if not self._options.new_event_ids:

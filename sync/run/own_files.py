@@ -1,4 +1,5 @@
-"""A file that a run writes has no other use: the run's files are compared with each other and with what it reads.
+"""Makes sure that a file that a run writes has no other use: its files are compared with each other and with what it
+reads.
 
 A file is the same by whatever path it is reached, through a symbolic or a hard link, too. Files beside it with its name
 and an ending belong to it: SQLite's files, locks and copies of the state, rotated logs. Devices and pipes belong to
@@ -99,10 +100,7 @@ def _replaced_problems(one: _Owner, settings: Settings) -> Iterator[str]:
     """What may not be replaced, and where a run's metrics cannot go."""
     for file in one.files if one.name == CSV else ():
         if os.path.lexists(file) and not (file.name.endswith(".csv") and file.is_file()):
-            yield (
-                f"{CSV} would replace {file}, which exists and is not a file whose name ends in .csv: name another, or "
-                "remove that one"
-            )
+            yield f"{CSV} would replace {file}, which is not a .csv file: name another file"
     for file in one.files if one.name == METRICS else ():
         yield from _metrics_problems(file, settings.sync_name)
 
@@ -112,10 +110,7 @@ def _metrics_problems(file: Path, sync: str) -> Iterator[str]:
     if not os.path.isdir(file.parent):  # noqa: PTH112 - it never raises
         yield f"METRICS_FILE: there is no folder {file.parent}, or it may not be entered"
     if not may_be_replaced(file):
-        yield (
-            f"{METRICS} would replace {file}, which has no line that begins with iterable_sync_: name another file, or "
-            "remove that one"
-        )
+        yield f"{METRICS} would replace {file}, which has no line that begins with iterable_sync_: name another file"
     if others := syncs_in(file) - {sync}:
         yield (
             f"METRICS_FILE {file} holds the series of the sync {min(others)}, and this is {sync}: name a folder, in "

@@ -28,7 +28,7 @@ def flag(value: str) -> bool:
     """True or false."""
     word = value.lower()
     if word not in {"true", "1", "yes", "on", "false", "0", "no", "off"}:
-        raise ValueError(f"is {value!r}; say true or false")
+        raise ValueError(f"is {value!r}; it must be true or false")
     return word in {"true", "1", "yes", "on"}
 
 
@@ -38,7 +38,7 @@ def one_of(*words: str) -> Callable[[str], str]:
     def parse(value: str) -> str:
         found = next((word for word in words if word.lower() == value.lower()), None)
         if value and found is None:
-            raise ValueError(f"is {value!r}; say {', '.join(words[:-1])} or {words[-1]}")
+            raise ValueError(f"is {value!r}; it must be {', '.join(words[:-1])} or {words[-1]}")
         return found or ""
 
     return parse
@@ -51,7 +51,7 @@ def number(low: float, high: float, kind: type[int] | type[float] = float) -> Ca
         try:
             found = kind(value)
         except ValueError:
-            wanted = "a whole number is wanted" if kind is int else "a number is wanted"
+            wanted = "it must be a whole number" if kind is int else "it must be a number"
             raise ValueError(f"is {value!r}; {wanted}") from None
         if not low <= found <= high:  # nan neither
             raise ValueError(f"is {value}; it must be from {low} to {high}")
@@ -86,7 +86,7 @@ def file(value: str) -> Path:
     """A file; its name must not be empty."""
     found = path(value)
     if found is None or not found.name:
-        raise ValueError(f"is {value!r}; a file name is wanted")
+        raise ValueError(f"is {value!r}; it must be a file name")
     return found
 
 
@@ -97,7 +97,7 @@ def zone(value: str) -> tzinfo:
     try:
         return ZoneInfo(value)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"is {value!r}; a name such as UTC or Europe/Berlin is wanted") from None
+        raise ValueError(f"is {value!r}; it must be a name such as UTC or Europe/Berlin") from None
 
 
 _USUAL_PORTS = {"http": ":80", "https": ":443"}
@@ -118,14 +118,14 @@ def base_url(value: str) -> str:
 def short_name(value: str) -> str:
     """A name that may be part of a file name."""
     if value and not SYNC_NAME.fullmatch(value):
-        raise ValueError(f"is {value!r}; at most 64 letters, digits, dots, underscores and hyphens are wanted")
+        raise ValueError(f"is {value!r}; it must be at most 64 letters, digits, dots, underscores and hyphens")
     return value
 
 
 def field_name(value: str) -> str:
     """The name of one profile field."""
     if value and not re.fullmatch(r"[^\s.,#_][^.,#]*", value):
-        raise ValueError(f"is {value!r}; a field name without dots, commas and # is wanted")
+        raise ValueError(f"is {value!r}; it must be a field name without dots, commas and #")
     return value
 
 
@@ -149,7 +149,12 @@ def positive(text: str) -> int:
 
 def positive_or_all(text: str) -> int:
     """A whole number from 1, or everybody."""
-    return EVERYBODY if text == "all" else positive(text)
+    if text == "all":
+        return EVERYBODY
+    try:
+        return positive(text)
+    except ArgumentTypeError as error:
+        raise ArgumentTypeError(f"{error} nor all".replace("is not", "is neither")) from None
 
 
 def since(text: str) -> datetime | timedelta:

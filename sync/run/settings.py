@@ -219,7 +219,8 @@ def read_settings(
         standard, _ = _parsed({})
         return Settings(**standard, env_file=path), [str(error)]
     names = list(defaults())
-    problems += [f"{meant} is probably meant by {name} in {path}" for name, meant in misspelt(given, names)]
+    told = "{1}: {0} in {2} is not a setting; did you mean {1}?"
+    problems += [told.format(name, meant, path) for name, meant in misspelt(given, names)]
     real = os.environ if environ is None else environ
     given |= {name: real[name] for name in names if name in real}
     given["SYNC_NAME"] = given.get("SYNC_NAME") or sync_name_of(env_file, HOME / ".env") or ""
@@ -261,8 +262,8 @@ def _missing(settings: Settings, env_file: Path) -> Iterator[str]:
     """What has no default and has no value."""
     if not settings.sync_name:
         yield (
-            "SYNC_NAME is missing, and the env file's name does not give one, as orders.env does: set SYNC_NAME, "
-            "because everything in the state belongs to that name"
+            "SYNC_NAME is missing, and the env file's name gives none (orders.env would give orders): set SYNC_NAME, "
+            "or rename the file"
         )
     remedy = f"give it in {env_file}" if env_file.exists() else "copy .env.example to .env and fill it in"
     for name in ("db_user", "db_name", "iterable_api_key"):

@@ -82,9 +82,10 @@ class Summary:
         if rejected := self.newly_rejected():
             sentences.append(f"newly rejected: {rejected}")
         if self.users.failed or self.events.failed:
-            failed = f"failed: {self.users.failed:,} users, {self.events.failed:,} events"
-            cause = f", the last with: {self.failed_because}" if self.failed_because else ""
-            sentences.append(f"{failed}{cause}; pending: the next run sends them")
+            failed = (
+                f"failed: {self.users.failed:,} users, {self.events.failed:,} events, which the next run sends again"
+            )
+            sentences.append(f"{failed}; the last reason: {self.failed_because}" if self.failed_because else failed)
         if self.held_back:
             sentences.append(self.held_back)
         return sentences
@@ -141,7 +142,7 @@ def announce(plan: Plan, outbox: Outbox, summary: Summary, segment_field: str) -
         0 if plan.exit_held_back else plan.leaving,
     )
     for identity, lacks in outbox.lacking():
-        logger.info("Profile without the other name: %s %s", lacks, log_field(identity))
+        logger.info("Profile without the second name: %s %s", lacks, log_field(identity))
     for sentence in chain(_of_users(outbox), _of_all(plan, segment_field or "none")):
         logger.warning(sentence)
     if summary.held_back:
@@ -155,8 +156,10 @@ def _of_users(outbox: Outbox) -> Iterator[str]:
     for identity, reason in outbox.changes_not_made():
         yield f"Address changed in the database, but not at Iterable: {reason} {log_field(identity)}"
     for identity, address in outbox.waiting():
-        gives_up = f"another user gives up the address {address} in this run"
-        yield f"Not sent before the next run: {gives_up} {log_field(identity)}"
+        yield (
+            f"Not sent before the next run: the new address {address} is free only once another user's address is "
+            f"changed in this run {log_field(identity)}"
+        )
 
 
 def _of_all(plan: Plan, segment_field: str) -> Iterator[str]:
@@ -168,23 +171,23 @@ def _of_all(plan: Plan, segment_field: str) -> Iterator[str]:
         )
     if plan.members_renamed:
         yield (
-            f"Users are identified in another way now: {plan.members_renamed} members of the segment are known only by "
-            "their old name, and are removed from the record; for those who do not come back, the field keeps its "
-            "value at Iterable"
+            f"IDENTIFY_BY or USER_ID_COLUMN changed: {plan.members_renamed} users of the segment cannot be matched "
+            f"with rows any more; for those who are no longer in the result, {segment_field} stays true at Iterable: "
+            "clear it there"
         )
     if plan.second_name_missing:
-        missing = f"Users whose other name is missing or unusable: {plan.second_name_missing}"
+        missing = f"Users without a usable second name (address or user id): {plan.second_name_missing}"
         yield f"{missing}; their profiles are sent without it"
     if plan.merged_events.rows:
         yield (
-            f"Rows that are one event by EVENT_KEY and differ: {plan.merged_events.rows}, the first is row "
-            f"{plan.merged_events.first} of the result; the first row of an event counts; if they are different events,"
-            " add a column to EVENT_KEY (needs --new-event-ids)"
+            f"Rows with the same EVENT_KEY as another row, but other values: {plan.merged_events.rows} (the first is "
+            f"row {plan.merged_events.first} of the result); only the first row of each event is used; if they are "
+            "different events, add a column to EVENT_KEY (needs --new-event-ids)"
         )
     if plan.merged_profiles.rows:
         yield (
-            f"Rows of one user that differ in the profile and not in the event time: {plan.merged_profiles.rows}, the "
-            f"first is row {plan.merged_profiles.first} of the result; the first row of a user counts; give each "
-            "customer a different address or user id, or make the query return the right row first "
+            "Rows with the same user and event time as another row, but other profile values: "
+            f"{plan.merged_profiles.rows} (the first is row {plan.merged_profiles.first} of the result); only the "
+            "first row of each user is used; correct the address in the database, or the ORDER BY of the query "
             f"{log_field(plan.merged_profiles.identity)}"
         )

@@ -1,9 +1,9 @@
 """The state file: what Iterable has, and the backlog. The tables are in schema.sql; these modules work with them.
 
 **A payload is the profile of a person, or an event.** Everything on record belongs to a person: to the user id if rows
-give one, otherwise to the address. So a new address changes no payload, only the table of names, and a body is stored
-without the name at its top. A profile is stored without the segment at its end, too, because that depends on whether
-the user is in the result when the profile is sent.
+give one, otherwise to the address. So a new address changes only the table `name`. Bodies are stored without the
+`email` or `userId` with which they begin. A profile is stored without the segment at its end, too, because that depends
+on whether the user is in the result when the profile is sent.
 
 **The life of a payload in a run** (`Outbox`; what a run collects is in run.sql):
 
@@ -12,7 +12,7 @@ the user is in the result when the profile is sent.
   when it was delivered is recognised by its raw values; no body is made from it. At the end the newest row of a user
   counts, and the first row of an event.
 * *Plan* (backlog.py), in one transaction: who is who, who leaves the segment, and the backlog (`pending`)
-  in the order of delivery, a user's payloads side by side. Its places are above all existing ones.
+  in the order of delivery, a user's payloads side by side. Each gets a `place`, a number larger than all earlier ones.
 * *Claim* (claims.py): the next users, or a few events of one user. From here on, nobody knows whether Iterable has it.
 * *Outcome* (outcomes.py): each payload's state, by its place. What was certainly not sent is pending as before.
 * *End* (outcomes.py): all of it is settled. Delivered payloads go into `known`, sorted by key, and users who are in the

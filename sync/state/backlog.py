@@ -24,8 +24,8 @@ _SENTENCES: Final = {
     "still_shared": "another user id still has the address %s",
     "already_taken": "another user id has the address %s as well",
     "changed_places": (
-        "user id %s now has the address %s, but another user gives it up only for an address that is not free either: "
-        "give one of them a third address for one run, and then the right one"
+        "user id %s wants the address %s of another user, who in turn waits for an address that is not free (a swap): "
+        "give one of them a third address, run once, then set the right one"
     ),
 }
 

@@ -145,9 +145,10 @@ class Destinations:
         name = here.name if wanted in taken else wanted
         if self._sync.destination not in ("", name):
             logger.warning(
-                "DESTINATION=%s is the name of another project on record: the key and the base URL are those of %s, so"
-                " the run uses that one",
+                "DESTINATION=%s names another project on record than the key and the base URL, which are those of %s: "
+                "the run uses %s; correct DESTINATION or the key",
                 self._sync.destination,
+                name,
                 name,
             )
         self._db.execute(
@@ -173,10 +174,10 @@ class Destinations:
         else:
             same = "it is one of these, set DESTINATION to its name (--same-project cannot tell which one you mean)"
         return (
-            f"ITERABLE_API_KEY, ITERABLE_API_BASE_URL or DESTINATION has changed, and nobody can know whether {here} is"
-            f" a project that the sync {self._sync.name} has sent to before. On record: {on_record}. If {same}. If it "
-            "is another project, run once with --new-project: all of that stays on record, and the sync starts from "
-            "nothing"
+            "ITERABLE_API_KEY, ITERABLE_API_BASE_URL or DESTINATION has changed, and the program cannot tell whether "
+            f"{here} is a project that the sync {self._sync.name} has sent to before. On record: {on_record}. If {same}."
+            " If it is another project, run once with --new-project: all of that stays on record, and the sync starts "
+            "from nothing"
         )
 
 

@@ -98,9 +98,9 @@ class SyncRecord:
         count = self._events_on_record() if changed else 0
         if count:
             raise RefusedError(
-                f"{' and '.join(changed)}: {count:,} events that are on record would get another id, and those still in"
-                " the window would be tracked a second time: undo the change, give the other query its own SYNC_NAME, "
-                "or run once with --new-event-ids"
+                f"{' and '.join(changed)}: {count:,} delivered events would get new ids, and those still in the window "
+                "would appear twice: undo the change; or, if this is a different query, give it its own SYNC_NAME; or "
+                "run once with --new-event-ids"
             )
 
     def delivered_fields(self, mapped: Fields) -> Fields:

@@ -74,7 +74,7 @@ def test_everything_wrong_at_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -
         "database",
         "credentials",
     ]
-    assert "WORKERS is 'many'; a whole number is wanted" in wrong[0]
+    assert "WORKERS is 'many'; it must be a whole number" in wrong[0]
     assert "No database answers at 127.0.0.1:1" in wrong[4]
     assert "check ITERABLE_API_BASE_URL and the network" in wrong[5]
 
@@ -89,7 +89,9 @@ def test_all_is_well(desk: Desk) -> None:
         *("settings", "state", "log", "CSV folder", "time zone", "database", "query", "rows", "credentials"),
         "field types",
     ]
-    assert desk.out.endswith("all is well: python3 main.py --dry-run shows what would be sent\n")
+    assert desk.out.endswith(
+        "all is well: the same command with --dry-run instead of --check shows what would be sent\n"
+    )
     assert {path.name for path in desk.world.folder.iterdir()} - {path.name for path in before} <= {"env"}
     assert [request.path for request in desk.iterable.requests] == [
         "/api/channels",
@@ -183,7 +185,7 @@ def test_a_state_of_another_program(desk: Desk) -> None:
     """A STATE_FILE that is no state is found, with what to do."""
     desk.world.settings.state_file.write_text("not a database, and longer than a header would be" * 10)
     (wrong,) = desk.check()
-    assert wrong.startswith("state: ") and "is not an SQLite file; restore it and run with --full" in wrong
+    assert wrong.startswith("state: ") and "is not an SQLite file; restore a backup and run once with --full" in wrong
 
 
 def test_the_last_run_is_told(desk: Desk) -> None:
@@ -209,14 +211,14 @@ def test_columns_and_rows_are_told(desk: Desk) -> None:
     assert "query.sql gives 'id' (integer), 'email' (text)" in desk.out and "'event_time' (timestamp)" in desk.out
     assert any("row 2 would be rejected: email is 'nobody'" in note for note in desk.told("note"))
     assert any("row 3 would be rejected: event_time is NULL: no event time" in note for note in desk.told("note"))
-    assert "rows: 20 of the first 20 read, 2 would be rejected" in desk.told("ok")
+    assert "rows: 20 read (at most 20), 2 would be rejected" in desk.told("ok")
 
 
 def test_no_rows_are_worth_a_note(desk: Desk) -> None:
     """An empty result is no error, and nobody can say which types it would have had."""
     desk.world.rows = []
     assert desk.check() == []
-    assert "rows: none read, 0 would be rejected" in desk.told("note")
+    assert "rows: 0 read (at most 20), 0 would be rejected" in desk.told("note")
 
 
 def test_every_misfit_of_the_columns(desk: Desk) -> None:
@@ -276,7 +278,7 @@ def test_on_a_real_server(desk: Desk, mariadb: Server, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("environ", "query", "wrong"),
     [
-        ({"DB_PASSWORD": "not the password"}, "", "database: 127.0.0.1:{} refused the user app: check DB_USER"),
+        ({"DB_PASSWORD": "not the password"}, "", "database: 127.0.0.1:{} refused the user app (Access denied"),
         ({"DB_NAME": "nowhere"}, "", "database: There is no database nowhere at 127.0.0.1:{}: check DB_NAME."),
         ({}, "SELECT * FROM missing", "query: 127.0.0.1:{} answered with error 1146 ("),
         ({}, "SELEKT 1", "query: 127.0.0.1:{} answered with error 1064 ("),

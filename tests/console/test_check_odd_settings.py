@@ -30,7 +30,7 @@ KEPT_FROM_THE_NETWORK = "ITERABLE_API_BASE_URL"
 def test_a_file_without_a_name(desk: Desk, name: str) -> None:
     """It is one problem with its remedy, and all other checks are made."""
     desk.world.environ[name] = ""
-    assert desk.check() == [f"settings: {name} is ''; a file name is wanted"]
+    assert desk.check() == [f"settings: {name} is ''; it must be a file name"]
     checked = {line.partition(":")[0] for line in desk.told("ok")}
     assert {"state", "log", "CSV folder", "database", "query", "rows", "credentials"} <= checked
 

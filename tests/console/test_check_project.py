@@ -132,7 +132,7 @@ def test_a_javascript_key_cannot_be_tried(desk: Desk) -> None:
     refusal = catalogue.refused(401, "BadApiKey", "Disabled API key or insufficient privileges", params)
     desk.iterable.faults = lambda _request: refusal
     assert desk.check() == []
-    assert any("a JavaScript key can try it only by writing" in note for note in desk.told("note"))
+    assert any("the key may be a JavaScript key, or disabled" in note for note in desk.told("note"))
 
 
 def test_jwt_without_anybody_to_try_it_with(desk: Desk) -> None:

@@ -18,7 +18,7 @@ def test_values_that_do_not_fit(desk: Desk) -> None:
     assert wrong.startswith("rows: values do not fit the types") and wrong.endswith(
         "USER_FIELDS: rating is 4: neither 0 nor 1; map it as rating:rating:number (rows with such a value: 2)"
     )
-    assert "rows: 4 of the first 20 read, 0 would be rejected" in desk.told("ok")
+    assert "rows: 4 read (at most 20), 0 would be rejected" in desk.told("ok")
     assert wrong == f"rows: {desk.world.run().stopped_because}"
     desk.world.rows = [person(1, rating=1)]
     assert desk.world.run().exit_code == ExitCode.DONE

@@ -39,7 +39,7 @@ def test_no_other_setting_is_needed(world: World, tmp_path: Path, capsys: pytest
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("STATE_FILE=\n", "STATE_FILE is ''; a file name is wanted"),
+        ("STATE_FILE=\n", "STATE_FILE is ''; it must be a file name"),
         (
             "STATE_FILE=~nobody-of-that-name/x\n",
             "STATE_FILE is '~nobody-of-that-name/x'; Could not determine home directory.",

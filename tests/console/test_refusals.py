@@ -91,7 +91,7 @@ def test_what_a_killed_run_delivered_is_something_to_lose(desk: Desk) -> None:
         )
         state.execute("DELETE FROM known WHERE typeof(key) = 'blob'")
     desk.world.environ["EVENT_NAME"] = "visit"
-    assert "1 events that are on record would get another id" in words_of_the_run(desk)
+    assert "1 delivered events would get new ids" in words_of_the_run(desk)
 
 
 def test_a_state_of_1_0_0(desk: Desk) -> None:

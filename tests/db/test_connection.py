@@ -53,8 +53,8 @@ def test_unknown_host(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
     sentence = refusal(MySQLParams(host, 3306, "app", "hidden", "shop"))
-    assert sentence.startswith(f"The address of the host {host!r} is not known (")
-    assert "check DB_HOST, which takes only a name" in sentence
+    assert sentence.startswith(f"The host {host!r} cannot be found (")
+    assert "check DB_HOST, which takes a name or an IP address" in sentence
 
 
 def test_connect_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,8 +121,8 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("changes", "sentence"),
         [
-            ({"password": "wrong-hidden"}, "refused the user app: check DB_USER and DB_PASSWORD"),
-            ({"password": ""}, "refused the user app: check DB_USER and DB_PASSWORD"),
+            ({"password": "wrong-hidden"}, "refused the user app (Access denied and DB_PASSWORD"),
+            ({"password": ""}, "refused the user app (Access denied and DB_PASSWORD"),
             ({"user": "nobody"}, "refused the user nobody: check DB_USER and DB_PASSWORD"),
             ({"database": "nowhere"}, "There is no database nowhere at"),
         ],

@@ -43,9 +43,9 @@ def test_name_server_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", away)
 
     assert refusal(MySQLParams("db.example.com", 3306, "app", "hidden", "shop")) == (
-        "The address of the host 'db.example.com' is not known (Temporary failure in name resolution): check DB_HOST, "
-        "which takes only a name, and check that the network and its name server are up; a job at boot must wait for "
-        "them."
+        "The host 'db.example.com' cannot be found (Temporary failure in name resolution): check DB_HOST, "
+        "which takes a name or an IP address without a port, and check that the network and its name server are up; a "
+        "job at boot must wait for them."
     )
 
 

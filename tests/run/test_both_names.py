@@ -78,8 +78,8 @@ def test_a_row_without_a_usable_address(world: World, odd: str | None) -> None:
 
     assert (summary.exit_code, counts(summary)[0], summary.second_name_missing) == (0, (2, 0, 0, 0), 1)
     assert [owner.email for owner in world.iterable.project.users.names.owners().values()].count(None) == 1
-    assert "Profile without the other name: email is" in world.log()
-    assert "Users whose other name is missing or unusable: 1" in world.log()
+    assert "Profile without the second name: email is" in world.log()
+    assert "Users without a usable second name (address or user id): 1" in world.log()
     assert world.iterable.project.warnings == {}
     assert quiet(world)
 
@@ -176,13 +176,13 @@ def test_the_dry_run_shows_both_names(world: World, capsys: pytest.CaptureFixtur
     users = [user for body in bodies for user in body.get("users", [body]) if "dataFields" in user]
     profiles = [user for user in users if "eventName" not in user and "events" not in user]
     assert [(user["userId"], user["dataFields"].get("email", "-")) for user in profiles] == [("1", ANN), ("2", "-")]
-    assert "Users whose other name is missing or unusable: 1" in told.err
+    assert "Users without a usable second name (address or user id): 1" in told.err
 
 
 @pytest.mark.parametrize(
     ("environ", "words"),
     [
-        ({"IDENTIFY_BY": "phone"}, "IDENTIFY_BY is 'phone'; say email or user_id"),
+        ({"IDENTIFY_BY": "phone"}, "IDENTIFY_BY is 'phone'; it must be email or user_id"),
         ({"IDENTIFY_BY": "user_id", "USER_ID_COLUMN": ""}, "IDENTIFY_BY is user_id, but USER_ID_COLUMN is empty"),
         ({"IDENTIFY_BY": "email", "EMAIL_COLUMN": ""}, "IDENTIFY_BY is email, but EMAIL_COLUMN is empty"),
         ({"USER_FIELDS": "email"}, "name the column in EMAIL_COLUMN, and both names are sent"),
@@ -268,7 +268,7 @@ def test_without_the_user_id_events_would_have_other_ids(world: World) -> None:
     summary = world.run()
 
     assert (summary.exit_code, summary.requests) == (ExitCode.USAGE, 0)
-    told = "USER_ID_COLUMN is no longer set: 2 events that are on record would get another id"
+    told = "USER_ID_COLUMN is no longer set: 2 delivered events would get new ids"
     assert told in str(summary.stopped_because)
 
 

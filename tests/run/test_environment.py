@@ -9,7 +9,7 @@ from tests.run.settings_of import NEEDED, NO_FILE, problems
 def test_a_port_that_nobody_set() -> None:
     """Kubernetes sets DB_PORT for a service called db: the message shows what the environment holds."""
     (problem,) = problems(DB_PORT="tcp://10.3.2.1:3306")
-    assert problem == "DB_PORT is 'tcp://10.3.2.1:3306'; a whole number is wanted"
+    assert problem == "DB_PORT is 'tcp://10.3.2.1:3306'; it must be a whole number"
 
 
 def test_other_settings_do_not_matter_to_the_history() -> None:

@@ -12,8 +12,8 @@ from sync.run.exit_codes import ExitCode
 from tests.harness import T0, World, address, counts, person
 from tests.run.moving import moving_world
 
-PROFILES = "Rows of one user that differ in the profile and not in the event time: "
-EVENTS = "Rows that are one event by EVENT_KEY and differ: "
+PROFILES = "Rows with the same user and event time as another row, but other profile values: "
+EVENTS = "Rows with the same EVENT_KEY as another row, but other values: "
 ADDRESS: dict[str, str] = {}
 BY_ID = {"USER_ID_COLUMN": "id"}
 ID_AND_ADDRESS = {"USER_ID_COLUMN": "id", "EMAIL_COLUMN": "email"}
@@ -55,12 +55,14 @@ def test_two_customers_with_one_address(
     world.rows = [person(3), *two_customers(mode), person(4)]
     who = "user_id=1" if mode in (BY_ID, ID_AND_ADDRESS) else f"email={address(1)}"
     assert world.main("--dry-run") == ExitCode.DONE
-    assert f"{PROFILES}1, the first is row 3 of the result; " in capsys.readouterr().err
+    assert f"{PROFILES}1 (the first is row 3 of the result); " in capsys.readouterr().err
     for _ in range(3):
         summary = world.run()
         assert (summary.exit_code, summary.merged_rows, summary.as_json()["merged_rows"]) == (ExitCode.DONE, 1, 1)
         (line,) = said(world, PROFILES)
-        assert line.startswith(f"{PROFILES}1, the first is row 3 of the result; the first row of a user counts; ")
+        assert line.startswith(
+            f"{PROFILES}1 (the first is row 3 of the result); only the first row of each user is used; "
+        )
         assert f" {who} " in line
         assert said(world, EVENTS) == []
     assert {profile["first_name"] for profile in world.profiles.values()} == {"Ann", "Name 3", "Name 4"}
@@ -102,8 +104,8 @@ def test_a_row_counts_once(world: World) -> None:
     world.rows = [ann, bob, {**bob, "first_name": "Cat", "page": "pricing"}, {**ann, "page": "docs"}]
     summary = world.run()
     assert summary.merged_rows == 3
-    assert said(world, PROFILES)[0].startswith(f"{PROFILES}2, the first is row 2 ")
-    assert said(world, EVENTS)[0].startswith(f"{EVENTS}2, the first is row 2 ")
+    assert said(world, PROFILES)[0].startswith(f"{PROFILES}2 (the first is row 2 ")
+    assert said(world, EVENTS)[0].startswith(f"{EVENTS}2 (the first is row 2 ")
 
 
 @pytest.mark.parametrize("times", [{}, {"event_time": None}], ids=["no events", "no time"])

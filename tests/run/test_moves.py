@@ -121,7 +121,10 @@ def test_a_chain_takes_a_run_for_each_link(world: World) -> None:
     world.rows = rows_of(BOB, CAT, DAN)
     first = world.run()
     assert (first.exit_code, counts(first)[0], moves(world)) == (ExitCode.INCOMPLETE, (1, 0, 0, 2), [(CAT, DAN)])
-    assert f"another user gives up the address {CAT} in this run user_id=2" in world.log()
+    assert (
+        f"the new address {CAT} is free only once another user's address is changed in this run user_id=2"
+        in world.log()
+    )
     assert world.table("SELECT * FROM failer") == []
     second = world.run()
     assert (second.exit_code, counts(second)[0], moves(world)) == (ExitCode.INCOMPLETE, (1, 1, 0, 1), [(BOB, CAT)])
@@ -155,7 +158,7 @@ def test_a_swap_is_told_and_its_remedy_works(world: World) -> None:
     world.rows = rows_of(BOB, ANN, DAN)
     summary = world.run()
     assert (summary.exit_code, counts(summary)[0], moves(world)) == (ExitCode.INCOMPLETE, (0, 1, 2, 0), [])
-    assert "give one of them a third address for one run, and then the right one" in world.log()
+    assert "give one of them a third address, run once, then set the right one" in world.log()
     assert names(world) == {ANN: "1", BOB: "2", DAN: "3"}
     assert quiet(world)  # told once
 

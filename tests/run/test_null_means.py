@@ -223,7 +223,7 @@ def test_an_address_that_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("meaning", "problem"), [("Keep", ""), ("", ""), ("drop", "NULL_MEANS is 'drop'; say clear or keep")]
+    ("meaning", "problem"), [("Keep", ""), ("", ""), ("drop", "NULL_MEANS is 'drop'; it must be clear or keep")]
 )
 def test_the_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meaning: str, problem: str, capsys: pytest.CaptureFixture[str]

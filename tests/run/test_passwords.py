@@ -131,7 +131,7 @@ def test_quote_that_does_not_end(env_file: Path, text: str) -> None:
         load_settings(appended(env_file, f"DB_PASSWORD={text}\nDB_HOST=x\n"), {})
 
     (problem,) = caught.value.problems
-    assert problem.startswith(f"line 4 of {env_file} opens a quote that does not end the value on the same line")
+    assert problem.startswith(f"line 4 of {env_file} opens a quote that is not closed at the end of the line")
     assert "open" not in problem.removeprefix(f"line 4 of {env_file} opens")
 
 

@@ -112,7 +112,7 @@ def test_problems_beside_usable_settings() -> None:
         ("LOOKBACK_DAYS", "nan", "from 0.001"),
         ("QUERY_TIMEOUT", "-1", "from 0 to 604800"),
         ("QUERY_TIMEOUT", "inf", "from 0 to 604800"),
-        ("QUERY_TIMEOUT", "1h", "a number is wanted"),
+        ("QUERY_TIMEOUT", "1h", "it must be a number"),
         ("QUERY_FILE", "", "file name"),
         ("STATE_FILE", "", "file name"),
         ("LOG_FILE", "", "file name"),

@@ -101,8 +101,8 @@ def test_every_kind_of_difference(world: World, capsys: pytest.CaptureFixture[st
     told = "\n".join(lines)
     assert 'first_name: sent "Name 1", found "Somebody"' in told
     assert 'plan_type: sent "pro", found (absent)' in told
-    assert "(user): sent exists, found (absent)" in told
-    assert told.count("sent tracked, found (absent)") == 2  # the deleted user's as well
+    assert "(user): not found at Iterable" in told
+    assert told.count(": not found at Iterable") == 3  # the deleted user's as well
     assert 'page: sent "pricing", found "other"' in told
     assert "recent_page_view: sent true, found false" in told
     assert lines[-1] == "6 of 12 users are the same at Iterable and in the database"

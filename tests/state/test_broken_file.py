@@ -91,7 +91,7 @@ def test_not_a_database(path: Path, use: Callable[[Path], object]) -> None:
     path.write_text("email,name\n" * 100, encoding="utf-8")
     before = path.read_bytes()
 
-    assert "is not an SQLite file; restore it and run with --full" in refusal(path, use)
+    assert "is not an SQLite file; restore a backup and run once with --full" in refusal(path, use)
     assert path.read_bytes() == before
 
 
