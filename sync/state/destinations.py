@@ -175,9 +175,9 @@ class Destinations:
             same = "it is one of these, set DESTINATION to its name (--same-project cannot tell which one you mean)"
         return (
             "ITERABLE_API_KEY, ITERABLE_API_BASE_URL or DESTINATION has changed, and the program cannot tell whether "
-            f"{here} is a project that the sync {self._sync.name} has sent to before. On record: {on_record}. If {same}."
-            " If it is another project, run once with --new-project: all of that stays on record, and the sync starts "
-            "from nothing"
+            f"{here} is a project that the sync {self._sync.name} has sent to before. On record: {on_record}. "
+            f"If {same}. If it is another project, run once with --new-project: all of that stays on record, and the "
+            "sync starts from nothing"
         )
 
 

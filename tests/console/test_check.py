@@ -115,7 +115,7 @@ def test_bulk_is_named(desk: Desk) -> None:
             ["cannot be used with USE_JWT"],
         ),
         ({"DB_TIMEZONE": "Mars", "EVENT_KEY": " "}, ["DB_TIMEZONE is 'Mars'", "EVENT_KEY is empty"]),
-        ({"USER_FIELDS": "a:b:c"}, ["the type 'c' is not one of"]),
+        ({"USER_FIELDS": "a:b:c"}, ["whose type 'c' is not one of"]),
     ],
 )
 def test_settings_that_cannot_be_used_are_findings(desk: Desk, environ: dict[str, str], problems: list[str]) -> None:

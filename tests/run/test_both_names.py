@@ -241,7 +241,7 @@ def test_another_way_to_identify(world: World) -> None:
 
     assert (summary.exit_code, summary.left_segment, counts(summary)[0]) == (0, 0, (2, 0, 0, 0))
     assert set(world.iterable.project.events) == events
-    assert "2 members of the segment are known only by their old name" in world.log()
+    assert "2 users of the segment cannot be matched with rows any more" in world.log()
     assert all(profile["recent_page_view"] for profile in world.profiles.values())
     assert quiet(world)
 
