@@ -107,8 +107,8 @@ class StopRules:
         self.still_to_sample = SAMPLED
 
     def _fail(self, call: CallEnd) -> bool:
-        self._failures_of[call.user] += 1
-        is_over = (call.sampled and self.suspicious) or (call.user is not None and self._failures_of[call.user] >= TURN)
+        self._failures_of.update([call.user] if call.user else [])
+        is_over = (call.sampled and self.suspicious) or self._failures_of[call.user] >= TURN
         self._last = call.verdict, call.reason
         self._refused_canaries = 0
         if not (call.failed_before and self._others_tried) and call.sent_at > self._accepted_at:

@@ -65,10 +65,12 @@ def parse_fields(text: str) -> tuple[Field, ...]:
         try:
             fields.append(_parse_field(item.strip()))
         except ValueError as exc:
-            problems.append(f"{exc} (does a column's name contain a comma or a colon? {_NAME_IT})")
+            problems.append(str(exc))
+    is_spoilt = problems or re.search(r"[^\w.:,\s]", text)
     problems += _path_conflicts([field.path for field in fields])
     if problems:
-        raise ValueError("; ".join(problems))
+        hint = f" (does a column's name contain a comma or a colon? {_NAME_IT})" if is_spoilt else ""
+        raise ValueError("; ".join(problems) + hint)
     return tuple(fields)
 
 

@@ -106,7 +106,7 @@ class PrivateFile(logging.FileHandler):
     """
 
     def __init__(self, path: Path) -> None:
-        self._is_ours = not str(path).startswith(("/dev/", "/proc/"))
+        self._is_ours = not str(path).startswith(("/dev/std", "/dev/fd/", "/proc/"))
         super().__init__(path.resolve() if self._is_ours and path.is_file() else path)
         self.failure = self._torn = ""
 

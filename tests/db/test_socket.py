@@ -59,10 +59,10 @@ class TestSocket:
 
         for password in ("", "hidden"):
             sentence = refusal(replace(away, password=password))
-            assert "one that logs in by the Unix socket, as root often does, needs DB_SOCKET and " in sentence
+            assert "or the Unix socket." in sentence
 
         sentence = refusal(replace(by_socket, user="socketeer", password=""))
-        assert sentence.endswith(", needs DB_SOCKET and the system user socketeer.")
+        assert sentence.endswith("or the Unix socket.")
 
 
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # the driver leaves it to the interpreter
@@ -103,7 +103,7 @@ class TestRequiredTLS:
 
         sentence = refusal(replace(sample, user="strict", password="hidden"))
 
-        assert "one that requires a client certificate cannot be used" in sentence
+        assert "TROUBLESHOOTING.md, `refused the user`" in sentence and "a client certificate" in sentence
 
     def test_tls(self, without_tls: Server) -> None:
         """An account that requires TLS, at a server that has none, is told that TLS may be what is missing."""
@@ -111,4 +111,4 @@ class TestRequiredTLS:
 
         sentence = refusal(replace(without_tls.database(), user="private", password="hidden"))
 
-        assert "an account that requires TLS needs a server that offers it" in sentence
+        assert "TROUBLESHOOTING.md, `refused the user`" in sentence and "accounts that require TLS" in sentence

@@ -107,20 +107,35 @@ def sending(head: bytes, dripped: bytes) -> Serve:
 
 
 def timed(base_url: str, deadline: float = DEADLINE, fields: dict[str, Any] | None = None) -> tuple[ApiResult, float]:
-    """One attempt, and the seconds that it took."""
+    """One attempt, and the seconds that it took; what comes before it, such as making the body, does not count."""
     client = IterableClient("key", base_url=base_url, timeout=deadline, sleep=Waits(), max_retries=1)
-    began = time.monotonic()
-    result = client.update_user(ANN, fields or {})
-    elapsed = time.monotonic() - began
+    send, began = client._transport.send, [0.0]
+
+    def begin(*arguments: Any) -> Any:
+        began.append(time.monotonic())
+        return send(*arguments)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(client._transport, "send", begin)
+        result = client.update_user(ANN, fields or {})
+    elapsed = time.monotonic() - began[-1]
     client.close()
     return result, elapsed
 
 
-def assert_in_time(result: ApiResult, elapsed: float, deadline: float = DEADLINE) -> None:
-    """It ended as a time-out, not before the deadline and hardly after it."""
-    assert (result.verdict, result.attempts) == (Verdict.RETRYABLE, 1)
-    assert result.reason.startswith("timeout: ")
-    assert deadline * 0.9 < elapsed < deadline + GRACE
+def assert_in_time(base_url: str, deadline: float = DEADLINE, fields: dict[str, Any] | None = None) -> None:
+    """A call ends as a time-out, not before the deadline and hardly after it.
+
+    What is broken is late every time; a machine that has other things to do is not late three times in a row.
+    """
+    for _ in range(3):
+        result, elapsed = timed(base_url, deadline, fields)
+        assert (result.verdict, result.attempts) == (Verdict.RETRYABLE, 1)
+        assert result.reason.startswith("timeout: ")
+        assert deadline * 0.9 < elapsed
+        if elapsed < deadline + GRACE:
+            return
+    raise AssertionError(f"{elapsed} s instead of {deadline} s")
 
 
 DRIPS = {
@@ -141,7 +156,7 @@ DRIPS = {
 def test_dripping_server(what: str) -> None:
     """An answer that comes byte by byte, in whatever part, is not waited for longer than the deadline."""
     with serving(DRIPS[what]) as server:
-        assert_in_time(*timed(f"http://127.0.0.1:{server.port}"))
+        assert_in_time(f"http://127.0.0.1:{server.port}")
 
 
 def test_server_that_never_pauses() -> None:
@@ -155,7 +170,7 @@ def test_server_that_never_pauses() -> None:
             connection.sendall(b"1\r\nx\r\n" * 500)
 
     with serving(serve) as server:
-        assert_in_time(*timed(f"http://127.0.0.1:{server.port}"))
+        assert_in_time(f"http://127.0.0.1:{server.port}")
 
 
 def _pausing(said: bytes) -> Serve:
@@ -172,7 +187,7 @@ def _pausing(said: bytes) -> Serve:
 def test_silence_after_a_part_of_the_answer(said: bytes) -> None:
     """Each read gets what is left of the deadline, not what was left before."""
     with serving(_pausing(said)) as server:
-        assert_in_time(*timed(f"http://127.0.0.1:{server.port}", 0.9), 0.9)
+        assert_in_time(f"http://127.0.0.1:{server.port}", 0.9)
 
 
 @pytest.fixture
@@ -190,7 +205,7 @@ def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
 def test_dripping_server_over_tls(tls: ssl.SSLContext, what: str) -> None:
     """The same over TLS."""
     with serving(DRIPS[what], tls) as server:
-        assert_in_time(*timed(f"https://127.0.0.1:{server.port}"))
+        assert_in_time(f"https://127.0.0.1:{server.port}")
 
 
 HANDSHAKE = b"\x16\x03\x03\x3f\xff\x02\x00\x3f\xf0\x03\x03" + b"\x00" * 500
@@ -205,7 +220,7 @@ def test_handshake(said: bytes) -> None:
         server.pause(9)
 
     with serving(serve) as server:
-        assert_in_time(*timed(f"https://127.0.0.1:{server.port}"))
+        assert_in_time(f"https://127.0.0.1:{server.port}")
 
 
 @pytest.mark.parametrize(
@@ -220,7 +235,7 @@ def test_proxy(monkeypatch: pytest.MonkeyPatch, serve: Serve, deadline: float) -
     """The answer to CONNECT, and the handshake through the tunnel, share the deadline of the one attempt."""
     with serving(serve) as server:
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{server.port}")
-        assert_in_time(*timed(f"https://{OUTSIDE}", deadline), deadline)
+        assert_in_time(f"https://{OUTSIDE}", deadline)
 
 
 def test_request_through_a_slow_tunnel(tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +251,7 @@ def test_request_through_a_slow_tunnel(tls: ssl.SSLContext, monkeypatch: pytest.
 
     with serving(serve) as server:
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{server.port}")
-        assert_in_time(*timed(f"https://{OUTSIDE}", 0.9), 0.9)
+        assert_in_time(f"https://{OUTSIDE}", 0.9)
 
 
 def test_server_that_reads_slowly(tls: ssl.SSLContext) -> None:
@@ -249,7 +264,7 @@ def test_server_that_reads_slowly(tls: ssl.SSLContext) -> None:
 
     with serving(serve, tls) as server:
         base_url = f"https://127.0.0.1:{server.port}"
-        assert_in_time(*timed(base_url, fields={"text": "x" * 20_000_000}, deadline=0.4), deadline=0.4)
+        assert_in_time(base_url, 0.4, {"text": "x" * 20_000_000})
 
 
 @pytest.fixture
@@ -269,7 +284,7 @@ def deaf() -> Iterator[int]:
 
 def test_host_that_answers_no_attempt_to_connect(deaf: int) -> None:
     """To connect is part of the attempt."""
-    assert_in_time(*timed(f"http://127.0.0.1:{deaf}"))
+    assert_in_time(f"http://127.0.0.1:{deaf}")
 
 
 @pytest.mark.parametrize("addresses", [4, 6])
@@ -277,17 +292,14 @@ def test_all_addresses_share_the_deadline(deaf: int, monkeypatch: pytest.MonkeyP
     """A host with several addresses that all are silent costs no more than one."""
     _resolve(monkeypatch, *[deaf] * addresses)
 
-    assert_in_time(*timed("http://localhost"))
+    assert_in_time("http://localhost")
 
 
 def test_the_next_address_has_its_turn(deaf: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A first address that is silent leaves time for a second one that answers."""
     with serving(sending(HEAD + BODY, b"")) as server:
         _resolve(monkeypatch, deaf, server.port)
-        result, elapsed = timed("http://localhost")
-
-    assert result.verdict is Verdict.ACCEPTED
-    assert elapsed < DEADLINE + GRACE
+        assert timed("http://localhost", 1.0)[0].verdict is Verdict.ACCEPTED
 
 
 def test_a_share_is_for_the_connect_alone(tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,11 +327,11 @@ def test_each_attempt_has_its_own_deadline() -> None:
 
     def serve(connection: socket.socket, server: Server) -> None:
         while connection.recv(65536):
-            server.pause(0.3)
+            server.pause(0.8)
             connection.sendall(HEAD + BODY)
 
     with serving(serve) as server:
-        client = IterableClient("key", base_url=f"http://127.0.0.1:{server.port}", timeout=0.5, sleep=Waits())
+        client = IterableClient("key", base_url=f"http://127.0.0.1:{server.port}", timeout=1.5, sleep=Waits())
         results = [update(client) for _ in range(2)]
         client.close()
 

@@ -10,7 +10,7 @@ import pytest
 from iterable_client import IterableClient
 from sync.api.answers import Verdict
 from tests.iterable_client.helpers import Waits
-from tests.iterable_client.test_deadline import Serve, Server, assert_in_time, serving, timed
+from tests.iterable_client.test_deadline import Serve, Server, assert_in_time, serving
 
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n"
 PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
@@ -62,4 +62,4 @@ def test_forerunners_without_end() -> None:
             server.pause(0.02)
 
     with serving(serve) as server:
-        assert_in_time(*timed(f"http://127.0.0.1:{server.port}"))
+        assert_in_time(f"http://127.0.0.1:{server.port}")

@@ -17,9 +17,11 @@ def test_fields_with_every_problem() -> None:
     """All problems of a field list are told at once."""
     with pytest.raises(ValueError, match="a comma too many") as caught:
         parse_fields("a,,b:c:int,d:e:json:f,:g,h:,i:j..k,l:x,m:x,n:y.z,o:y")
-    for words in ("'int'", "'d:e:json:f'", "':g'", "'h:'", "'i:j..k'", "x is named 2 times", "the field y cannot"):
+    for words in ("'int'", "'d:e:json:f'", "':g'", "'h:'", "'i:j..k'", "2 columns for the field x", "makes y both"):
         assert words in str(caught.value)
     assert str(caught.value).count("give it a name with AS in the query") == 1
+    with pytest.raises(ValueError, match=r"as in column:field$"):
+        parse_fields("a:x,b:x")
 
 
 def test_fields() -> None:

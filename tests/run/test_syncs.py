@@ -207,7 +207,7 @@ def test_other_event_ids_are_refused(views: World, setting: str, value: str) -> 
     views.environ[setting] = value
     refused = views.run()
     assert (refused.exit_code, refused.requests) == (ExitCode.USAGE, 0)
-    assert "12 events" in str(refused.stopped_because) and "--new-event-ids" in str(refused.stopped_because)
+    assert "12 delivered events" in str(refused.stopped_because) and "--new-event-ids" in str(refused.stopped_because)
     assert views.main("--dry-run") == ExitCode.USAGE
 
     assert views.run(new_event_ids=True).events.delivered == 12
@@ -232,7 +232,7 @@ def test_users_who_are_named_by_id_from_now_on(views: World) -> None:
     assert summary.exit_code == ExitCode.DONE
     assert len(views.events) == 12
     assert summary.left_segment == 0
-    assert "12 members of the segment are known only by their old name" in views.log()
+    assert "12 users of the segment cannot be matched with rows any more" in views.log()
     assert views.run().requests == 0
 
 
@@ -242,8 +242,8 @@ def test_rows_that_fall_together(views: World) -> None:
     summary = views.run()
 
     assert (summary.events.delivered, summary.merged_rows, summary.as_json()["merged_rows"]) == (3, 2, 2)
-    (line,) = [line for line in views.log().splitlines() if "Rows that are one event by EVENT_KEY" in line]
-    assert ": 2, the first is row 2 of the result" in line
+    (line,) = [line for line in views.log().splitlines() if "Rows with the same EVENT_KEY as another row" in line]
+    assert ": 2 (the first is row 2 of the result)" in line
 
 
 # -- rejected, and asked for again ---------------------------------------------------------------------------

@@ -107,7 +107,7 @@ def test_a_truncated_state(world: World, part: float) -> None:
     summary = world.run()
 
     assert summary.exit_code == ExitCode.STOPPED
-    assert "move it away" in str(summary.stopped_because)
+    assert "move the file away" in str(summary.stopped_because)
     assert world.sent == []
     assert "Traceback" not in world.log()
 

@@ -62,7 +62,7 @@ def test_events_that_are_not_settled_are_on_record(runs: Runs) -> None:
     record = SyncRecord(runs.state, SyncName("default", URL, "key"), FIELD)
     with runs.state.transaction():
         record.put(Recorded(event_name="page_view", event_key=("page",)))
-    with pytest.raises(RefusedError, match="EVENT_NAME changed from page_view to view: 2 events that are on record"):
+    with pytest.raises(RefusedError, match="EVENT_NAME changed from page_view to view: 2 delivered events"):
         record.refuse_new_event_ids("view", ("page",), by_user_id=False, has_address=True)
 
 
