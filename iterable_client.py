@@ -17,18 +17,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from sync.api.answers import RETRYABLE_STATUSES, SPENT, ApiResponse, ApiResult, Verdict, read_answer, retry_after
-from sync.api.endpoints import (
-    BULK,
-    EVENTS_TRACK,
-    USERS_BULK_UPDATE,
-    USERS_UPDATE,
-    Message,
-    encode,
-    identity_in,
-    known,
-    named,
-    who,
-)
+from sync.api.endpoints import BULK, EVENTS_TRACK, USERS_UPDATE, Message, encode, identity_in, known, named, who
 from sync.api.network import NETWORK_ERRORS, PROXY_AUTHENTICATION, is_readable_on_the_way, no_answer, proxy_refuses
 from sync.api.pacing import Pacer
 from sync.api.tokens import TokenMint
@@ -160,8 +149,8 @@ class IterableClient:
 
     def send_bulk(self, endpoint: str, bodies: Sequence[str]) -> ApiResult:
         """Send many users or events in one request; `bodies` are the single requests' JSON texts."""
-        key = "users" if endpoint == USERS_BULK_UPDATE else "events"
-        return self.send(endpoint, Message(None, f'{{"{key}":[{",".join(bodies)}]}}'.encode()))
+        items = endpoint.partition("/")[0]  # "users" or "events"
+        return self.send(endpoint, Message(None, f'{{"{items}":[{",".join(bodies)}]}}'.encode()))
 
     def get(
         self, endpoint: str, identity: Mapping[str, str] | None = None, *, path: str = "", **query: str

@@ -139,13 +139,18 @@ class DeadlineAdapter(HTTPAdapter):
         """
         host = urlsplit(str(request.url))[:2]
         pool: Any = self._pools.get(host)
-        if pool is None or pool.pool is None:  # there is none yet, or it was closed
+        if pool is None:
             pool = super().get_connection_with_tls_context(request, *args, **options)
             kind = pool.ConnectionCls
             if not issubclass(kind, _Timed):
                 pool.ConnectionCls = type(kind.__name__, (_Timed, kind), {})  # its name stands in messages
             self._pools[host] = pool  # only now may other threads have it
         return pool
+
+    def close(self) -> None:
+        """Close the connections; urllib3 closes those of a pool once nobody holds it."""
+        self._pools.clear()
+        super().close()
 
 
 class _Timed:

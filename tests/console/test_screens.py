@@ -51,8 +51,10 @@ def written(folder: Path, iterable: StandIn, emails: Sequence[str]) -> None:
     write_env(folder, environment(folder) | {"ITERABLE_API_BASE_URL": iterable.url})
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("flags", [(), ("--json",)], ids=["plain", "json"])
+@pytest.mark.parametrize(
+    ("way", "flags"),
+    [*((way, ()) for way in WAYS), *((way, ("--json",)) for way in ("all closed", "both full", "nobody reads"))],
+)
 def test_a_run_ends_as_it_would(tmp_path: Path, iterable: StandIn, way: str, flags: tuple[str, ...]) -> None:
     """A run with something to tell is done to its end, and its exit code is its own."""
     written(tmp_path, iterable, ["nobody"])
@@ -69,16 +71,16 @@ def test_a_run_that_is_done_says_so(tmp_path: Path, iterable: StandIn, way: str)
     assert ended(tmp_path, way, "--json") == ExitCode.DONE
 
 
-@pytest.mark.parametrize("way", ["error closed", "both full", "nobody reads either"])
 @pytest.mark.parametrize(
-    ("flags", "code"),
+    ("way", "flags", "code"),
     [
-        (("--history",), ExitCode.DONE),
-        (("--help",), ExitCode.DONE),
-        (("--limit", "none"), ExitCode.USAGE),
-        (("--env-file", "nowhere.env"), ExitCode.USAGE),
+        ("nobody reads either", ("--history",), ExitCode.DONE),
+        ("both full", ("--history",), ExitCode.DONE),
+        ("both full", ("--help",), ExitCode.DONE),
+        ("error closed", ("--limit", "none"), ExitCode.USAGE),
+        ("both full", ("--limit", "none"), ExitCode.USAGE),
+        ("nobody reads either", ("--env-file", "nowhere.env"), ExitCode.USAGE),
     ],
-    ids=["history", "help", "usage", "settings"],
 )
 def test_other_answers(tmp_path: Path, iterable: StandIn, way: str, flags: tuple[str, ...], code: int) -> None:
     """What is told about something else has the exit code of that, too."""

@@ -41,9 +41,11 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("fault", "attempts", "word"), FAULTS)
+@pytest.mark.parametrize(
+    ("fault", "attempts", "word", "before"),
+    [pytest.param(*one.values, number % 2 * 3, id=one.id) for number, one in enumerate(FAULTS)],
+)
 @pytest.mark.parametrize("bulk", [False, True], ids=["singly", "bulk"])
-@pytest.mark.parametrize("before", [0, 3])
 def test_an_api_that_fails_for_everybody(
     world: World, fault: Fault, attempts: int, word: str, bulk: bool, before: int
 ) -> None:

@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 import requests
 
+from iterable_client import IterableClient
 from sync.api import transport
 from sync.api.answers import Verdict
 from sync.api.transport import LONGEST_IDLE
-from tests.iterable_client.helpers import client_of, update
+from tests.iterable_client.helpers import Waits, client_of, update
+from tests.iterable_client.test_deadline import BODY, HEAD, Server, serving
 from tests.stand_in.stand_in import StandIn
 
 
@@ -130,3 +132,21 @@ def test_nobody_gets_a_pool_before_its_connections_know_the_deadline() -> None:
         request = requests.Request("POST", "http://127.0.0.1:9/").prepare()
         adapter.get_connection_with_tls_context(request, verify=True)
     assert kept == [True]
+
+
+def test_close_ends_the_connections() -> None:
+    """After `close` the server sees the end of each connection that the client had kept."""
+    ended = threading.Event()
+
+    def serve(connection: socket.socket, _: Server) -> None:
+        connection.recv(65536)
+        connection.sendall(HEAD + BODY)
+        if not connection.recv(1):
+            ended.set()
+
+    with serving(serve) as server:
+        client = IterableClient("key", base_url=f"http://127.0.0.1:{server.port}", sleep=Waits())
+        assert update(client)[0]
+        assert not ended.is_set()
+        client.close()
+        assert ended.wait(4)

@@ -133,7 +133,7 @@ TABLE = """CREATE TABLE odd (
 )"""
 
 
-COUNT = 10_000
+COUNT = 3_000
 
 
 ODD_ENVIRON = {
@@ -205,7 +205,7 @@ def read_back(path: Path) -> list[list[str]]:
 
 
 @pytest.mark.database
-def test_ten_thousand_odd_rows(
+def test_thousands_of_odd_rows(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     mariadb: Server,

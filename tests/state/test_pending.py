@@ -273,4 +273,4 @@ def test_a_plan_costs_each_user_the_same(tmp_path: Path, before: str) -> None:
             begun.begin(now[: 1 if before == "gone" else count], mapping, allow_mass_exit=True)
             return next(taken)
 
-    assert steps(1_600) < 3 * steps(800)
+    assert steps(800) < 3 * steps(400)
