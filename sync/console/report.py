@@ -15,8 +15,8 @@ from sync.run.settings import SettingsError
 from sync.run.steps import Run
 from sync.run.summary import OUTCOMES, Summary, pairs
 from sync.run.verify import Verified, repair, verify
+from sync.state.exchange import Counts
 from sync.state.file import RunRecord
-from sync.state.pending import Counts
 
 
 def print_summary(run: Run) -> None:

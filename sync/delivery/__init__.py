@@ -7,7 +7,8 @@ counts.
 
 **What happens to a 429.** `iterable_client.py` repeats the request after a wait, and `sync/api/pacing.py` pauses its
 endpoint for all workers and lowers the rate. If the last attempt is answered 429 too, nobody has failed: the users go
-back into the queue (`Loop._wait_for_quota`). A request for a pause of over 120 s stops the run.
+back into the queue (`Loop._wait_for_quota`). If Iterable accepts nothing for 10 minutes, the run stops; or, if others
+were delivered and only such users are left, these users fail. A request for a pause of over 120 s stops the run.
 
 **Words.** The first users are sent alone, as *canaries*, until one profile and one event were accepted. A run is
 *suspicious* after a number of failed calls in a row: then only *sampled* users are sent, to confirm that it is the API

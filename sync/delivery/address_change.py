@@ -15,7 +15,7 @@ from sync.api.answers import NAME_CODES, REJECTIONS, ApiResult, Verdict
 from sync.api.endpoints import USERS_BY_EMAIL, USERS_UPDATE_EMAIL, Message, encode
 from sync.delivery.work import Answer, Ended, Turn, Why, all_with, outcome_of
 from sync.rows.identity import address_of, name_of
-from sync.state.pending import DELIVERED, Move, Outcome, PayloadResult, UserOutcome
+from sync.state.exchange import DELIVERED, Move, Outcome, PayloadResult, UserOutcome
 
 logger = logging.getLogger("delivery")
 

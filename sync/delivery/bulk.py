@@ -18,7 +18,7 @@ from sync.delivery.bulk_answer import read_bulk_answer
 from sync.delivery.turn import Way, take_turn
 from sync.delivery.work import Answer, Turn, Work, after
 from sync.rows.identity import log_field
-from sync.state.pending import Outcome, PendingUser, UserOutcome
+from sync.state.exchange import Outcome, PendingUser, UserOutcome
 
 logger = logging.getLogger("bulk")
 

@@ -18,7 +18,7 @@ from sync.api.endpoints import USERS_BULK_UPDATE
 from sync.delivery.work import outcome_of
 from sync.rows.identity import USER_ID_PREFIX
 from sync.rows.masking import excerpt
-from sync.state.pending import DELIVERED, Outcome, PayloadResult, PendingUser
+from sync.state.exchange import DELIVERED, Outcome, PayloadResult, PendingUser
 
 logger = logging.getLogger("bulk")
 

@@ -24,8 +24,8 @@ from sync.delivery.turn import Way
 from sync.delivery.work import Answer, Gate, Why, Work, all_with
 from sync.delivery.workers import TICK, Left, Workers
 from sync.rows.identity import log_field
+from sync.state.exchange import Outcome, PayloadResult, PendingUser, Plan, UserOutcome
 from sync.state.outbox import Outbox
-from sync.state.pending import Outcome, PayloadResult, PendingUser, Plan, UserOutcome
 
 logger = logging.getLogger("delivery")
 

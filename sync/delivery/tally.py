@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sync.api.answers import ApiResult, Verdict
 from sync.delivery.rules import why
-from sync.state.pending import Counts, Outcome, PayloadResult, PendingUser, Plan, UserOutcome
+from sync.state.exchange import Counts, Outcome, PayloadResult, PendingUser, Plan, UserOutcome
 
 
 @dataclass

@@ -13,7 +13,7 @@ from sync.api.answers import NAME_CODES, REJECTIONS, STOPPING, ApiResult, Verdic
 from sync.delivery.rules import CallEnd, StopRules
 from sync.delivery.stop import Stop
 from sync.rows.payloads import names_in
-from sync.state.pending import DELIVERED, Outcome, PayloadResult, PendingUser, UserOutcome
+from sync.state.exchange import DELIVERED, Outcome, PayloadResult, PendingUser, UserOutcome
 
 _TURN_OVER: Final = PayloadResult(Outcome.FAILED, "not sent: several calls of this user failed in a row", sent=False)
 

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from sync.delivery.stop import Stop
 from sync.delivery.work import Answer, Ended, Gate, Turn, Why, Work, all_with
 from sync.rows.identity import log_field
-from sync.state.pending import Outcome, PayloadResult
+from sync.state.exchange import Outcome, PayloadResult
 
 logger = logging.getLogger("delivery")
 

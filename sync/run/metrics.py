@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from sync.state.pending import Outcome
+from sync.state.exchange import Outcome
 
 if TYPE_CHECKING:
     from sync.run.summary import Summary

@@ -12,8 +12,8 @@ from sync.rows.payloads import Reading
 from sync.rows.source import Column
 from sync.run.settings import Options, Settings
 from sync.state.destinations import RefusedError, SyncName
+from sync.state.exchange import Policy
 from sync.state.file import State
-from sync.state.pending import Policy
 from sync.state.syncs import Recorded, SyncRecord, merged
 
 logger = logging.getLogger("main")

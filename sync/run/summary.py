@@ -12,8 +12,8 @@ from sync.delivery.tally import Tally
 from sync.rows.identity import log_field
 from sync.run.exit_codes import ExitCode
 from sync.state.backlog import Figures
+from sync.state.exchange import Counts, Outcome, Plan
 from sync.state.outbox import Outbox
-from sync.state.pending import Counts, Outcome, Plan
 
 logger = logging.getLogger("main")
 

@@ -19,6 +19,10 @@ on whether the user is in the result when the profile is sent.
   segment, or may be, into `member`; rejected payloads are set aside, with their bodies; what is unconfirmed is pending,
   and nothing about it counts as known.
 
+**Where membership is remembered.** In the table `member`, for each segment field. Settling writes it (settle.sql).
+Besides, a rejection keeps a user whom an earlier attempt may have put in, a change of names moves the membership to
+the person's new key (addresses.sql, backlog.sql), and `--repair` restores it (verification.py).
+
 **What the state says of a payload** (a test spells it out):
 
 | in the result | on record | |

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
+from sync.state.exchange import Merged, Plan
 from sync.state.file import State
-from sync.state.pending import Merged, Plan
-from sync.state.scope import Mark, RunScope
+from sync.state.run_scope import Mark, RunScope
 
 SMALL_SEGMENT: Final = 10
 """Members: a smaller segment may empty without a question."""
@@ -52,7 +52,7 @@ class Backlog(RunScope):
             if not plan.exit_held_back:
                 self.run("backlog", "exits")
             self._count(plan)
-            self.run("backlog", "remember", everybody=self.policy.whole_window)
+            self.run("backlog", "rejections and ages", everybody=self.policy.whole_window)
             self.run("backlog", "line up")
             plan.pending_users = self.one("SELECT COUNT(*) FROM temp.turn WHERE NOT leaves")
         return plan

@@ -75,7 +75,7 @@ SELECT g.person, g.person, 6, -1, n.address FROM temp.gone g
 LEFT JOIN name n ON NOT :by_id AND n.sync = :sync AND n.person = g.person AND n.state = 0
 WHERE NOT EXISTS (SELECT 1 FROM temp.scan s WHERE s.key = g.person);
 
--- # remember
+-- # rejections and ages
 -- New rejections are put on record, and who was seen; what was not seen for 90 days is forgotten, except the address at
 -- which a member is taken out of the segment. `seen` is only written when it is a week old, so that a run in which
 -- nothing changed writes next to nothing.

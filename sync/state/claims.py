@@ -8,8 +8,8 @@ from operator import itemgetter
 from typing import Any, Final
 
 from sync.rows.payloads import event_request, exit_request, profile_request
-from sync.state.pending import Move, PendingEvent, PendingUser, places_of
-from sync.state.scope import RunScope
+from sync.state.exchange import Move, PendingEvent, PendingUser, places_of
+from sync.state.run_scope import RunScope
 
 _TURNS: Final = "SELECT first, failed FROM temp.turn WHERE NOT taken"
 _PAYLOAD: Final = "place, p.person, key, moment, inside, address, reason, body"

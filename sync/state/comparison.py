@@ -10,7 +10,7 @@ from sync.rows.fingerprint import Fingerprint
 from sync.rows.identity import is_usable
 from sync.rows.payloads import Event, Payload, Reading, RowPayloads, event_digest, event_rest, profile_rest, under_id
 from sync.rows.source import Values
-from sync.state.scope import Mark, RunScope
+from sync.state.run_scope import Mark, RunScope
 
 GROUP = 500
 """Rows that are in memory at a time."""

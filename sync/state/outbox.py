@@ -5,9 +5,9 @@ from __future__ import annotations
 from sync.state.backlog import Backlog
 from sync.state.claims import Claims
 from sync.state.comparison import Comparison
+from sync.state.exchange import Policy
 from sync.state.file import State
 from sync.state.outcomes import Outcomes, settle
-from sync.state.pending import Policy
 
 
 class Outbox(Comparison, Backlog, Claims, Outcomes):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sync.rows.mapping import PROFILE
+from sync.state.exchange import Outcome, PayloadResult, PendingUser, Policy, UserOutcome, places_of
 from sync.state.file import State
-from sync.state.pending import Outcome, PayloadResult, PendingUser, Policy, UserOutcome, places_of
+from sync.state.run_scope import RunScope
 from sync.state.schema import script
-from sync.state.scope import RunScope
 from sync.state.syncs import add_delivered
 
 _ANSWERED = "UPDATE pending SET state = ?, reason = ? WHERE place = ? AND state IN (1, 2)"

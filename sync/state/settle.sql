@@ -1,6 +1,6 @@
 -- What became of all that was claimed of a sync: at the end of a run, and at the beginning of the next one, if the run
--- did not come to its end. Besides, only outcomes.py learns from answers what Iterable
--- has: of an address that was changed, and of a profile that was rejected.
+-- did not come to its end. Besides, outcomes.py learns from answers that an address was changed or a profile rejected,
+-- and `--repair` (verification.py) what a read has shown.
 
 -- What was answered.
 INSERT INTO known (sync, key, fingerprint, rejected, seen)

@@ -32,7 +32,7 @@ class Recorded:
 
 
 class SyncRecord:
-    """The record of one sync. Opening it puts the sync and its destination on record; raises as `settle` does."""
+    """The record of one sync. Opening it puts the sync and its destination on record; raises as `resolve` does."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class SyncRecord:
         self._state, self._sync = state, sync
         with state.transaction():
             destinations = Destinations(state, sync, segment_field)
-            self.id = destinations.settle(same_project=same_project, new_project=new_project)
+            self.id = destinations.resolve(same_project=same_project, new_project=new_project)
             (settings,) = state.db.execute("SELECT settings FROM sync WHERE id = ?", (self.id,)).fetchone()
         self.is_migrated = settings is None
         self.recorded = Recorded(**json.loads(settings)) if settings and settings != "{}" else None

@@ -9,7 +9,7 @@ from sync.rows.payloads import event_request, profile_request
 from sync.rows.read_back import MOST_EVENTS
 from sync.state.file import State
 from sync.state.outcomes import settle
-from sync.state.scope import RunScope
+from sync.state.run_scope import RunScope
 
 BATCH: Final = 500
 

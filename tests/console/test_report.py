@@ -14,8 +14,8 @@ from sync.console import report
 from sync.console.report import for_a_person, for_cron, history_table, next_step
 from sync.run.exit_codes import ExitCode
 from sync.run.summary import OUTCOMES, Summary
+from sync.state.exchange import Counts
 from sync.state.file import RunRecord
-from sync.state.pending import Counts
 
 RULE = {"max_retries": 3, "initial_backoff": 1.0, "backoff_factor": 2.0, "request_timeout": 30.0}
 DONE = Summary(

@@ -19,7 +19,7 @@ from sync.delivery.work import Ended, Gate, Turn, Work
 from sync.rows.mapping import Mapping, parse_fields
 from sync.rows.payloads import Event, Payload, PayloadBuilder
 from sync.rows.source import Column, Kind
-from sync.state.pending import PendingEvent, PendingUser
+from sync.state.exchange import PendingEvent, PendingUser
 from tests.harness import Wire
 from tests.rows.payload_samples import SAMPLE, quick
 

@@ -27,9 +27,9 @@ from sync.delivery.workers import TICK, Left
 from sync.run.exit_codes import ExitCode
 from sync.run.settings import load_settings
 from sync.run.summary import Summary
+from sync.state.exchange import Counts, Policy
 from sync.state.file import State
 from sync.state.outbox import Outbox
-from sync.state.pending import Counts, Policy
 from tests import faults as catalogue
 from tests.harness import World, address, counts, identity, people, person, sync_of, to_load, whom
 from tests.stand_in.answers import Request

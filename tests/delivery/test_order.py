@@ -18,9 +18,9 @@ from sync.delivery.stop import Stop
 from sync.delivery.turn import ONE_BY_ONE
 from sync.delivery.work import Ended, Gate, Turn, Why, Work
 from sync.delivery.workers import Left
+from sync.state.exchange import PendingEvent, PendingUser, Policy
 from sync.state.file import State
 from sync.state.outbox import Outbox
-from sync.state.pending import PendingEvent, PendingUser, Policy
 from tests.harness import T0, World, address, counts, person, sync_of
 
 Waiting = Callable[..., Loop]

@@ -11,7 +11,7 @@ from sync.delivery.loop import Loop
 from sync.delivery.stop import Stop
 from sync.delivery.tally import Tally
 from sync.run import steps
-from sync.state.pending import UserOutcome
+from sync.state.exchange import UserOutcome
 from tests.harness import UPDATE, World, person
 from tests.run.moving import ANN, BOB, CAT, DAN, MOVE, moving_world, names, rows_of
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from sync.run.exit_codes import ExitCode
+from sync.state.exchange import PayloadResult, UserOutcome
 from sync.state.file import State
-from sync.state.pending import PayloadResult, UserOutcome
 from tests import faults as catalogue
 from tests.harness import T0, TRACK, World, person
 from tests.run.moving import (

@@ -14,9 +14,9 @@ from typing import Any
 from sync.rows.mapping import Mapping, parse_fields
 from sync.rows.source import Row
 from sync.run.settings import defaults
+from sync.state.exchange import Outcome, PayloadResult, PendingUser, Plan, Policy, UserOutcome
 from sync.state.file import State
 from sync.state.outbox import Outbox
-from sync.state.pending import Outcome, PayloadResult, PendingUser, Plan, Policy, UserOutcome
 from tests.harness import T0, person, sync_of, to_load
 
 TODAY = 20_000

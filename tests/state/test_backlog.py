@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from sync.state.backlog import read_figures
+from sync.state.exchange import PendingUser, UserOutcome
 from sync.state.file import State
-from sync.state.pending import PendingUser, UserOutcome
 from tests.harness import T0, address, people, person, sync_of
 from tests.state.runs import BOTH_NAMES, DELIVERED, FAILED, REJECTED, Runs, answered, fields_of, names, pages
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from sync.state.exchange import Outcome, PayloadResult, Policy, UserOutcome
 from sync.state.outbox import Outbox
-from sync.state.pending import Outcome, PayloadResult, Policy, UserOutcome
 from tests.harness import address, people, person, to_load
 from tests.state.runs import (
     BOTH_NAMES,

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from sync.state.exchange import PendingUser, UserOutcome
 from sync.state.file import State, StateError
 from sync.state.outcomes import settle
-from sync.state.pending import PendingUser, UserOutcome
 from tests.harness import PROJECT, address, people, person
 from tests.state.runs import (
     BOTH_NAMES,

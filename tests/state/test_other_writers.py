@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from sync.run.exit_codes import ExitCode
+from sync.state.exchange import Policy
 from sync.state.file import State, StateError
 from sync.state.outbox import Outbox
-from sync.state.pending import Policy
 from tests.harness import World, identity, people, person, to_load
 from tests.stand_in.answers import Request
 from tests.state.runs import BOTH_NAMES, MAPPING, SEGMENT, TODAY, Runs

@@ -12,8 +12,8 @@ import pytest
 
 from sync.rows.mapping import parse_fields
 from sync.state.comparison import GROUP
+from sync.state.exchange import Counts, UserOutcome
 from sync.state.file import State, StateCopy
-from sync.state.pending import Counts, UserOutcome
 from tests.harness import T0, address, people, person
 from tests.state.runs import (
     BOTH_NAMES,

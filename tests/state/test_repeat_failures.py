@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sync.state.pending import Outcome, PayloadResult, UserOutcome
+from sync.state.exchange import Outcome, PayloadResult, UserOutcome
 from tests.harness import address, people, person
 from tests.state.runs import DELIVERED, FAILED, REJECTED, Runs, many_events, names
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from sync.rows.mapping import Mapping
 from sync.rows.source import Row
 from sync.state.backlog import read_figures
+from sync.state.exchange import PayloadResult, PendingUser
 from sync.state.file import State
-from sync.state.pending import PayloadResult, PendingUser
 from tests.harness import T0, person
 from tests.state.runs import (
     BOTH_NAMES,

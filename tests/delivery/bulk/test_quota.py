@@ -11,7 +11,7 @@ from sync.delivery.rules import StopRules
 from sync.delivery.stop import Stop
 from sync.delivery.work import Answer, Ended, Gate, Turn, Why, Work
 from sync.run.exit_codes import ExitCode
-from sync.state.pending import PendingEvent, PendingUser
+from sync.state.exchange import PendingEvent, PendingUser
 from tests import faults as catalogue
 from tests.delivery.bulk.requests import (
     EVENTS,

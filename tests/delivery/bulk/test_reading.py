@@ -10,7 +10,7 @@ import pytest
 from sync.api.answers import ApiResult, Verdict, read_answer
 from sync.api.endpoints import EVENTS_TRACK_BULK, USERS_BULK_UPDATE
 from sync.delivery.bulk_answer import Item, read_bulk_answer
-from sync.state.pending import PendingUser
+from sync.state.exchange import PendingUser
 from tests.harness import address
 
 ACCEPTED, REJECTED, BY_PROJECT, UNREADABLE = (

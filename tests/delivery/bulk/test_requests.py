@@ -13,7 +13,7 @@ from sync.api.endpoints import MAX_BYTES
 from sync.delivery.bulk import fitting, next_batch
 from sync.run.exit_codes import ExitCode
 from sync.run.settings import SettingsError, load_settings
-from sync.state.pending import PendingUser
+from sync.state.exchange import PendingUser
 from tests import faults as catalogue
 from tests.delivery.bulk.requests import (
     EVENTS,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 from typing import Any
 
+from sync.state.exchange import Policy
 from sync.state.file import CACHE_KIB, Cursor, State
-from sync.state.pending import Policy
 from sync.state.schema import script
 
 
