@@ -191,7 +191,7 @@ class IterableClient:
             if self.use_jwt and old_token and not renewed:
                 renewed = True
                 self._tokens.forget()
-                told = "Iterable refused the JWT for %s; trying once more with a new one: %s%s"
+                told = "The JWT was refused by %s; trying once more with a new one: %s%s"
                 logger.warning(told, endpoint_name, answer.reason, who(message))
                 continue
             if not self._may_pass(answer) or len(retried) + 1 >= self.max_retries:

@@ -18,7 +18,7 @@ from tests.products import Product, product
 
 MEMORY = Path("/dev/shm")
 ROOM = 2 << 30
-"""Bytes that have to be free there."""
+"""Bytes that have to be free there, of this machine's memory."""
 
 
 def pytest_configure() -> None:

@@ -177,7 +177,7 @@ def told(verified: Verified, formatter: LineFormatter) -> Iterator[str]:
     if verified.repaired:
         yield f"pending again: {verified.repaired:,} users; the next run sends what differs"
     elif verified.differing:
-        yield "to send what differs again: run --verify --repair, then a normal run"
+        yield "to send what differs again: run --verify all --repair, then a normal run"
     if not verified.compared:
         yield "nobody to compare: according to the state, no user at Iterable is as in the database now"
         return

@@ -98,7 +98,7 @@ class StopRules:
             self._refused_canaries = self._refused_canaries + 1 if call.verdict is Verdict.REJECTED_BY_PROJECT else 0
             if self._refused_canaries == PROJECT_REFUSALS:
                 refused = f"the project refused {PROJECT_REFUSALS} users in a row, the last with: {call.reason}"
-                self._stop(f"{refused}; map that field otherwise, or correct the project, then use --retry-rejected")
+                self._stop(f"{refused}; correct the project or the mapping, then run with --retry-rejected")
 
     def _trust(self, call: CallEnd) -> None:
         self.forget(call.user)

@@ -66,7 +66,8 @@ def parse_fields(text: str) -> tuple[Field, ...]:
             fields.append(_parse_field(item.strip()))
         except ValueError as exc:
             problems.append(str(exc))
-    is_spoilt = problems or re.search(r"[^\w.:,\s]", text)
+    columns = [field.column for field in fields]
+    is_spoilt = problems or re.search(r"[^\w.:,\s]", text) or len(set(columns)) < len(columns)
     problems += _path_conflicts([field.path for field in fields])
     if problems:
         hint = f" (does a column's name contain a comma or a colon? {_NAME_IT})" if is_spoilt else ""

@@ -18,8 +18,8 @@ MOST_EVENTS: Final = 200
 """The newest events of a user, as many as one call gives."""
 
 ABSENT: Final = "(absent)"
-_USER: Final = "(user)"
-_EXISTS, _TRACKED = "exists", "tracked"
+USER: Final = "(user)"
+EXISTS, _TRACKED = "exists", "tracked"
 
 
 class Difference(NamedTuple):
@@ -32,13 +32,13 @@ class Difference(NamedTuple):
     @property
     def is_absent(self) -> bool:
         """Whether a whole user or event is not there, and not only a field."""
-        return self.sent in (_EXISTS, _TRACKED) and self.found == ABSENT
+        return self.sent in (EXISTS, _TRACKED) and self.found == ABSENT
 
 
 def profile_differences(body: str, user: Mapping[str, Any] | None) -> list[Difference]:
     """How the user read back differs from the body of the last profile; `user` None: it is unknown."""
     if user is None:
-        return [Difference(_USER, _EXISTS, ABSENT)]
+        return [Difference(USER, EXISTS, ABSENT)]
     sent = json.loads(body)
     fields = dict(sent.get("dataFields", {}))
     names = {kind: fields.pop(kind, None) or sent.get(kind) for kind in ("email", "userId")}

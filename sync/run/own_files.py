@@ -100,7 +100,7 @@ def _replaced_problems(one: _Owner, settings: Settings) -> Iterator[str]:
     """What may not be replaced, and where a run's metrics cannot go."""
     for file in one.files if one.name == CSV else ():
         if os.path.lexists(file) and not (file.name.endswith(".csv") and file.is_file()):
-            yield f"{CSV} would replace {file}, which is not a .csv file: name another file"
+            yield f"{CSV} would replace {file}, which exists and is not a .csv file: name another file"
     for file in one.files if one.name == METRICS else ():
         yield from _metrics_problems(file, settings.sync_name)
 

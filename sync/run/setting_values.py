@@ -149,12 +149,10 @@ def positive(text: str) -> int:
 
 def positive_or_all(text: str) -> int:
     """A whole number from 1, or everybody."""
-    if text == "all":
-        return EVERYBODY
     try:
-        return positive(text)
+        return EVERYBODY if text == "all" else positive(text)
     except ArgumentTypeError as error:
-        raise ArgumentTypeError(f"{error} nor all".replace("is not", "is neither")) from None
+        raise ArgumentTypeError(f"{error}, or all") from None
 
 
 def since(text: str) -> datetime | timedelta:

@@ -82,9 +82,7 @@ class Summary:
         if rejected := self.newly_rejected():
             sentences.append(f"newly rejected: {rejected}")
         if self.users.failed or self.events.failed:
-            failed = (
-                f"failed: {self.users.failed:,} users, {self.events.failed:,} events, which the next run sends again"
-            )
+            failed = f"failed: {self.users.failed:,} users, {self.events.failed:,} events, which the next run sends"
             sentences.append(f"{failed}; the last reason: {self.failed_because}" if self.failed_because else failed)
         if self.held_back:
             sentences.append(self.held_back)
@@ -158,7 +156,7 @@ def _of_users(outbox: Outbox) -> Iterator[str]:
     for identity, address in outbox.waiting():
         yield (
             f"Not sent before the next run: the new address {address} is free only once another user's address is "
-            f"changed in this run {log_field(identity)}"
+            f"changed {log_field(identity)}"
         )
 
 
@@ -172,8 +170,8 @@ def _of_all(plan: Plan, segment_field: str) -> Iterator[str]:
     if plan.members_renamed:
         yield (
             f"IDENTIFY_BY or USER_ID_COLUMN changed: {plan.members_renamed} users of the segment cannot be matched "
-            f"with rows any more; for those who are no longer in the result, {segment_field} stays true at Iterable: "
-            "clear it there"
+            "with rows any more; for those who are no longer in the result, the segment field that was set keeps its "
+            "value at Iterable: clear it there"
         )
     if plan.second_name_missing:
         missing = f"Users without a usable second name (address or user id): {plan.second_name_missing}"
@@ -188,6 +186,6 @@ def _of_all(plan: Plan, segment_field: str) -> Iterator[str]:
         yield (
             "Rows with the same user and event time as another row, but other profile values: "
             f"{plan.merged_profiles.rows} (the first is row {plan.merged_profiles.first} of the result); only the "
-            "first row of each user is used; correct the address in the database, or the ORDER BY of the query "
+            "first row of each user is used; correct the address or user id in the database, or the query's ORDER BY "
             f"{log_field(plan.merged_profiles.identity)}"
         )

@@ -19,7 +19,15 @@ from sync.api.answers import FAILURES, REJECTIONS, STOPPING, ApiResult, Verdict
 from sync.api.endpoints import EVENTS_BY_EMAIL, EVENTS_BY_ID, USERS_BY_EMAIL, USERS_BY_ID
 from sync.rows.export import CsvExport, prune, timestamped_name
 from sync.rows.identity import address_of, is_user_id, log_field, name_of
-from sync.rows.read_back import MOST_EVENTS, Difference, event_differences, profile_differences, segment_differences
+from sync.rows.read_back import (
+    EXISTS,
+    MOST_EVENTS,
+    USER,
+    Difference,
+    event_differences,
+    profile_differences,
+    segment_differences,
+)
 from sync.rows.source import SourceError
 from sync.run.connections import make_client
 from sync.run.lock import locked_state
@@ -142,7 +150,7 @@ class _Reader:
         result = self._look_up(user.identity) if user.left or user.body else None
         if result and result.verdict in REJECTIONS and result.code not in _NOBODY:
             refused = f"(Iterable refuses to show this user: {result.reason})"
-            return Found([Difference("(user)", "exists", refused)], Repair(user, True, []))
+            return Found([Difference(USER, EXISTS, refused)], Repair(user, True, []))
         profile = self._profile(user, result) if result else []
         events = self._events(user) if user.events else {}
         differences = [*profile, *chain.from_iterable(events.values())]

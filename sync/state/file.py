@@ -311,8 +311,8 @@ def _errors_explained(path: Path) -> Iterator[None]:
 
 
 _RESTORE = (
-    "restore a backup and run once with --full, or move the file away: then everything is sent again, but no event "
-    "twice. Users who have left the segment meanwhile keep their field: clear it in Iterable"
+    "restore a backup and run once with --full, or move the file away: then everything is sent again, events "
+    "under the same ids. Users who have left the segment meanwhile keep their field: clear it in Iterable"
 )
 _NO_TEMPORARY_FOLDER = (
     "needs a temporary folder that may be written, and there is none: PrivateTmp=true in a systemd unit gives one, or "

@@ -61,7 +61,7 @@ IDS = ["done", "nothing", "stopped", "rejected", "failed", "held-back"]
         pytest.param(REJECTED, "newly rejected: 3 users", "--retry-rejected", id="rejected"),
         pytest.param(
             FAILED,
-            "failed: 4 users, 4 events, which the next run sends again; the last reason: 503 with an empty body",
+            "failed: 4 users, 4 events, which the next run sends; the last reason: 503 with an empty body",
             "run again",
             id="failed",
         ),

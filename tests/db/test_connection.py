@@ -121,7 +121,10 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("changes", "sentence"),
         [
-            ({"password": "wrong-hidden"}, "refused the user app (Access denied"),
+            (
+                {"password": "wrong-hidden"},
+                ": check DB_USER and DB_PASSWORD, and which hosts this user may connect from",
+            ),
             ({"password": ""}, "refused the user app (Access denied"),
             ({"user": "nobody"}, "refused the user nobody (Access denied"),
             ({"database": "nowhere"}, "There is no database nowhere at"),

@@ -198,7 +198,7 @@ def test_one_stubborn_user_alone(
         told = run()
         assert (told.code, told.because) == (ExitCode.INCOMPLETE, None)
         assert "failed_because='503 with an empty body'" in told.last_line
-        assert "failed: " in told.mail and " users, 1 events, which the next run sends again; " in told.mail
+        assert "failed: " in told.mail and " users, 1 events, which the next run sends; " in told.mail
         assert "the last reason: 503 with an empty body" in told.mail
 
 

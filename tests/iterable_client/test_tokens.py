@@ -171,7 +171,7 @@ def test_token_is_made_anew_once(iterable: StandIn, caplog: pytest.LogCaptureFix
     assert (result.verdict, result.attempts, result.retried, waits) == (Verdict.ACCEPTED, 2, (), [])
     assert second["iat"] == first["iat"] + 1
     assert lines(caplog, logging.WARNING) == [
-        "Iterable refused the JWT for users/update; trying once more with a new one: 401 InvalidJwtPayload: "
+        "The JWT was refused by users/update; trying once more with a new one: 401 InvalidJwtPayload: "
         f"JWT token is expired email={ANN}"
     ]
 

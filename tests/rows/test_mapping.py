@@ -22,6 +22,8 @@ def test_fields_with_every_problem() -> None:
     assert str(caught.value).count("give it a name with AS in the query") == 1
     with pytest.raises(ValueError, match=r"as in column:field$"):
         parse_fields("a:x,b:x")
+    with pytest.raises(ValueError, match="give it a name with AS in the query"):
+        parse_fields("price,net,price,gross")
 
 
 def test_fields() -> None:

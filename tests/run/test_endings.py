@@ -100,7 +100,7 @@ def test_cron_hears_nothing_of_success(world: World, capsys: pytest.CaptureFixtu
     [
         pytest.param(catalogue.BAD_API_KEY, 1, ("refused the credentials", "still pending"), id="stopped"),
         pytest.param(catalogue.FORGOTTEN, 3, ("newly rejected", "--retry-rejected"), id="rejected"),
-        pytest.param(DOWN, 3, ("which the next run sends again", "run again"), id="failed"),
+        pytest.param(DOWN, 3, ("which the next run sends", "run again"), id="failed"),
     ],
 )
 def test_cron_hears_two_or_three_lines(

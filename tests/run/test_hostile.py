@@ -1,4 +1,4 @@
-"""Rows that nobody would wish for: ten thousand of them, over a real server and as Python values."""
+"""Rows that nobody would wish for: thousands of them, over a real server and as Python values."""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ import fcntl
 import logging
 from pathlib import Path
 
+import pytest
+
 from sync.run import log as logs
 from sync.run.log import LineFormatter, PrivateFile
 
@@ -31,12 +33,13 @@ def test_only_the_log_itself_is_rotated(tmp_path: Path) -> None:
     assert sorted(each.name for each in tmp_path.iterdir()) == ["run.log", "run.log.1"]
 
 
-def test_what_a_device_leads_to_is_not_rotated(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["/proc/self/fd/{}", "/dev/fd/{}"])
+def test_what_a_device_leads_to_is_not_rotated(tmp_path: Path, name: str) -> None:
     """Standard output may be a file of somebody else's."""
     path = tmp_path / "out.log"
     path.write_bytes(b"x" * (logs.ROTATE_OVER + 1))
     with path.open("ab") as output:
-        file = PrivateFile(Path(f"/proc/self/fd/{output.fileno()}"))
+        file = PrivateFile(Path(name.format(output.fileno())))
         file.rotate_when_large()
         file.close()
 

@@ -11,7 +11,7 @@ import pytest
 
 from sync.rows.source import ResultSet
 from sync.run import connections, steps
-from sync.run import verify as read_back
+from sync.run import verify as verification
 from sync.run.exit_codes import ExitCode
 from sync.run.log import LineFormatter
 from tests.harness import Wire, World, people, person
@@ -193,8 +193,8 @@ def test_what_libraries_warn_of_without_a_log(
 
 def test_what_is_read_back(short: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """--verify tells what it found without secrets, on the screen and in its list, and compares what is there."""
-    monkeypatch.setattr(read_back, "make_client", short.client)
-    monkeypatch.setattr(read_back, "VISIBLE_AFTER", 0.0)
+    monkeypatch.setattr(verification, "make_client", short.client)
+    monkeypatch.setattr(verification, "VISIBLE_AFTER", 0.0)
     short.rows = [person(1, first_name="k3y"), person(2, first_name="Bob")]
     short.run()
     stored = short.iterable.project.users.stored

@@ -10,7 +10,7 @@ import pytest
 
 from sync.rows.payloads import Reading
 from sync.rows.source import Column, Kind, Row
-from sync.run import verify as read_back
+from sync.run import verify as verification
 from sync.run.exit_codes import ExitCode
 from tests import faults as catalogue
 from tests.harness import COLUMNS, TRACK, UPDATE, World, address, asked, counts, person
@@ -182,8 +182,8 @@ def test_a_change_of_the_setting_and_what_is_pending(world: World) -> None:
 
 def test_reading_back(world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """--verify compares what was sent, and says nothing of a field that was not; nor is there anything to repair."""
-    monkeypatch.setattr(read_back, "VISIBLE_AFTER", 0.0)
-    monkeypatch.setattr(read_back, "make_client", world.client)
+    monkeypatch.setattr(verification, "VISIBLE_AFTER", 0.0)
+    monkeypatch.setattr(verification, "make_client", world.client)
     world.environ["USER_FIELDS"] = "candidate,city:address.city,street:address.street,likes,born"
     world.rows = [row(1, candidate="alpha", city="Oslo", born="0000-00-00"), row(2, likes="null"), *map(row, (3, 4))]
     world.run()

@@ -191,7 +191,7 @@ def test_a_csv_replaces_nothing_but_a_csv(place: Place, name: str) -> None:
     assert f"rejected_rows_{name}" in problem
     (place.folder / "all.csv").mkdir()
     (problem,) = place.name("--csv", place.folder / "all.csv").problems()
-    assert "all.csv, which is not a .csv file" in problem
+    assert "all.csv, which exists and is not a .csv file" in problem
 
 
 @pytest.mark.parametrize("name", ["all.csv", ".csv", "query_results_20260113_143122.csv"])
