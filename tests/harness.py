@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 from requests.adapters import BaseAdapter
+from urllib3 import HTTPResponse
 
 import main
 from iterable_client import IterableClient
@@ -145,7 +147,7 @@ class Wire(BaseAdapter):
         asked.status = told.status
         response = requests.Response()
         response.status_code = told.status
-        response._content, response._content_consumed = told.body, True  # type: ignore[attr-defined]
+        response.raw = HTTPResponse(BytesIO(told.body), status=told.status, preload_content=False)
         response.headers.update({"Content-Type": told.content_type, **dict(told.headers)})
         return response
 

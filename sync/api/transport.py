@@ -22,15 +22,12 @@ import requests
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidProxyURL
-from requests.structures import CaseInsensitiveDict
 from urllib3.util import parse_url
 
 from sync.api.network import Surroundings, look_around
 
 LONGEST_ANSWER = 32_000_000
 """Bytes, uncompressed. Iterable's longest answers list a project's fields, or why the users of a batch were refused."""
-
-PART = 1_000_000
 
 
 class Reply(NamedTuple):
@@ -51,12 +48,10 @@ class TooLongError(requests.RequestException):
 
 def _body_of(response: Response) -> bytes:
     """The whole body, uncompressed; raises if the connection breaks before its end."""
-    body = b""
-    for part in response.iter_content(PART):
-        body += part
-        if len(body) > LONGEST_ANSWER:
-            response.close()
-            raise TooLongError(f"an answer of more than {LONGEST_ANSWER:,} bytes")
+    body: bytes = response.raw.read(LONGEST_ANSWER + 1, decode_content=True)
+    if len(body) > LONGEST_ANSWER:
+        response.close()
+        raise TooLongError(f"an answer of more than {LONGEST_ANSWER:,} bytes")
     return body
 
 
@@ -92,7 +87,7 @@ class Transport:
         request = PreparedRequest()
         request.method, request.url, request.body = method, _encoded(url), body
         length = {} if body is None else {"Content-Length": str(len(body))}
-        request.headers = CaseInsensitiveDict({**self._headers, **headers, **length})
+        request.headers = {**self._headers, **headers, **length}  # type: ignore[assignment] # all that is asked of it
         if not self.surroundings.options:
             self.surroundings = look_around(self.session, url)
         proxy, options = self.surroundings.proxy, self.surroundings.options

@@ -20,7 +20,6 @@ OPEN_END = b"HTTP/1.1 200 OK\r\n\r\n"
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is too long is short enough for a test."""
     monkeypatch.setattr("sync.api.transport.LONGEST_ANSWER", LONG)
-    monkeypatch.setattr("sync.api.transport.PART", 100)
 
 
 def answered(data: bytes) -> ApiResult:
