@@ -108,7 +108,7 @@ def table(bench: Bench, scale: int) -> str:
         ("a call one by one", "send", call(bench, 4_000 // scale)),
     ]
     lines = [
-        "| work | CPU of the whole command | microseconds | bare | peak MiB |",
+        "| work | CPU time, as a multiple of the bare work | CPU us each | bare work, us each | peak memory, MiB |",
         "| --- | --- | --- | --- | --- |",
         *(
             f"| {name} | {ratio.times:.2f} x the bare {bare} | {ratio.ours:.0f} | {ratio.bare:.1f} | {ratio.peak:.0f} |"
