@@ -47,6 +47,10 @@ class Checked:
         """Whether none of these settings has a problem. One that has a problem has its default, which nobody chose."""
         return not any(problem.startswith(settings) for problem in self.problems)
 
+    def has_another_use(self, setting: str) -> bool:
+        """Whether its file is somebody else's: then nothing else that is said of that file would help."""
+        return any(problem.startswith(f"{setting} would write over") for problem in self.problems)
+
 
 def check(run: Run, problems: Sequence[str] = ()) -> int:
     """Print a line for each finding. All checks run, even after one that fails. Exit code 1 if something is wrong."""
@@ -85,6 +89,8 @@ def _settings(checked: Checked) -> Found:
 def _state(checked: Checked) -> Found:
     """The file, and what a run would refuse because of what is in it, found out by the run's own code."""
     run, path = checked.run, checked.run.settings.state_file.resolve()
+    if checked.has_another_use("STATE_FILE"):
+        return
     if not (_may_write(path) and os.access(path.parent, os.W_OK)):
         yield _writable("state", path, False)
         return
@@ -102,7 +108,8 @@ def _state(checked: Checked) -> Found:
 
 def _files(checked: Checked) -> Found:
     at = checked.run.settings
-    yield _writable("log", at.log_file, not at.log_file.is_dir() and _may_write(at.log_file))
+    if not checked.has_another_use("LOG_FILE"):
+        yield _writable("log", at.log_file, not at.log_file.is_dir() and _may_write(at.log_file))
     yield _writable("CSV folder", at.csv_dir, at.csv_dir.is_dir() and _may_write(at.csv_dir))
     if at.metrics_file:
         yield _writable("metrics", at.metrics_file, os.access(at.metrics_file.resolve().parent, os.W_OK))

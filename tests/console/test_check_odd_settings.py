@@ -6,6 +6,7 @@ import pytest
 
 from sync.run.settings import defaults
 from tests.console.desk import Desk
+from tests.harness import PROJECT
 
 ODD = (
     " ",
@@ -61,3 +62,12 @@ def test_nobody_else_gets_a_secret(desk: Desk, name: str, value: str, left_out: 
 
     assert any(what == "settings" and name in sentence for _, what, sentence in desk.findings)
     assert left_out not in {what for _, what, _ in desk.findings}
+
+
+@pytest.mark.parametrize(("name", "subject"), [("STATE_FILE", "state"), ("LOG_FILE", "log")])
+def test_a_file_that_has_another_use(desk: Desk, name: str, subject: str) -> None:
+    """It is one problem, and nobody is advised to move that file away, or told that it can be written."""
+    desk.world.environ[name] = str(PROJECT / "main.py")
+    (problem,) = desk.check()
+    assert problem.startswith(f"settings: {name} would write over ")
+    assert subject not in {what for _, what, _ in desk.findings}
