@@ -148,7 +148,8 @@ class StandIn(ProjectRules):
         self._ready.set()
         await self._stop.wait()
         server.close()
-        for _ in range(3):  # one that was just accepted is known a moment later, and closed a moment after that
+        await asyncio.sleep(0)  # for one that is just being accepted: there is a task for it until it is known
+        while self._open or len(asyncio.all_tasks()) > 1:
             for connection in self._open.copy():
                 connection.abort()
             await asyncio.sleep(0)
