@@ -229,7 +229,7 @@ STOPS = {catalogue.BAD_API_KEY.name}
 
 
 @settings(
-    max_examples=25,
+    max_examples=50,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -87,7 +87,7 @@ def requests_allowed(pending: int, *, bulk: bool) -> int:
 
 @pytest.mark.parametrize("bulk", [False, True], ids=["one by one", "bulk"])
 @settings(
-    max_examples=10,
+    max_examples=20,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

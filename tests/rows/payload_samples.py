@@ -45,7 +45,7 @@ USER_ID = replace(SAMPLE, email_column=None, user_id_column="id")
 BERLIN = ZoneInfo("Europe/Berlin")
 quick = settings(
     derandomize=True,
-    max_examples=30,
+    max_examples=60,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow],

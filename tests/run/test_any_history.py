@@ -225,5 +225,5 @@ class AnyHistory(RuleBasedStateMachine):
         assert events >= self.read[sync]
 
 
-AnyHistory.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None, derandomize=True)
+AnyHistory.TestCase.settings = settings(max_examples=60, stateful_step_count=20, deadline=None, derandomize=True)
 TestAnyHistory = AnyHistory.TestCase

@@ -138,5 +138,5 @@ class AnyMoves(RuleBasedStateMachine):
             assert not others & self.address.keys(), "an event went to somebody else"
 
 
-AnyMoves.TestCase.settings = settings(max_examples=12, stateful_step_count=10, deadline=None, derandomize=True)
+AnyMoves.TestCase.settings = settings(max_examples=25, stateful_step_count=10, deadline=None, derandomize=True)
 TestAnyMoves = AnyMoves.TestCase

@@ -90,7 +90,7 @@ def test_the_same_as_without(mapping: Mapping, monkeypatch: pytest.MonkeyPatch) 
     """
     monkeypatch.setattr(comparison, "GROUP", 2)
 
-    @settings(max_examples=25, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=60, deadline=None, derandomize=True, database=None)
     @given(st.lists(one_run, min_size=2, max_size=5))
     def hold(runs: list[tuple[list[Row], bool, tuple[PayloadResult, ...], dict[str, Any], int, str]]) -> None:
         with two_states() as both:
