@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -52,9 +53,11 @@ class TestSession:
 
     def test_close_twice(self, sample: MySQLParams) -> None:
         """Closing again does nothing."""
-        source = db.connect(sample)
-        source.close()
-        source.close()
+        source: Any = db.connect(sample)
+        assert source._connection.open
+        for _ in range(2):
+            source.close()
+            assert not source._connection.open
 
 
 @pytest.mark.database

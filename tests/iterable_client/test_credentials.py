@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -107,7 +108,8 @@ def test_http_to_this_machine_is_accepted(iterable: StandIn, host: str, end: str
 )
 def test_addresses_that_are_accepted(url: str) -> None:
     """All of loopback is this machine, and https is for every other."""
-    IterableClient("key", base_url=url).close()
+    with closing(IterableClient("key", base_url=url)) as client:
+        assert client.base_url == url
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -88,7 +88,7 @@ def test_request_may_come_byte_by_byte(iterable: StandIn) -> None:
         wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for byte in raw_update(1):
             wire.send(bytes([byte]))
-        read_until(wire, b"Success", 1)
+        assert read_until(wire, b"Success", 1).startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_close_and_continue_are_honoured(iterable: StandIn) -> None:
         wire.sendall(head + b"\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n")
         read_until(wire, b"100 Continue", 1)
         wire.sendall(body)
-        read_until(wire, b"Success", 1)
+        assert read_until(wire, b"Success", 1).startswith(b"HTTP/1.1 200 ")
 
         assert wire.recv(1) == b""
 
