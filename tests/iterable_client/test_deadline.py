@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import threading
@@ -88,18 +89,28 @@ def serving(serve: Serve, wrap: ssl.SSLContext | None = None) -> Iterator[Server
         server.close()
 
 
-def _read_request(connection: socket.socket) -> None:
-    """Read all of it: a connection that is closed with something unread in it is reset."""
-    request = connection.recv(65536)
-    while request.startswith(b"POST") and not request.endswith(b"}") and (more := connection.recv(65536)):
+def read_request(connection: socket.socket) -> bytes:
+    """Read one whole request, in however many parts it comes; nothing at the end of the connection.
+
+    A connection that is closed with something unread in it is reset.
+    """
+    request = b""
+    while b"\r\n\r\n" not in request:
+        if not (more := connection.recv(65536)):
+            return b""
         request += more
+    length = re.search(rb"(?i)\r\nContent-Length: *(\d+)", request)
+    end = request.index(b"\r\n\r\n") + 4 + (int(length[1]) if length else 0)
+    while len(request) < end and (more := connection.recv(65536)):
+        request += more
+    return request
 
 
 def sending(head: bytes, dripped: bytes) -> Serve:
     """Read the request, send `head` at once and the rest byte by byte."""
 
     def serve(connection: socket.socket, server: Server) -> None:
-        _read_request(connection)
+        read_request(connection)
         connection.sendall(head)
         server.drip(connection, dripped)
 
@@ -163,7 +174,7 @@ def test_server_that_never_pauses() -> None:
     """An answer that always has a next part, and no end, is not read for longer than the deadline either."""
 
     def serve(connection: socket.socket, _server: Server) -> None:
-        _read_request(connection)
+        read_request(connection)
         connection.sendall(CHUNKED)
         over = time.monotonic() + 3
         while time.monotonic() < over:
@@ -175,7 +186,7 @@ def test_server_that_never_pauses() -> None:
 
 def _pausing(said: bytes) -> Serve:
     def serve(connection: socket.socket, server: Server) -> None:
-        connection.recv(65536)
+        read_request(connection)
         server.pause(0.7)
         connection.sendall(said)
         server.pause(9)
@@ -242,11 +253,11 @@ def test_request_through_a_slow_tunnel(tls: ssl.SSLContext, monkeypatch: pytest.
     """The request inside the tunnel gets what CONNECT left."""
 
     def serve(connection: socket.socket, server: Server) -> None:
-        connection.recv(65536)
+        read_request(connection)
         server.pause(0.7)
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
         with tls.wrap_socket(connection, server_side=True) as secure:
-            secure.recv(65536)
+            read_request(secure)
             server.pause(9)
 
     with serving(serve) as server:
@@ -326,7 +337,7 @@ def test_each_attempt_has_its_own_deadline() -> None:
     """A slow answer in time is taken, and the next request over the same connection has the whole time again."""
 
     def serve(connection: socket.socket, server: Server) -> None:
-        while connection.recv(65536):
+        while read_request(connection):
             server.pause(0.8)
             connection.sendall(HEAD + BODY)
 

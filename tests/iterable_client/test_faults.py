@@ -23,6 +23,7 @@ from tests.iterable_client.helpers import (
     lines,
     update,
 )
+from tests.iterable_client.test_deadline import read_request
 from tests.stand_in.faults import Ending, Fault, scripted
 from tests.stand_in.stand_in import StandIn
 
@@ -172,7 +173,7 @@ def test_garbage_instead_of_http(caplog: pytest.LogCaptureFixture) -> None:
         def answer() -> None:
             for _ in range(2):
                 connection, _address = server.accept()
-                connection.recv(65536)
+                read_request(connection)
                 connection.sendall(b"\x00\x1b[31mSSH-2.0\x0bnonsense\r\n\r\n")
                 connection.close()
 

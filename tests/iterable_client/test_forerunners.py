@@ -10,7 +10,7 @@ import pytest
 from iterable_client import IterableClient
 from sync.api.answers import Verdict
 from tests.iterable_client.helpers import Waits
-from tests.iterable_client.test_deadline import Serve, Server, assert_in_time, serving
+from tests.iterable_client.test_deadline import Serve, Server, assert_in_time, read_request, serving
 
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n"
 PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
@@ -19,9 +19,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 def _asked(connection: socket.socket) -> str:
     """Whom the next request is about; empty at the end of the connection."""
-    request = b""
-    while not request.endswith(b"}") and (more := connection.recv(65536)):
-        request += more
+    request = read_request(connection)
     return str(json.loads(request.partition(b"\r\n\r\n")[2])["email"]) if request else ""
 
 

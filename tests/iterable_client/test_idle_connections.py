@@ -19,7 +19,7 @@ from sync.api import transport
 from sync.api.answers import Verdict
 from sync.api.transport import LONGEST_IDLE
 from tests.iterable_client.helpers import Waits, client_of, update
-from tests.iterable_client.test_deadline import BODY, HEAD, Server, serving
+from tests.iterable_client.test_deadline import BODY, HEAD, Server, read_request, serving
 from tests.stand_in.stand_in import StandIn
 
 
@@ -139,7 +139,7 @@ def test_close_ends_the_connections() -> None:
     ended = threading.Event()
 
     def serve(connection: socket.socket, _: Server) -> None:
-        connection.recv(65536)
+        read_request(connection)
         connection.sendall(HEAD + BODY)
         if not connection.recv(1):
             ended.set()

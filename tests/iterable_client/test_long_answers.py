@@ -10,7 +10,7 @@ import pytest
 from iterable_client import IterableClient
 from sync.api.answers import ApiResult, Verdict
 from tests.iterable_client.helpers import ANN, Waits
-from tests.iterable_client.test_deadline import Server, serving
+from tests.iterable_client.test_deadline import Server, read_request, serving
 
 LONG = 1_000
 OPEN_END = b"HTTP/1.1 200 OK\r\n\r\n"
@@ -26,7 +26,7 @@ def answered(data: bytes) -> ApiResult:
     """What becomes of a call that is answered so; the server sends as long as it is read."""
 
     def serve(connection: socket.socket, _server: Server) -> None:
-        connection.recv(65536)
+        read_request(connection)
         connection.sendall(data)
 
     with serving(serve) as server:
@@ -39,7 +39,8 @@ def answered(data: bytes) -> ApiResult:
 def packed(body: bytes) -> bytes:
     """An answer that is compressed on its way."""
     small = gzip.compress(body)
-    return b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s" % (len(small), small)
+    head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
+    return head % len(small) + small
 
 
 @pytest.mark.parametrize("data", [OPEN_END + b"x" * 5_000, packed(b" " * 500_000)], ids=["long", "packed"])

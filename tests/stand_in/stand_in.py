@@ -147,9 +147,10 @@ class StandIn(ProjectRules):
         self.url = f"http://127.0.0.1:{self.port}"
         self._ready.set()
         await self._stop.wait()
+        while len(asyncio.all_tasks()) > 1:  # the other tasks accept; a server that is closed leaves their sockets open
+            await asyncio.sleep(0)
         server.close()
-        await asyncio.sleep(0)  # for one that is just being accepted: there is a task for it until it is known
-        while self._open or len(asyncio.all_tasks()) > 1:
+        while self._open:
             for connection in self._open.copy():
                 connection.abort()
             await asyncio.sleep(0)

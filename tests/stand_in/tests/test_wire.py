@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import json
 import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack, suppress
 
 import pytest
 import requests
 
 from tests.harness import PROJECT
+from tests.stand_in.answers import Request
 from tests.stand_in.stand_in import StandIn
 from tests.stand_in.tests.asking import (
     UPDATE,
@@ -134,6 +137,25 @@ def test_closes_at_once_with_answers_pending() -> None:
     with pytest.raises(ConnectionError):
         connection.getresponse()
     connection.close()
+
+
+def test_ends_with_no_connection_half_accepted(recwarn: pytest.WarningsRecorder) -> None:
+    """Whoever connects while it ends is turned away, and no socket is forgotten."""
+    with ExitStack() as wires, StandIn() as iterable:
+
+        def end(_: Request) -> None:
+            """Connections wait to be accepted, and then the end comes first."""
+            for _number in range(50):
+                wires.enter_context(socket.create_connection(("127.0.0.1", iterable.port)))
+            iterable._loop.call_soon(iterable._stop.set)
+
+        iterable.faults = end
+        with suppress(requests.ConnectionError):
+            update(iterable)
+    gc.collect()
+
+    assert iterable.connections == 51
+    assert not [warning for warning in recwarn if "unclosed" in str(warning.message)]
 
 
 def test_port_in_use_is_said() -> None:
