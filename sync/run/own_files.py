@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import cached_property
 from itertools import chain, combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -48,8 +49,7 @@ class _Owner:
         self._own = [file for file in files if not _is_nobodys(file)]
         real = [Path(os.path.realpath(file)) for file in self._own]
         self._pattern = re.compile("|".join([pattern, *(re.escape(str(file)) + endings for file in real)]))
-        there = chain(beside, *(file.parent.glob("*") for file in real))
-        self._inodes = {_inode(path) for path in there if self._pattern.fullmatch(str(path))} - {None}
+        self._there = chain(beside, *(file.parent.glob("*") for file in real))
 
     def shared_with(self, other: _Owner) -> Path | None:
         """A file that is one of these and one of the other's."""
@@ -57,7 +57,16 @@ class _Owner:
 
     def has(self, file: Path) -> bool:
         """Whether it is one of these, or would be if it were there."""
-        return bool(self._pattern.fullmatch(os.path.realpath(file))) or _inode(file) in self._inodes
+        if self._pattern.fullmatch(os.path.realpath(file)):
+            return True
+        inode = _linked_inode(file)
+        return inode is not None and inode in self._linked_inodes
+
+    @cached_property
+    def _linked_inodes(self) -> set[tuple[int, int]]:
+        """The inodes of those that have other names."""
+        found = (_linked_inode(path) for path in self._there if self._pattern.fullmatch(str(path)))
+        return set(filter(None, found))
 
 
 def own_file_problems(settings: Settings, env_file: Path, csv: Path | None) -> Iterator[str]:
@@ -92,7 +101,7 @@ def _read(settings: Settings, env_file: Path) -> Iterator[_Owner]:
     yield _Owner("QUERY_FILE", settings.query_file)
     if settings.db_ssl_ca:
         yield _Owner("DB_SSL_CA", settings.db_ssl_ca)
-    program = (*HOME.glob("*"), *HOME.glob("sync/**/*"))
+    program = chain(HOME.glob("*"), HOME.glob("sync/**/*"))
     yield _Owner("a file of the program", pattern=re.escape(os.path.realpath(HOME)) + _PROGRAM, beside=program)
 
 
@@ -123,8 +132,9 @@ def _is_nobodys(file: Path) -> bool:
     return os.path.exists(file) and not os.path.isfile(file)  # noqa: PTH110, PTH113 - they never raise
 
 
-def _inode(file: Path) -> tuple[int, int] | None:
+def _linked_inode(file: Path) -> tuple[int, int] | None:
+    """The inode of a file that has other names, by hard links; few files have any, so that few folders are read."""
     with suppress(OSError):
         status = file.stat()
-        return status.st_dev, status.st_ino
+        return (status.st_dev, status.st_ino) if status.st_nlink > 1 else None
     return None
