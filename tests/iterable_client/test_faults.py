@@ -23,7 +23,7 @@ from tests.iterable_client.helpers import (
     lines,
     update,
 )
-from tests.iterable_client.test_deadline import read_request
+from tests.iterable_client.serving import read_request
 from tests.stand_in.faults import Ending, Fault, scripted
 from tests.stand_in.stand_in import StandIn
 

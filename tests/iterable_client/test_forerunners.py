@@ -10,7 +10,8 @@ import pytest
 from iterable_client import IterableClient
 from sync.api.answers import Verdict
 from tests.iterable_client.helpers import Waits
-from tests.iterable_client.test_deadline import Serve, Server, assert_in_time, read_request, serving
+from tests.iterable_client.serving import Serve, Server, read_request, serving
+from tests.iterable_client.test_deadline import assert_in_time
 
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n"
 PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"

@@ -19,7 +19,7 @@ from sync.api import transport
 from sync.api.answers import Verdict
 from sync.api.transport import LONGEST_IDLE
 from tests.iterable_client.helpers import Waits, client_of, update
-from tests.iterable_client.test_deadline import BODY, HEAD, Server, read_request, serving
+from tests.iterable_client.serving import BODY, HEAD, Server, read_request, serving
 from tests.stand_in.stand_in import StandIn
 
 

@@ -10,7 +10,7 @@ import pytest
 from iterable_client import IterableClient
 from sync.api.answers import ApiResult, Verdict
 from tests.iterable_client.helpers import ANN, Waits
-from tests.iterable_client.test_deadline import Server, read_request, serving
+from tests.iterable_client.serving import Server, read_request, serving
 
 LONG = 1_000
 OPEN_END = b"HTTP/1.1 200 OK\r\n\r\n"

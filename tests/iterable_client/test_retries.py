@@ -20,7 +20,7 @@ from tests.iterable_client.helpers import (
     lines,
     update,
 )
-from tests.iterable_client.test_deadline import sending, serving
+from tests.iterable_client.serving import sending, serving
 from tests.stand_in.answers import Answer
 from tests.stand_in.faults import Fault, scripted
 from tests.stand_in.stand_in import StandIn
