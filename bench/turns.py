@@ -21,9 +21,10 @@ from sync.run.settings import load_settings
 from sync.run.steps import Run
 from sync.run.summary import Summary
 from tests import faults as catalogue
-from tests.harness import T0, Rows, address, environment, people, person, whom
+from tests.harness import environment, whom
 from tests.mariadb import Server
 from tests.process import params_environ
+from tests.sample_rows import T0, Rows, address, people, person
 from tests.stand_in.answers import Request
 from tests.stand_in.faults import Fault, Faults
 from tests.stand_in.stand_in import StandIn

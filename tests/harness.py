@@ -12,9 +12,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from datetime import datetime, timedelta
 from io import BytesIO
-from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,7 +27,7 @@ from iterable_client import IterableClient
 from sync.delivery.stop import Stop
 from sync.rows.mapping import Mapping as FieldMapping
 from sync.rows.payloads import Reading
-from sync.rows.source import Column, Kind, ResultSet, Row, SourceError, Values
+from sync.rows.source import Column, Row, Values
 from sync.run import connections
 from sync.run.connections import make_client
 from sync.run.settings import Options, Settings, load_settings
@@ -38,83 +36,21 @@ from sync.run.summary import Summary
 from sync.state.destinations import SyncName
 from sync.state.file import State
 from sync.state.syncs import SyncRecord
+from tests.sample_rows import COLUMNS, Rows
 from tests.stand_in.answers import Request
 from tests.stand_in.faults import Ending, Fault, Faults
 from tests.stand_in.project import Project
 from tests.stand_in.rules import ProjectRules
 
 PROJECT = Path(__file__).resolve().parent.parent
-T0 = datetime(2026, 1, 6, 12, 0, 0)
 UPDATE, TRACK = "/api/users/update", "/api/events/track"
 KEY = ProjectRules.api_key
-COLUMNS = (
-    Column("id", Kind.INTEGER),
-    *(Column(name, Kind.TEXT) for name in ("email", "first_name", "last_name", "plan_type", "candidate")),
-    *(Column(name, Kind.TEXT) for name in ("page", "device", "browser", "location")),
-    Column("event_time", Kind.TIMESTAMP),
-)
-
-
-def person(number: int, **changes: Any) -> Row:
-    """The row of user number *number*, whose view is *number* seconds after T0; *changes* replace columns."""
-    return {
-        "id": number,
-        "email": address(number),
-        "first_name": f"Name {number}",
-        "last_name": "Test",
-        "plan_type": "pro",
-        "candidate": None,
-        "page": "pricing",
-        "device": "desktop",
-        "browser": "Firefox",
-        "location": "Berlin",
-        "event_time": T0 + timedelta(seconds=number),
-        **changes,
-    }
-
-
-def people(count: int) -> list[Row]:
-    """Users 1 to *count*."""
-    return [person(number) for number in range(1, count + 1)]
 
 
 def to_load(rows: Iterable[Row], mapping: FieldMapping) -> tuple[Iterator[Values], Reading]:
     """The rows as a run gives them to its outbox."""
     values = (tuple(row[column.name] for column in COLUMNS) for row in rows)
     return values, Reading(mapping, COLUMNS, address_ids=mapping.follows_addresses)
-
-
-def address(number: int) -> str:
-    """The address of user number *number*."""
-    return f"user{number}@example.com"
-
-
-class Rows:
-    """A Source on a list; *breaks_after* rows the database goes away."""
-
-    description = "memory://rows"
-    server = "a list"
-    exposure = ""
-
-    def __init__(
-        self, rows: Sequence[Row], columns: Sequence[Column] = COLUMNS, breaks_after: int | None = None
-    ) -> None:
-        self._rows, self._columns, self._breaks_after = rows, columns, breaks_after
-
-    def query(self, sql: str, since: datetime, since_local: datetime, limit: int | None = None) -> ResultSet:
-        """All rows, whatever is asked for."""
-        del sql, since, since_local
-        rows = islice(self._values(), limit)
-        return ResultSet(self._columns, rows, uses_since=True, release=lambda: None)
-
-    def _values(self) -> Iterator[Sequence[Any]]:
-        for number, row in enumerate(self._rows):
-            if number == self._breaks_after:
-                raise SourceError("The connection to memory was lost: see whether it is up, and run again.")
-            yield [row[column.name] for column in self._columns]
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 class Wire(BaseAdapter):

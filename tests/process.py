@@ -1,7 +1,4 @@
-"""A run as a process of its own, as cron would start it.
-
-`python -m tests.process` is the program with its rows from a file instead of a database, for tests that kill it.
-"""
+"""A run as a process of its own, as cron would start it."""
 
 from __future__ import annotations
 
@@ -12,17 +9,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import main
 from db import MySQLParams
 from sync.rows.source import Row
-from sync.run import connections
-from tests.harness import PROJECT, Rows, write_env
+from tests.harness import PROJECT, write_env
 
 
 def start(
@@ -33,7 +27,7 @@ def start(
     if rows is not None:
         path = folder / "rows.json"
         path.write_text(json.dumps(rows, default=str), encoding="utf-8")
-        program = ["-m", "tests.process", str(path)]
+        program = ["-m", "tests.program", str(path)]
     return subprocess.Popen(
         [sys.executable, *program, "--env-file", str(write_env(folder, environ)), *flags],
         cwd=PROJECT,
@@ -87,14 +81,3 @@ def params_environ(params: MySQLParams) -> dict[str, str]:
         "DB_PASSWORD": params.password,
         "DB_NAME": params.database,
     }
-
-
-def _rows_of(path: str) -> Iterable[Row]:
-    for row in json.loads(Path(path).read_text("utf-8")):
-        yield {**row, "event_time": datetime.fromisoformat(row["event_time"])}
-
-
-if __name__ == "__main__":
-    read = list(_rows_of(sys.argv[1]))
-    vars(connections)["connect"] = lambda _params: Rows(read)
-    raise SystemExit(main.main(sys.argv[2:]))

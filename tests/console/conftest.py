@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.console.desk import JWT_KEY, JWT_SECRET, Desk
-from tests.harness import World, people
+from tests.harness import World
+from tests.sample_rows import people
 from tests.stand_in.stand_in import StandIn
 
 

@@ -13,9 +13,9 @@ from sync.run.log import on_this_clock
 from sync.state.file import State
 from tests import faults as catalogue
 from tests.console.desk import JWT_SECRET, Desk, with_jwt
-from tests.harness import COLUMNS, Rows, people, person
 from tests.mariadb import Server
 from tests.process import params_environ
+from tests.sample_rows import COLUMNS, Rows, people, person
 from tests.stand_in.answers import Request, html_answer
 
 

@@ -10,7 +10,7 @@ import pytest
 from sync.rows.source import Column, Kind
 from tests import faults as catalogue
 from tests.console.desk import Desk, with_jwt
-from tests.harness import COLUMNS, address, person
+from tests.sample_rows import COLUMNS, address, person
 
 
 def test_a_read_only_key_looks_the_same(desk: Desk) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sync.rows.source import Column, Kind
 from sync.run.exit_codes import ExitCode
 from tests.console.desk import Desk
-from tests.harness import COLUMNS, person
+from tests.sample_rows import COLUMNS, person
 
 
 def test_values_that_do_not_fit(desk: Desk) -> None:

@@ -13,7 +13,8 @@ import pytest
 import main
 from sync.demo import demonstration as demo
 from sync.run.exit_codes import ExitCode
-from tests.harness import PROJECT, World, people, write_env
+from tests.harness import PROJECT, World, write_env
+from tests.sample_rows import people
 
 
 def broken(*_: object, **__: object) -> Any:

@@ -22,8 +22,9 @@ from sync.run.exit_codes import ExitCode
 from sync.run.lock import run_lock
 from sync.run.steps import Run
 from tests import faults as catalogue
-from tests.harness import PROJECT, World, address, environment, people, person, write_env
+from tests.harness import PROJECT, World, environment, write_env
 from tests.process import started, without_privilege
+from tests.sample_rows import address, people, person
 from tests.stand_in.answers import Request as Asked
 
 Request = tuple[str, str, Any]
@@ -321,4 +322,4 @@ def test_no_right_to_write_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def dry_run_of(folder: Path) -> list[str]:
     """The command that looks at the files in *folder*."""
     files = [str(folder / "rows.json"), "--env-file", str(folder / "env")]
-    return [sys.executable, "-m", "tests.process", *files, "--dry-run"]
+    return [sys.executable, "-m", "tests.program", *files, "--dry-run"]

@@ -14,8 +14,8 @@ import pytest
 from sync.console.dry_run import dry_run
 from sync.run.exit_codes import ExitCode
 from sync.run.steps import Run
-from tests.harness import person
 from tests.run.moving import ANN, BOB, CAT, DAN, moving_world, rows_of
+from tests.sample_rows import person
 
 
 def test_a_look_up_is_printed_as_the_request_that_it_is(

@@ -9,7 +9,8 @@ import pytest
 import main
 from sync.run.exit_codes import ExitCode
 from sync.run.settings import defaults
-from tests.harness import World, people
+from tests.harness import World
+from tests.sample_rows import people
 
 
 @pytest.fixture(autouse=True)

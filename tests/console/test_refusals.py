@@ -11,7 +11,7 @@ import pytest
 from sync.rows.source import Column, Kind
 from sync.run.exit_codes import ExitCode
 from tests.console.desk import Desk
-from tests.harness import people
+from tests.sample_rows import people
 from tests.state.test_syncs import OLD
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from sync.console.screen import forgiving
 from sync.run.exit_codes import ExitCode
-from tests.harness import KEY, PROJECT, environment, person, write_env
+from tests.harness import KEY, PROJECT, environment, write_env
+from tests.sample_rows import person
 from tests.stand_in.stand_in import StandIn
 
 WAYS = {
@@ -38,7 +39,7 @@ def iterable() -> Iterator[StandIn]:
 
 def ended(folder: Path, way: str, *flags: str) -> int:
     """The exit code of the program with its rows from a file, its output redirected as a shell would."""
-    program = [sys.executable, "-m", "tests.process", str(folder / "rows.json"), "--env-file", str(folder / "env")]
+    program = [sys.executable, "-m", "tests.program", str(folder / "rows.json"), "--env-file", str(folder / "env")]
     command = ["bash", "-c", f'"$0" "$@" {WAYS[way]}; exit ${{PIPESTATUS[0]}}', *program, *flags]
     environ = {"PATH": os.environ["PATH"]}
     return subprocess.run(command, cwd=PROJECT, env=environ, capture_output=True, check=False).returncode

@@ -19,7 +19,8 @@ from sync.console.options import parse_options
 from sync.console.screen import Terminal
 from sync.run.steps import Run, Screen
 from tests.console.test_screens import written
-from tests.harness import KEY, PROJECT, World, people
+from tests.harness import KEY, PROJECT, World
+from tests.sample_rows import people
 from tests.stand_in.stand_in import StandIn
 
 
@@ -62,7 +63,7 @@ def test_on_a_terminal(tmp_path: Path) -> None:
     termios.tcsetwinsize(theirs, (24, 100))
     with StandIn(api_key=KEY) as iterable:
         written(tmp_path, iterable, ["ada@example.com"])
-        program = ["-m", "tests.process", str(tmp_path / "rows.json"), "--env-file", str(tmp_path / "env")]
+        program = ["-m", "tests.program", str(tmp_path / "rows.json"), "--env-file", str(tmp_path / "env")]
         environ = {"PATH": os.environ["PATH"], "TERM": "dumb"}
         with subprocess.Popen(
             [sys.executable, *program], cwd=PROJECT, env=environ, stdout=theirs, stderr=theirs

@@ -13,8 +13,9 @@ from sync.delivery.stop import Stop
 from sync.run.exit_codes import ExitCode
 from tests import faults as catalogue
 from tests.delivery.answers import always
-from tests.harness import Wire, World, counts, person
+from tests.harness import Wire, World, counts
 from tests.run.moving import ANN, BOB, BOTH_WAYS, CAT, DAN, MOVE, lost, moves, moving_world, names, quiet, rows_of
+from tests.sample_rows import person
 from tests.stand_in.answers import Request
 from tests.stand_in.faults import Fault, refused, scripted
 from tests.stand_in.names import ProjectType

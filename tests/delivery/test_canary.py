@@ -13,7 +13,8 @@ from sync.delivery.workers import Workers
 from sync.run.exit_codes import ExitCode
 from tests import faults as catalogue
 from tests.delivery.answers import always
-from tests.harness import T0, TRACK, UPDATE, World, address, counts, people, person
+from tests.harness import TRACK, UPDATE, World, counts
+from tests.sample_rows import T0, address, people, person
 from tests.stand_in.faults import Fault, scripted
 
 

@@ -12,8 +12,9 @@ from sync.delivery.loop import Loop
 from sync.delivery.work import Turn, Work
 from sync.run.exit_codes import ExitCode
 from tests import faults as catalogue
-from tests.harness import TRACK, UPDATE, World, address, asked, people, person
+from tests.harness import TRACK, UPDATE, World, asked
 from tests.process import wait_until
+from tests.sample_rows import address, people, person
 from tests.stand_in.faults import scripted
 
 SIGTERM = 128 + signal.SIGTERM

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests import faults as catalogue
-from tests.harness import World, counts, people
+from tests.harness import World, counts
 from tests.process import wait_until
+from tests.sample_rows import people
 from tests.stand_in.answers import Request
 from tests.stand_in.faults import Fault
 

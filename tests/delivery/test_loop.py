@@ -31,7 +31,8 @@ from sync.state.exchange import Counts, Policy
 from sync.state.file import State
 from sync.state.outbox import Outbox
 from tests import faults as catalogue
-from tests.harness import World, address, counts, identity, people, person, sync_of, to_load, whom
+from tests.harness import World, counts, identity, sync_of, to_load, whom
+from tests.sample_rows import address, people, person
 from tests.stand_in.answers import Request
 from tests.stand_in.faults import Fault, scripted
 

@@ -15,8 +15,9 @@ from sync.rows.source import Row
 from sync.run.exit_codes import ExitCode
 from tests import faults as catalogue
 from tests.delivery.answers import always
-from tests.harness import T0, TRACK, UPDATE, World, address, people, person, whom
+from tests.harness import TRACK, UPDATE, World, whom
 from tests.run.moving import ANN, BOB, CAT, DAN, MOVE, moving_world, rows_of
+from tests.sample_rows import T0, address, people, person
 from tests.stand_in.answers import Request
 from tests.stand_in.faults import Fault, Faults, bulk_result, on
 

@@ -21,7 +21,8 @@ from sync.delivery.workers import Left
 from sync.state.exchange import PendingEvent, PendingUser, Policy
 from sync.state.file import State
 from sync.state.outbox import Outbox
-from tests.harness import T0, World, address, counts, person, sync_of
+from tests.harness import World, counts, sync_of
+from tests.sample_rows import T0, address, person
 
 Waiting = Callable[..., Loop]
 

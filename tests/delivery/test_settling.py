@@ -12,8 +12,9 @@ from sync.delivery.stop import Stop
 from sync.delivery.tally import Tally
 from sync.run import steps
 from sync.state.exchange import UserOutcome
-from tests.harness import UPDATE, World, person
+from tests.harness import UPDATE, World
 from tests.run.moving import ANN, BOB, CAT, DAN, MOVE, moving_world, names, rows_of
+from tests.sample_rows import person
 
 
 class Clock:

@@ -12,7 +12,8 @@ from sync.delivery.turn import ONE_BY_ONE
 from sync.run.exit_codes import ExitCode
 from tests import faults as catalogue
 from tests.delivery.answers import always
-from tests.harness import T0, TRACK, UPDATE, World, about, address, counts, identity, people, person
+from tests.harness import TRACK, UPDATE, World, about, counts, identity
+from tests.sample_rows import T0, address, people, person
 from tests.stand_in.answers import Request
 from tests.stand_in.faults import Fault, Faults, on, scripted
 

@@ -18,7 +18,8 @@ from sync.delivery.stop import Stop
 from sync.run.exit_codes import ExitCode
 from sync.run.summary import Summary
 from tests import faults as catalogue
-from tests.harness import World, address, counts, person, whom
+from tests.harness import World, counts, whom
+from tests.sample_rows import address, person
 from tests.stand_in.answers import Request
 from tests.stand_in.faults import Fault
 

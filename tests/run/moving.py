@@ -8,7 +8,8 @@ import pytest
 
 from sync.rows.source import Column, Kind, Row
 from sync.run.exit_codes import ExitCode
-from tests.harness import Wire, World, person
+from tests.harness import Wire, World
+from tests.sample_rows import person
 from tests.stand_in.answers import Request
 from tests.stand_in.faults import UNAVAILABLE, Fault
 from tests.stand_in.names import Owner, ProjectType

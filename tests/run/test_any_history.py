@@ -18,7 +18,8 @@ from sync.rows.source import Row
 from sync.run.exit_codes import ExitCode
 from sync.state.outbox import Outbox
 from tests import faults as catalogue
-from tests.harness import World, address, person, whom
+from tests.harness import World, whom
+from tests.sample_rows import address, person
 from tests.stand_in.answers import Request
 from tests.stand_in.faults import Fault
 

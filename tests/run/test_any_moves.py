@@ -16,8 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from sync.run.exit_codes import ExitCode
 from sync.state.outcomes import Outcomes
-from tests.harness import T0, World, person
+from tests.harness import World
 from tests.run.moving import MOVE, moving_world
+from tests.sample_rows import T0, person
 from tests.stand_in.faults import UNAVAILABLE
 
 ids = st.integers(1, 4)

@@ -10,7 +10,8 @@ import pytest
 from sync.run.exit_codes import ExitCode
 from sync.state.outbox import Outbox
 from tests import faults as catalogue
-from tests.harness import TRACK, UPDATE, World, about, address, counts, identity, people, person
+from tests.harness import TRACK, UPDATE, World, about, counts, identity
+from tests.sample_rows import address, people, person
 from tests.stand_in.faults import Fault, scripted
 
 DOWN = catalogue.UNAVAILABLE

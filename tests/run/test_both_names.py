@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from sync.run.exit_codes import ExitCode
-from tests.harness import T0, TRACK, UPDATE, Wire, World, counts, people, person
+from tests.harness import TRACK, UPDATE, Wire, World, counts
 from tests.run.moving import ANN, BOB, BOTH_WAYS, CAT, MOVE, as_text, moving_world, names, quiet, rows_of
+from tests.sample_rows import T0, people, person
 from tests.stand_in.names import Owner, ProjectType
 from tests.stand_in.rules import ProjectRules
 

@@ -12,7 +12,8 @@ import main
 from sync.run.exit_codes import ExitCode
 from sync.run.settings import Options
 from sync.run.steps import Run, Screen
-from tests.harness import World, people
+from tests.harness import World
+from tests.sample_rows import people
 
 
 @pytest.fixture

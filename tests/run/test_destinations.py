@@ -12,9 +12,10 @@ import pytest
 
 from sync.run.exit_codes import ExitCode
 from tests import faults as catalogue
-from tests.harness import KEY, World, address, people
+from tests.harness import KEY, World
 from tests.run.rotating import BOTH_NAMES, EU, ROTATED, THIRD, change, project, refused
 from tests.run.test_syncs import members
+from tests.sample_rows import address, people
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from sync.run.exit_codes import ExitCode
-from tests.harness import KEY, UPDATE, World, address, counts, people, person
+from tests.harness import KEY, UPDATE, World, counts
 from tests.run.rotating import BOTH_NAMES, ROTATED, THIRD, change, dump, project, refused
 from tests.run.test_syncs import ORDERS, beside, members
+from tests.sample_rows import address, people, person
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from sync.run.log import _clock
 from sync.state.outbox import Outbox
 from tests import faults as catalogue
 from tests.faults import UNAVAILABLE as DOWN
-from tests.harness import World, about, address, counts, people, person
+from tests.harness import World, about, counts
+from tests.sample_rows import address, people, person
 from tests.stand_in.faults import Fault, scripted
 
 

@@ -16,10 +16,11 @@ from sync.run import connections
 from sync.run.exit_codes import ExitCode
 from sync.run.summary import Summary
 from tests.faults import SERVER_ERROR
-from tests.harness import COLUMNS, TRACK, World, about, address, counts, person
+from tests.harness import TRACK, World, about, counts
 from tests.mariadb import Server
 from tests.process import params_environ
 from tests.run.moving import BOTH_WAYS
+from tests.sample_rows import COLUMNS, address, person
 
 HUGE, LONG = 9007199254740993, Decimal("0.12345678901234567890")
 EXTRA = (Column("rating", Kind.BOOLEAN), Column("code", Kind.INTEGER), Column("price", Kind.NUMBER))

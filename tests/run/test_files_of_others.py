@@ -14,7 +14,8 @@ import pytest
 from sync.run.exit_codes import ExitCode
 from sync.run.lock import lock_path
 from sync.run.log import LineFormatter, start_logging, stop_logging
-from tests.harness import World, people
+from tests.harness import World
+from tests.sample_rows import people
 
 
 @pytest.fixture

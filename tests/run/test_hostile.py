@@ -20,11 +20,12 @@ from sync.rows.payloads import PayloadBuilder
 from sync.rows.source import Column
 from sync.run import connections
 from sync.run.exit_codes import ExitCode
-from tests.harness import COLUMNS, World, person
+from tests.harness import World
 from tests.mariadb import Server
 from tests.process import params_environ
 from tests.rows.payload_samples import strict
 from tests.run.settings_of import settings_of
+from tests.sample_rows import COLUMNS, person
 
 LOG_LINE = re.compile(
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d - [a-z_]+ - (?:DEBUG|INFO|WARNING|ERROR) - [ -~\xa0-\U0010ffff]* run=[0-9a-f-]+"

@@ -10,7 +10,8 @@ import pytest
 
 from sync.run.exit_codes import ExitCode
 from sync.state.file import State, StateError
-from tests.harness import World, people, person
+from tests.harness import World
+from tests.sample_rows import people, person
 
 
 @pytest.fixture

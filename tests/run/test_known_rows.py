@@ -11,7 +11,8 @@ from sync.rows.payloads import Reading
 from sync.run.exit_codes import ExitCode
 from sync.state.file import StateError
 from sync.state.outbox import Outbox
-from tests.harness import T0, TRACK, World, counts, people, person
+from tests.harness import TRACK, World, counts
+from tests.sample_rows import T0, people, person
 
 
 def test_an_older_row_with_an_older_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from sync.run.exit_codes import ExitCode
 from tests import faults as catalogue
-from tests.harness import T0, World, people
+from tests.harness import World
+from tests.sample_rows import T0, people
 
 MOMENTS = [int(T0.replace(tzinfo=UTC).timestamp()) + number for number in (1, 2)]
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from sync.run.exit_codes import ExitCode
-from tests.harness import PROJECT, World, people, write_env
+from tests.harness import PROJECT, World, write_env
+from tests.sample_rows import people
 from tests.stand_in.answers import Request
 
 ODD_CHARDET = "__version__ = '99.0'\ndef detect(text): return {}\n"

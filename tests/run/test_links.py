@@ -9,7 +9,8 @@ import pytest
 
 from sync.run.exit_codes import ExitCode
 from sync.run.lock import lock_path, run_lock
-from tests.harness import World, people
+from tests.harness import World
+from tests.sample_rows import people
 
 
 @pytest.fixture

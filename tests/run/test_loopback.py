@@ -16,8 +16,9 @@ from sync.demo import demonstration as demo
 from sync.run.exit_codes import ExitCode
 from sync.run.settings import Settings, load_settings
 from sync.run.steps import Run
-from tests.harness import Rows, environment, people
+from tests.harness import environment
 from tests.process import free_port
+from tests.sample_rows import Rows, people
 from tests.stand_in.stand_in import StandIn
 
 

@@ -14,8 +14,9 @@ from sync.run import connections, steps
 from sync.run import verify as verification
 from sync.run.exit_codes import ExitCode
 from sync.run.log import LineFormatter
-from tests.harness import Wire, World, people, person
+from tests.harness import Wire, World
 from tests.run.moving import ANN, BOB, MOVE, moving_world, rows_of
+from tests.sample_rows import people, person
 from tests.stand_in.faults import Fault, bulk_result, on, page, refused
 from tests.stand_in.rules import ProjectRules
 from tests.stand_in.users import Profile

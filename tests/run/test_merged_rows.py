@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from sync.run.exit_codes import ExitCode
-from tests.harness import T0, World, address, counts, person
+from tests.harness import World, counts
 from tests.run.moving import moving_world
+from tests.sample_rows import T0, address, person
 
 PROFILES = "Rows with the same user and event time as another row, but other profile values: "
 EVENTS = "Rows with the same EVENT_KEY as another row, but other values: "

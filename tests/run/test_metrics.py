@@ -16,8 +16,9 @@ from sync.run import metrics
 from sync.run.exit_codes import ExitCode
 from sync.run.lock import lock_path, run_lock
 from sync.run.metrics import last_success_in
-from tests.harness import World, people, person
+from tests.harness import World
 from tests.run.watched import watched_world
+from tests.sample_rows import people, person
 from tests.stand_in.answers import Request
 from tests.stand_in.faults import page
 

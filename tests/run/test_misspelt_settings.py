@@ -10,8 +10,9 @@ import main
 from sync.run.env_file import misspelt
 from sync.run.exit_codes import ExitCode
 from sync.run.settings import SettingsError, defaults, load_settings
-from tests.harness import World, people
+from tests.harness import World
 from tests.run.settings_of import NEEDED, appended
+from tests.sample_rows import people
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sync.run.exit_codes import ExitCode
-from tests.harness import T0, TRACK, UPDATE, World, counts, people, person
+from tests.harness import TRACK, UPDATE, World, counts
 from tests.run.moving import (
     ANN,
     BOB,
@@ -27,6 +27,7 @@ from tests.run.moving import (
     quiet,
     rows_of,
 )
+from tests.sample_rows import T0, people, person
 
 
 @BOTH_WAYS

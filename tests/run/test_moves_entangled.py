@@ -12,7 +12,7 @@ import pytest
 
 from sync.run.exit_codes import ExitCode
 from sync.state.outcomes import Outcomes
-from tests.harness import T0, Wire, World, person
+from tests.harness import Wire, World
 from tests.run.moving import (
     ANN,
     BOB,
@@ -29,6 +29,7 @@ from tests.run.moving import (
     quiet,
     rows_of,
 )
+from tests.sample_rows import T0, person
 from tests.stand_in.faults import UNAVAILABLE, refused
 from tests.stand_in.names import ProjectType
 from tests.stand_in.rules import ProjectRules

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sync.run.exit_codes import ExitCode
-from tests.harness import World, counts, person
+from tests.harness import World, counts
 from tests.run.moving import (
     ANN,
     BOB,
@@ -27,6 +27,7 @@ from tests.run.moving import (
     quiet,
     rows_of,
 )
+from tests.sample_rows import person
 from tests.stand_in.answers import Request
 from tests.stand_in.faults import UNAVAILABLE, Fault, refused, scripted
 from tests.stand_in.names import Owner

@@ -13,8 +13,9 @@ from sync.rows.source import Column, Kind, Row
 from sync.run import verify as verification
 from sync.run.exit_codes import ExitCode
 from tests import faults as catalogue
-from tests.harness import COLUMNS, TRACK, UPDATE, World, address, asked, counts, person
+from tests.harness import TRACK, UPDATE, World, asked, counts
 from tests.run.moving import BOTH_WAYS, moving_world
+from tests.sample_rows import COLUMNS, address, person
 from tests.stand_in.users import Profile
 
 EXTRA = (

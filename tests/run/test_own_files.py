@@ -14,8 +14,9 @@ from sync.demo import demonstration as demo
 from sync.run import own_files
 from sync.run.exit_codes import ExitCode
 from sync.run.settings import read_settings
-from tests.harness import World, people
+from tests.harness import World
 from tests.run.settings_of import NEEDED
+from tests.sample_rows import people
 
 OURS = 'iterable_sync_exit_code{sync="orders"} 0\n'
 

@@ -13,7 +13,7 @@ from sync.run.exit_codes import ExitCode
 from sync.state.exchange import PayloadResult, UserOutcome
 from sync.state.file import State
 from tests import faults as catalogue
-from tests.harness import T0, TRACK, World, person
+from tests.harness import TRACK, World
 from tests.run.moving import (
     ANN,
     BOB,
@@ -28,6 +28,7 @@ from tests.run.moving import (
     quiet,
     rows_of,
 )
+from tests.sample_rows import T0, person
 from tests.stand_in.faults import UNAVAILABLE
 from tests.state.runs import BOTH_NAMES, DELIVERED, Runs
 

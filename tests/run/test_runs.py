@@ -12,9 +12,10 @@ from sync.rows.source import Column, Kind
 from sync.run import connections
 from sync.run.exit_codes import ExitCode
 from tests.faults import UNAVAILABLE as DOWN
-from tests.harness import COLUMNS, T0, TRACK, UPDATE, World, about, address, counts, identity, people, person
+from tests.harness import TRACK, UPDATE, World, about, counts, identity
 from tests.mariadb import Server
 from tests.process import params_environ
+from tests.sample_rows import COLUMNS, T0, address, people, person
 from tests.stand_in.faults import on
 
 

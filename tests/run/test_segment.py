@@ -9,7 +9,8 @@ import pytest
 
 from sync.run.exit_codes import ExitCode
 from tests import faults as catalogue
-from tests.harness import TRACK, UPDATE, World, address, counts, people, person
+from tests.harness import TRACK, UPDATE, World, counts
+from tests.sample_rows import address, people, person
 from tests.stand_in.faults import Fault, Faults
 
 

@@ -20,7 +20,8 @@ from sync.run.signals import Interrupted, Interruption
 from sync.state.backlog import Backlog
 from sync.state.file import State, StateError
 from tests import faults as catalogue
-from tests.harness import PROJECT, World, about, address, counts, people, person
+from tests.harness import PROJECT, World, about, counts
+from tests.sample_rows import address, people, person
 
 DOWN = catalogue.UNAVAILABLE
 

@@ -13,8 +13,9 @@ import main
 from sync.run import connections
 from sync.run.exit_codes import ExitCode
 from tests import faults as catalogue
-from tests.harness import Rows, environment, people, write_env
+from tests.harness import environment, write_env
 from tests.iterable_client.serving import Server, serving
+from tests.sample_rows import Rows, people
 from tests.stand_in.stand_in import StandIn
 
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "requests_ca_bundle", "curl_ca_bundle")

@@ -16,7 +16,8 @@ from sync.run.exit_codes import ExitCode
 from sync.run.lock import lock_path, run_lock
 from sync.run.settings import load_settings, read_settings
 from tests import faults as catalogue
-from tests.harness import TRACK, World, about, address, people, person
+from tests.harness import TRACK, World, about
+from tests.sample_rows import address, people, person
 
 ORDERS = {
     "SYNC_NAME": "orders",

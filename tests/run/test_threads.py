@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from sync.run.exit_codes import ExitCode
-from tests.harness import World, people
+from tests.harness import World
+from tests.sample_rows import people
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import pytest
 
 from sync.run.exit_codes import ExitCode
 from tests import faults as catalogue
-from tests.harness import TRACK, Wire, World, address, counts, identity, people
+from tests.harness import TRACK, Wire, World, counts, identity
+from tests.sample_rows import address, people
 from tests.stand_in.answers import Request
 from tests.stand_in.faults import Fault, Faults, on
 from tests.stand_in.rules import ProjectRules

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from sync.run import steps
-from tests.harness import World, person
+from tests.harness import World
+from tests.sample_rows import person
 
 
 def test_second_run_of_a_second(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,8 +19,9 @@ from sync.run import verify as module
 from sync.run.exit_codes import ExitCode
 from sync.run.lock import lock_path, run_lock
 from sync.state.outbox import Outbox
-from tests.harness import T0, Wire, World, address, counts, people, person
+from tests.harness import Wire, World, counts
 from tests.run.moving import BOTH_WAYS
+from tests.sample_rows import T0, address, people, person
 from tests.stand_in.answers import Request
 from tests.stand_in.faults import Fault, page, refused
 from tests.stand_in.names import ProjectType

@@ -8,7 +8,8 @@ import pytest
 
 from sync.run import verify as module
 from sync.run.exit_codes import ExitCode
-from tests.harness import World, people, person
+from tests.harness import World
+from tests.sample_rows import people, person
 from tests.stand_in.faults import UNAVAILABLE
 
 

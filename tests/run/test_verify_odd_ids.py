@@ -10,7 +10,8 @@ import pytest
 import main
 from sync.run.connections import make_client
 from sync.run.exit_codes import ExitCode
-from tests.harness import World, person
+from tests.harness import World
+from tests.sample_rows import person
 from tests.stand_in.stand_in import StandIn
 
 NO_PATH = (".", "..")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import World, people
+from tests.harness import World
+from tests.sample_rows import people
 
 
 def watched_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> World:

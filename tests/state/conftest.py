@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sync.state.file import State
-from tests.harness import World, people
+from tests.harness import World
+from tests.sample_rows import people
 from tests.state.runs import (
     Runs,
 )

@@ -19,7 +19,8 @@ import sqlite3, sys
 from pathlib import Path
 import pytest
 from stand_in import UNAVAILABLE
-from tests.harness import World, about, address, people
+from tests.harness import World, about
+from tests.sample_rows import address, people
 with pytest.MonkeyPatch.context() as patch:
     world = World(Path(sys.argv[1]), patch, WORKERS="1")
     world.rows = people(12)

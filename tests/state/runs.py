@@ -17,7 +17,8 @@ from sync.run.settings import defaults
 from sync.state.exchange import Outcome, PayloadResult, PendingUser, Plan, Policy, UserOutcome
 from sync.state.file import State
 from sync.state.outbox import Outbox
-from tests.harness import T0, person, sync_of, to_load
+from tests.harness import sync_of, to_load
+from tests.sample_rows import T0, person
 
 TODAY = 20_000
 

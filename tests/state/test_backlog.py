@@ -10,7 +10,8 @@ import pytest
 from sync.state.backlog import read_figures
 from sync.state.exchange import PendingUser, UserOutcome
 from sync.state.file import State
-from tests.harness import T0, address, people, person, sync_of
+from tests.harness import sync_of
+from tests.sample_rows import T0, address, people, person
 from tests.state.runs import BOTH_NAMES, DELIVERED, FAILED, REJECTED, Runs, answered, fields_of, names, pages
 
 LATE, EARLY = (person(1, page=f"{hour} h", event_time=T0 + timedelta(hours=hour)) for hour in (2, 1))

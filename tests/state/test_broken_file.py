@@ -13,7 +13,8 @@ import pytest
 from sync.run.exit_codes import ExitCode
 from sync.state.file import State, StateCopy, StateError, read_history
 from sync.state.schema import VERSION
-from tests.harness import World, people
+from tests.harness import World
+from tests.sample_rows import people
 
 
 @contextmanager

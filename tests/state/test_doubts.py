@@ -10,7 +10,8 @@ import pytest
 
 from sync.state.exchange import Outcome, PayloadResult, Policy, UserOutcome
 from sync.state.outbox import Outbox
-from tests.harness import address, people, person, to_load
+from tests.harness import to_load
+from tests.sample_rows import address, people, person
 from tests.state.runs import (
     BOTH_NAMES,
     DELIVERED,

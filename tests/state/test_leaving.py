@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.harness import address, people
+from tests.sample_rows import address, people
 from tests.state.runs import (
     FAILED,
     MAPPING,

@@ -14,7 +14,8 @@ import pytest
 from sync.state.exchange import PendingUser, UserOutcome
 from sync.state.file import State, StateError
 from sync.state.outcomes import settle
-from tests.harness import PROJECT, address, people, person
+from tests.harness import PROJECT
+from tests.sample_rows import address, people, person
 from tests.state.runs import (
     BOTH_NAMES,
     DELIVERED,

@@ -13,7 +13,8 @@ from sync.run.exit_codes import ExitCode
 from sync.state.exchange import Policy
 from sync.state.file import State, StateError
 from sync.state.outbox import Outbox
-from tests.harness import World, identity, people, person, to_load
+from tests.harness import World, identity, to_load
+from tests.sample_rows import people, person
 from tests.stand_in.answers import Request
 from tests.state.runs import BOTH_NAMES, MAPPING, SEGMENT, TODAY, Runs
 

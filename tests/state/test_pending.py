@@ -14,7 +14,7 @@ from sync.rows.mapping import parse_fields
 from sync.state.comparison import GROUP
 from sync.state.exchange import Counts, UserOutcome
 from sync.state.file import State, StateCopy
-from tests.harness import T0, address, people, person
+from tests.sample_rows import T0, address, people, person
 from tests.state.runs import (
     BOTH_NAMES,
     DELIVERED,

@@ -10,7 +10,7 @@ import pytest
 from sync.rows.mapping import Mapping, parse_fields
 from sync.state.backlog import read_figures
 from sync.state.exchange import Counts, UserOutcome
-from tests.harness import address, people, person
+from tests.sample_rows import address, people, person
 from tests.state.runs import (
     BOTH_NAMES,
     DELIVERED,

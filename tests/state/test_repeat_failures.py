@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sync.state.exchange import Outcome, PayloadResult, UserOutcome
-from tests.harness import address, people, person
+from tests.sample_rows import address, people, person
 from tests.state.runs import DELIVERED, FAILED, REJECTED, Runs, many_events, names
 
 NOT_SENT = PayloadResult(Outcome.FAILED, "stopped", sent=False)

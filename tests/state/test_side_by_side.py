@@ -19,7 +19,7 @@ from sync.rows.source import Row
 from sync.state.backlog import read_figures
 from sync.state.exchange import PayloadResult, PendingUser
 from sync.state.file import State
-from tests.harness import T0, person
+from tests.sample_rows import T0, person
 from tests.state.runs import (
     BOTH_NAMES,
     DELIVERED,

@@ -18,7 +18,8 @@ from sync.state.destinations import RefusedError, SyncName
 from sync.state.file import State, StateError
 from sync.state.schema import VERSION
 from sync.state.syncs import Recorded, SyncRecord
-from tests.harness import COLUMNS, TRACK, UPDATE, World, address, people, person, sync_of
+from tests.harness import TRACK, UPDATE, World, sync_of
+from tests.sample_rows import COLUMNS, address, people, person
 from tests.state.runs import DELIVERED, FAILED, Runs, answered
 
 URL, SECRET, FIELD = "https://api.iterable.com", "the-key-of-the-project", "recent_page_view"

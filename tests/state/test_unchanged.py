@@ -19,7 +19,7 @@ from sync.rows.payloads import Reading
 from sync.rows.source import Row
 from sync.state import comparison
 from sync.state.exchange import PayloadResult, PendingUser, Plan
-from tests.harness import COLUMNS, T0, people, person
+from tests.sample_rows import COLUMNS, T0, people, person
 from tests.state.runs import (
     BOTH_NAMES,
     DELIVERED,

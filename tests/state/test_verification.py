@@ -14,7 +14,7 @@ from sync.rows.read_back import MOST_EVENTS
 from sync.rows.source import Row
 from sync.state.file import StateCopy
 from sync.state.verification import DeliveredUser, Repair, Verification, make_pending_again
-from tests.harness import address, person
+from tests.sample_rows import address, person
 from tests.state.runs import (
     BOTH_NAMES,
     DELIVERED,

@@ -22,7 +22,8 @@ from tests.delivery.bulk.requests import (
     sent,
     whom,
 )
-from tests.harness import World, address, counts, people
+from tests.harness import World, counts
+from tests.sample_rows import address, people
 from tests.stand_in.answers import Request
 from tests.stand_in.faults import Fault, bulk_result, on, scripted
 

@@ -9,7 +9,8 @@ import pytest
 
 from sync.run.exit_codes import ExitCode
 from tests.delivery.bulk.requests import EVENTS, USERS, bulk_world, items, lines, rejected, sent, whom
-from tests.harness import Wire, World, address, counts, people, person
+from tests.harness import Wire, World, counts
+from tests.sample_rows import address, people, person
 from tests.stand_in.answers import Request, json_answer
 from tests.stand_in.faults import Fault, Faults, bulk_result, on, scripted
 from tests.stand_in.names import ProjectType

@@ -24,7 +24,8 @@ from tests.delivery.bulk.requests import (
     sent,
     whom,
 )
-from tests.harness import World, address, counts, people, person
+from tests.harness import World, counts
+from tests.sample_rows import address, people, person
 from tests.stand_in.answers import Request, json_answer
 from tests.stand_in.faults import Fault, on
 

@@ -23,7 +23,8 @@ from tests.delivery.bulk.requests import (
     pending,
     sent,
 )
-from tests.harness import T0, World, address, counts, people, person
+from tests.harness import World, counts
+from tests.sample_rows import T0, address, people, person
 from tests.stand_in.answers import Request
 from tests.stand_in.faults import Fault, on, scripted
 

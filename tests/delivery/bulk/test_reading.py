@@ -11,7 +11,7 @@ from sync.api.answers import ApiResult, Verdict, read_answer
 from sync.api.endpoints import EVENTS_TRACK_BULK, USERS_BULK_UPDATE
 from sync.delivery.bulk_answer import Item, read_bulk_answer
 from sync.state.exchange import PendingUser
-from tests.harness import address
+from tests.sample_rows import address
 
 ACCEPTED, REJECTED, BY_PROJECT, UNREADABLE = (
     Verdict.ACCEPTED,

@@ -16,8 +16,9 @@ import main
 from sync.rows.source import Row
 from sync.run.settings import load_settings
 from sync.run.steps import Run
-from tests.harness import KEY, Rows, address, environment, identity, people
+from tests.harness import KEY, environment, identity
 from tests.process import start, started
+from tests.sample_rows import Rows, address, people
 from tests.stand_in.answers import Request
 from tests.stand_in.faults import Fault
 from tests.stand_in.stand_in import StandIn

@@ -11,10 +11,11 @@ import pytest
 
 from sync.run.lock import LockedError, run_lock
 from tests import faults as catalogue
-from tests.harness import TRACK, UPDATE, address, people, person
+from tests.harness import TRACK, UPDATE
 from tests.mariadb import Server, numbers
 from tests.process import params_environ, wait_until
 from tests.run.crashes.installation import Installation, about, strike
+from tests.sample_rows import address, people, person
 from tests.stand_in.answers import Request
 from tests.stand_in.faults import Fault
 from tests.stand_in.stand_in import StandIn

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from subprocess import Popen
 from typing import NamedTuple
 
 import pytest
@@ -15,10 +16,11 @@ import pytest
 from bench.soak import Figures, soak
 from tests import faults as catalogue
 from tests import mariadb as servers
-from tests.harness import UPDATE, address, identity
+from tests.harness import UPDATE, identity
 from tests.mariadb import Server, installed, require
 from tests.process import params_environ, wait_until
 from tests.run.crashes.installation import Installation, about, strike
+from tests.sample_rows import address
 from tests.stand_in.faults import Faults, scripted
 from tests.stand_in.stand_in import StandIn
 
@@ -48,7 +50,8 @@ def background(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     def interrupt() -> tuple[float, Installation]:
         with StandIn(faults=lambda _: catalogue.NO_ANSWER) as iterable:
             place = Installation(folder, iterable)
-            return _interrupt_hanging(place, 1), place
+            given_up = "no answer within 5 s of the signal"
+            return _interrupt_hanging(place, 1, lambda _: wait_until(lambda: given_up in place.log())), place
 
     wanted = {item.name for item in request.session.items}
     hanging = killed = interrupted = None
@@ -131,20 +134,22 @@ def test_a_second_signal_quits_at_once(place: Installation) -> None:
     """Who does not want to wait for an answer that hangs sends the signal again."""
     place.iterable.faults = lambda _: catalogue.NO_ANSWER
 
-    assert _interrupt_hanging(place, 2) < 2
+    assert _interrupt_hanging(place, 2, lambda process: process.wait(15)) < 2
 
 
-def _interrupt_hanging(place: Installation, times: int) -> float:
-    """Interrupt a run whose first answer hangs; seconds until it ended."""
+def _interrupt_hanging(place: Installation, times: int, wait: Callable[[Popen[str]], object]) -> float:
+    """Interrupt a run whose first answer hangs, and wait; the seconds that this took."""
     with place.started() as process:
         wait_until(lambda: place.iterable.requests)
         began = time.monotonic()
         for _ in range(times):
             process.send_signal(signal.SIGINT)
             wait_until(lambda: "Stopping: interrupted by SIGINT" in place.log())
+        wait(process)
+        seconds = time.monotonic() - began
         process.communicate(timeout=15)
     assert process.returncode == 128 + signal.SIGINT
-    return time.monotonic() - began
+    return seconds
 
 
 @pytest.mark.database
