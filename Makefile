@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 TESTS ?=
 MUTANTS ?=
+unexport PYTHONDONTWRITEBYTECODE  # each of the test workers, and each process that a test starts, loads all files
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10

@@ -21,7 +21,7 @@ import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -121,28 +121,24 @@ def record(package: str, into: Path) -> int:
 
 
 def selected(mutant: Mutant, tests: Mapping[str, Test]) -> dict[str, float]:
-    """The tests that execute a place, quickest first; all that use the file, for what its import does."""
-    statements: Collection[int] | None = None
-    if mutant.file.endswith(".py"):
-        statements = _statement(ast.parse(Path(mutant.file).read_text("utf-8")), mutant.line)
-    found = {
-        name: test.seconds
-        for name, test in tests.items()
-        if mutant.file.endswith(".sql")
-        or (
-            test.lines.get(mutant.file)
-            if statements is None
-            else set(statements) & set(test.lines.get(mutant.file, ()))
-        )
-    }
+    """The tests that execute a place, quickest first; all of them for SQL and what is executed at import."""
+    found = {name: test.seconds for name, test in tests.items() if _executes(test, mutant)}
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
-def _statement(tree: ast.Module, line: int) -> Collection[int] | None:
+def _executes(test: Test, mutant: Mutant) -> bool:
+    if mutant.file.endswith(".sql"):
+        return True
+    statement = _statement(Path(mutant.file).read_text("utf-8"), mutant.line)
+    return statement is None or not set(statement).isdisjoint(test.lines.get(mutant.file, ()))
+
+
+@cache
+def _statement(text: str, line: int) -> Collection[int] | None:
     """The lines of the statement on this line, without those of its body; None if it is executed at import."""
     in_function, found = False, range(line, line + 1)
     node: Any
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(text)):
         body = getattr(node, "body", None)
         if isinstance(node, ast.FunctionDef) and node.body[0].lineno <= line <= (node.end_lineno or 0):
             in_function = True

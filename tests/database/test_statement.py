@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sync.database.statement import bound_values, parse
 from sync.rows.source import StatementError
+from tests.examples import examples
 
 PARAMETER = st.sampled_from([":since", ":since_local"])
 
@@ -45,6 +46,7 @@ CODE = st.sampled_from(
 )
 
 
+@examples(100)
 @given(st.lists(st.one_of(PARAMETER.map(lambda text: (True, text)), (OPAQUE | CODE).map(lambda text: (False, text)))))
 def test_parameters_are_found_in_code_only(pieces: list[tuple[bool, str]]) -> None:
     """Whatever stands around it, a parameter in code is bound and everything else arrives unchanged."""
@@ -60,6 +62,7 @@ def test_parameters_are_found_in_code_only(pieces: list[tuple[bool, str]]) -> No
     assert statement.parameters == {text.strip()[1:] for bound, text in spaced if bound}
 
 
+@examples(100)
 @given(st.text() | st.text(alphabet="'\"`\\-#/*!M;:since_local \n0"), st.booleans())
 def test_any_text_parses_or_is_refused(sql: str, backslash_escapes: bool) -> None:
     """No text whatever makes the search for parameters fail or lose a character."""

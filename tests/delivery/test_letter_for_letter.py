@@ -20,8 +20,9 @@ from sync.rows.mapping import Mapping, parse_fields
 from sync.rows.payloads import Event, Payload, PayloadBuilder
 from sync.rows.source import Column, Kind
 from sync.state.exchange import PendingEvent, PendingUser
+from tests.examples import examples
 from tests.harness import Wire
-from tests.rows.payload_samples import SAMPLE, quick
+from tests.rows.payload_samples import SAMPLE
 
 text = st.text(max_size=12)
 number = st.integers() | st.floats() | st.decimals(allow_nan=False, allow_infinity=False) | st.just(Decimal("12.30"))
@@ -82,7 +83,7 @@ def sent(wire: Wire, user: PendingUser) -> str:
     return request.body.decode()
 
 
-@quick
+@examples(60)
 @given(
     VALUES,
     st.lists(st.sampled_from(list(Kind)), unique=True),

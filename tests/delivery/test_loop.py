@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from iterable_client import IterableClient
@@ -31,6 +31,7 @@ from sync.state.exchange import Counts, Policy
 from sync.state.file import State
 from sync.state.outbox import Outbox
 from tests import faults as catalogue
+from tests.examples import examples
 from tests.harness import World, counts, identity, sync_of, to_load, whom
 from tests.sample_rows import address, people, person
 from tests.stand_in.answers import Request
@@ -229,12 +230,7 @@ ANSWERS = (
 STOPS = {catalogue.BAD_API_KEY.name}
 
 
-@settings(
-    max_examples=50,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@examples(20)
 @given(
     answers=st.lists(st.sampled_from(ANSWERS), max_size=60),
     users=st.lists(st.integers(1, 9), max_size=15),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.delivery.loop import Loop
@@ -18,6 +18,7 @@ from sync.delivery.stop import Stop
 from sync.run.exit_codes import ExitCode
 from sync.run.summary import Summary
 from tests import faults as catalogue
+from tests.examples import examples
 from tests.harness import World, counts, whom
 from tests.sample_rows import address, person
 from tests.stand_in.answers import Request
@@ -87,12 +88,7 @@ def requests_allowed(pending: int, *, bulk: bool) -> int:
 
 
 @pytest.mark.parametrize("bulk", [False, True], ids=["one by one", "bulk"])
-@settings(
-    max_examples=20,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@examples(6)
 @given(crowd=crowds, seed=st.integers(0, 2**32))
 def test_everybody_who_is_fine_has_a_turn(
     tmp_path_factory: pytest.TempPathFactory, bulk: bool, crowd: list[User], seed: int

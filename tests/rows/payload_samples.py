@@ -9,8 +9,6 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
 
-from hypothesis import HealthCheck, settings
-
 from sync.rows.mapping import Field, Mapping, parse_fields
 from sync.rows.payloads import Event, Payload, PayloadBuilder
 from sync.rows.raw_values import Rejection
@@ -43,13 +41,6 @@ SAMPLE = Mapping(
 )
 USER_ID = replace(SAMPLE, email_column=None, user_id_column="id")
 BERLIN = ZoneInfo("Europe/Berlin")
-quick = settings(
-    derandomize=True,
-    max_examples=60,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sync.rows.source import Kind
 from sync.rows.values import UnfitError, converter, encode
+from tests.examples import examples
 
 
 def sent(value: object, kind: Kind = Kind.NUMBER, field_type: str | None = None) -> str:
@@ -79,6 +80,7 @@ def test_numbers_in_a_document(number: str, shown: str, kind: Kind, field_type: 
         assert str(caught.value).startswith(f"JSON readers may change {shown}; ")
 
 
+@examples(100)
 @given(
     st.integers(-(2**70), 2**70).map(str)
     | st.decimals(allow_nan=False, allow_infinity=False).map(str)
@@ -94,12 +96,14 @@ def test_a_document_says_what_the_database_says(number: str) -> None:
     assert Decimal(repr(float(json.loads(text)["n"]))) == Decimal(number)
 
 
+@examples(100)
 @given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**53), 2**53))
 def test_a_document_of_doubles_is_sent(number: float) -> None:
     """A number that a program wrote from a double is never refused."""
     assert json.loads(sent(json.dumps({"n": number}), Kind.JSON)) == {"n": number}
 
 
+@examples(100)
 @given(st.decimals(allow_nan=False, allow_infinity=False))
 def test_what_is_sent_reads_back(value: Decimal) -> None:
     """Whatever is sent is, to a reader that uses doubles, the number of the database."""
@@ -111,6 +115,7 @@ def test_what_is_sent_reads_back(value: Decimal) -> None:
     assert Decimal(repr(json.loads(text))) == value
 
 
+@examples(100)
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=4, min_value=-(10**10), max_value=10**10))
 def test_everyday_amounts_are_sent(value: Decimal) -> None:
     """Amounts of up to fifteen digits are never refused."""

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.rows.export import SAMPLE_COLUMNS, CsvExport, ExportError, export_results_to_csv, prune, timestamped_name
-
-quick = settings(derandomize=True, max_examples=60, deadline=None, database=None)
+from tests.examples import examples
 
 
 def names_in(folder: Path) -> list[str]:
@@ -245,7 +244,7 @@ def test_cell(tmp_path: Path, value: object, expected: str) -> None:
     assert cell(value, tmp_path) == expected
 
 
-@quick
+@examples(60)
 @given(rows=st.lists(st.fixed_dictionaries({"a": st.text(), "b": st.text() | st.none()}), min_size=1, max_size=5))
 def test_any_text_reads_back(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]) -> None:
     """Quotes, line breaks, NUL and every script read back; at most an apostrophe was put before."""

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.rows.export import CsvExport, export_results_to_csv
-from tests.rows.test_export import quick, read
+from tests.examples import examples
+from tests.rows.test_export import read
 
 CELLS = st.one_of(
     st.none(),
@@ -23,7 +24,7 @@ CELLS = st.one_of(
 )
 
 
-@quick
+@examples(60)
 @given(st.lists(st.tuples(CELLS, CELLS), max_size=5))
 def test_rows_written_together(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[object, object]]) -> None:
     """Whatever is beside a row: it becomes what it becomes alone, and each is counted."""

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.rows.masking import Masking, masking_of
-from tests.rows.payload_samples import quick
+from sync.rows.masking import Masking, excerpt, masking_of
+from tests.examples import examples
 
 FORMS: dict[str, Callable[[str], str]] = {
     "as it is": str,
@@ -37,7 +37,7 @@ def test_an_odd_secret_is_masked_in_every_form(form: str) -> None:
     assert Masking([SECRET])(f"before {FORMS[form](SECRET)} after") == "before *** after"
 
 
-@quick
+@examples(60)
 @given(secrets, st.sampled_from(sorted(FORMS)), st.text(max_size=5), st.text(max_size=5))
 def test_no_secret_is_left(secret: str, form: str, before: str, after: str) -> None:
     """Whatever the secret, however short, and wherever it stands."""
@@ -46,7 +46,7 @@ def test_no_secret_is_left(secret: str, form: str, before: str, after: str) -> N
     assert shown not in Masking([secret])(before + shown + after)
 
 
-@quick
+@examples(60)
 @given(st.text(max_size=30), st.lists(secrets, max_size=3))
 def test_other_words_stay(text: str, some: list[str]) -> None:
     """What holds no secret in any form is left as it is."""
@@ -78,3 +78,10 @@ def test_nothing_to_mask() -> None:
     """An empty secret, or none, masks nothing, and no `repr` shows what is masked."""
     assert masking_of(("", None))("any text") == "any text"
     assert "k3y" not in repr(masking_of(("k3y",)))
+
+
+def test_a_page_is_called_one() -> None:
+    """HTML says so and how long it is; what only begins like it stays as it is, on one line."""
+    page = "<!DOCTYPE html>\n<HTML><body>Bad gateway</body></HTML>"
+    assert excerpt(page) == f"an HTML page of {len(page)} characters: {' '.join(page.split())}"
+    assert excerpt("<none>  of it\n") == "<none> of it"

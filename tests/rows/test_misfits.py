@@ -16,7 +16,8 @@ from sync.rows.mapping import Fields, parse_fields
 from sync.rows.payloads import Reading, RejectedEvent, RowPayloads
 from sync.rows.raw_values import Rejection
 from sync.rows.source import Column, Kind
-from tests.rows.payload_samples import COLUMNS, ONE_USER, SAMPLE, body_of, quick, values_of
+from tests.examples import examples
+from tests.rows.payload_samples import COLUMNS, ONE_USER, SAMPLE, body_of, values_of
 
 HUGE, LONG = 9007199254740993, Decimal("0.12345678901234567890")
 KINDS = {
@@ -129,7 +130,7 @@ numbers = st.one_of(
 )
 
 
-@quick
+@examples(60)
 @given(numbers)
 def test_the_mapping_that_is_told_fixes_it(given_value: tuple[str, Any]) -> None:
     """Whatever the number: it is sent as it is, or refused, and sent as it is when mapped as the refusal says."""

@@ -17,7 +17,7 @@ from sync.rows.payloads import Event, Payload, PayloadBuilder, RejectedEvent
 from sync.rows.raw_values import Rejection
 from sync.rows.source import Column, Kind
 from sync.rows.values import UNKNOWN_MOMENT, utc_instant
-from tests.rows.payload_samples import quick
+from tests.examples import examples
 
 NEVER, EVER = datetime(9999, 12, 31, 23, 59, 59), datetime(1, 1, 1)
 AMERICA, ASIA = ZoneInfo("America/New_York"), ZoneInfo("Asia/Tokyo")
@@ -126,7 +126,7 @@ def test_the_years_beside_are_years(at: datetime, zone: ZoneInfo) -> None:
     assert isinstance(built("x", Kind.TEXT, at, timezone=zone).event, Event)
 
 
-@quick
+@examples(60)
 @given(at=st.datetimes() | st.sampled_from([EVER, NEVER]), zone=st.sampled_from([AMERICA, ASIA, ZoneInfo("UTC")]))
 def test_a_fingerprint_knows_placeholders(at: datetime, zone: ZoneInfo) -> None:
     """With and without its fingerprint a row has the same moment and the same event."""

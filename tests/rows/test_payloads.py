@@ -29,6 +29,7 @@ from sync.rows.payloads import (
 from sync.rows.raw_values import Rejection
 from sync.rows.source import Column, Kind, Row
 from sync.rows.values import TYPES, UNKNOWN_MOMENT
+from tests.examples import examples
 from tests.rows.payload_samples import (
     BERLIN,
     COLUMNS,
@@ -37,7 +38,6 @@ from tests.rows.payload_samples import (
     USER_ID,
     body_of,
     build,
-    quick,
     strict,
     values_of,
 )
@@ -276,7 +276,7 @@ def builder_of(field: Field, user_id: bool, zone: tzinfo) -> PayloadBuilder:
     return PayloadBuilder(replace(mapping, user_id_column="id") if user_id else mapping, ANY_COLUMNS)
 
 
-@quick
+@examples(60)
 @given(value=values, email=addresses | values, when=values, user_id=st.booleans(), zone=st.sampled_from([UTC, BERLIN]))
 def test_any_row(value: object, email: object, when: object, user_id: bool, zone: tzinfo) -> None:
     """Any value in a column of any kind and type gives strict JSON or a rejection, also with its fingerprint."""
@@ -295,7 +295,7 @@ def test_any_row(value: object, email: object, when: object, user_id: bool, zone
         assert bool(fingerprint.profile and fingerprint.event) == is_usable(result.identity)
 
 
-@quick
+@examples(60)
 @given(email=addresses)
 def test_identity_is_idempotent(email: str) -> None:
     """A usable identity, used as an address, is the same identity; what is not usable says so."""
@@ -319,7 +319,7 @@ key_values = (
 )
 
 
-@quick
+@examples(60)
 @given(first=key_values, second=key_values)
 def test_ids_differ_as_values_do(first: object, second: object) -> None:
     """Two key values share an id exactly when the database would call them equal."""

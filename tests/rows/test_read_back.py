@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from sync.rows.read_back import ABSENT, MOST_EVENTS, Difference, event_differences, profile_differences
+from sync.rows.read_back import (
+    ABSENT,
+    MOST_EVENTS,
+    Difference,
+    event_differences,
+    profile_differences,
+    segment_differences,
+)
 
 JAN = 1_767_700_000
 JAN_TEXT = "2026-01-06 11:46:40 +00:00"
@@ -118,3 +125,30 @@ def test_what_is_older_than_all_that_one_call_gives_cannot_be_told() -> None:
 
     assert event_differences([event("a")], newest) == [()]
     assert event_differences([event("a")], newest[1:]) != [()]
+
+
+@pytest.mark.parametrize(
+    ("user", "told"),
+    [
+        (None, []),
+        ({}, []),
+        ({"dataFields": None}, []),
+        ({"dataFields": {"recent": False}}, []),
+        ({"dataFields": {"recent": "true"}}, []),
+        ({"dataFields": {"recent": True}}, [Difference("recent", "false", "true")]),
+    ],
+)
+def test_who_has_left_the_segment_is_not_in_it(user: dict[str, Any] | None, told: list[Difference]) -> None:
+    """Only a field that is still true differs; who is unknown is in no segment."""
+    assert segment_differences("recent", user) == told
+
+
+def test_a_whole_user_and_a_field_are_told_apart() -> None:
+    """Only of who is not there at all it says so, of an event likewise."""
+    body = json.dumps({"email": "ann@example.com", "dataFields": {"x": 1}})
+    (nobody,) = profile_differences(body, None)
+    (field,) = profile_differences(body, {"email": "ann@example.com"})
+    ((event,),) = event_differences([{"eventName": "view", "createdAt": JAN}], [])
+
+    assert [one.is_absent for one in (nobody, field, event)] == [True, False, True]
+    assert not Difference(nobody.field, nobody.sent, "(refused)").is_absent

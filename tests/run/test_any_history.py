@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -18,6 +17,7 @@ from sync.rows.source import Row
 from sync.run.exit_codes import ExitCode
 from sync.state.outbox import Outbox
 from tests import faults as catalogue
+from tests.examples import examples
 from tests.harness import World, whom
 from tests.sample_rows import address, person
 from tests.stand_in.answers import Request
@@ -226,5 +226,5 @@ class AnyHistory(RuleBasedStateMachine):
         assert events >= self.read[sync]
 
 
-AnyHistory.TestCase.settings = settings(max_examples=60, stateful_step_count=20, deadline=None, derandomize=True)
+AnyHistory.TestCase.settings = examples(15, stateful_step_count=20)
 TestAnyHistory = AnyHistory.TestCase

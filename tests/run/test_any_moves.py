@@ -10,12 +10,12 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from sync.run.exit_codes import ExitCode
 from sync.state.outcomes import Outcomes
+from tests.examples import examples
 from tests.harness import World
 from tests.run.moving import MOVE, moving_world
 from tests.sample_rows import T0, person
@@ -139,5 +139,5 @@ class AnyMoves(RuleBasedStateMachine):
             assert not others & self.address.keys(), "an event went to somebody else"
 
 
-AnyMoves.TestCase.settings = settings(max_examples=25, stateful_step_count=10, deadline=None, derandomize=True)
+AnyMoves.TestCase.settings = examples(12, stateful_step_count=10)
 TestAnyMoves = AnyMoves.TestCase

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import jwt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.run import log as logs
 from sync.run.log import LineFormatter, PrivateFile, add_handler, start_logging, stop_logging
+from tests.examples import examples
 
 RETRY = "Retryable error %d from %s. Retrying in %.2fs (attempt %d/%d)"
 texts = st.text(st.characters(exclude_categories=()), max_size=40)  # surrogates and control characters included
@@ -101,7 +102,7 @@ def test_format() -> None:
     assert LineFormatter("20260113-143122-a1b2").format(warning) == f"{line} run=20260113-143122-a1b2"
 
 
-@settings(derandomize=True, max_examples=200, deadline=None, database=None)
+@examples(200)
 @given(message=texts, argument=texts)
 def test_one_event_one_line(message: str, argument: str) -> None:
     """Whatever the server or the database sent, an event is one line that UTF-8 can hold."""

@@ -13,8 +13,8 @@ from sync.run import metrics
 from sync.run.exit_codes import ExitCode
 from sync.run.metrics import last_success_in, may_be_replaced, write_metrics
 from sync.run.summary import Summary
+from tests.examples import examples
 from tests.harness import World
-from tests.rows.payload_samples import quick
 from tests.run.watched import watched_world
 
 SUCCESS = 'iterable_sync_last_success_timestamp_seconds{sync="default",destination="d"}'
@@ -70,7 +70,7 @@ def test_a_run_over_a_damaged_file(world: World, how: str, broken: bool) -> None
     assert "last_success_timestamp_seconds{" in file_of(world).read_text() and last_success_in(file_of(world)) == 0
 
 
-@quick
+@examples(60)
 @given(st.binary(max_size=300), st.text(max_size=30))
 def test_whatever_it_holds(tmp_path_factory: pytest.TempPathFactory, some: bytes, value: str) -> None:
     """Any bytes and any value: the last success is a moment or none, and the file is replaced by a whole one."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.rows.mapping import Mapping
@@ -19,6 +19,7 @@ from sync.rows.source import Row
 from sync.state.backlog import read_figures
 from sync.state.exchange import PayloadResult, PendingUser
 from sync.state.file import State
+from tests.examples import examples
 from tests.sample_rows import T0, person
 from tests.state.runs import (
     BOTH_NAMES,
@@ -131,7 +132,7 @@ class Side:
 def test_each_has_what_it_has_alone(mapping: Mapping) -> None:
     """Two syncs with the same users and events, in turns and in the midst of each other's runs, some of which die."""
 
-    @settings(max_examples=150, deadline=None, derandomize=True, database=None)
+    @examples(30)
     @given(begin, begin, st.lists(steps, min_size=10, max_size=30))
     def hold(first: Any, second: Any, further: list[tuple[int, Any]]) -> None:
         with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:

@@ -6,7 +6,7 @@ import json
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import pytest
@@ -65,6 +65,41 @@ def test_events_that_are_not_settled_are_on_record(runs: Runs) -> None:
         record.put(Recorded(event_name="page_view", event_key=("page",)))
     with pytest.raises(RefusedError, match="EVENT_NAME changed from page_view to view: 2 delivered events"):
         record.refuse_new_event_ids("view", ("page",), by_user_id=False, has_address=True)
+
+
+@pytest.mark.parametrize(
+    ("by_user_id", "now", "has_address", "told"),
+    [
+        (True, True, True, None),
+        (True, False, True, "USER_ID_COLUMN is no longer set: 2 delivered events"),
+        (False, True, True, None),
+        (False, True, False, "EMAIL_COLUMN is no longer in the query: 2 delivered events"),
+    ],
+)
+def test_what_names_the_user_in_an_event_id(
+    runs: Runs, by_user_id: bool, now: bool, has_address: bool, told: str | None
+) -> None:
+    """Events of another name for their user would be tracked once more; an id that joins an address changes none."""
+    runs.run(people(2))
+    record = SyncRecord(runs.state, SyncName("default", URL, "key"), FIELD)
+    with runs.state.transaction():
+        record.put(Recorded(event_name="page_view", event_key=("page",), by_user_id=by_user_id))
+    with pytest.raises(RefusedError, match=told) if told else nullcontext():
+        record.refuse_new_event_ids("page_view", ("page",), by_user_id=now, has_address=has_address)
+
+
+def test_a_segment_field_has_one_sync(path: Path) -> None:
+    """A second sync of the project is told whose it is; one of another project, and another field, are free."""
+    with closing(State(path)) as state:
+        first, second = (SyncRecord(state, SyncName(name, URL, SECRET), FIELD) for name in ("orders", "views"))
+        elsewhere = SyncRecord(state, SyncName("elsewhere", URL, "another"), FIELD)
+        with state.transaction():
+            first.claim(FIELD)
+        for refused in (second.refuse_foreign_field, second.claim):
+            with pytest.raises(RefusedError, match=f"{FIELD} of the sync views is written by the sync orders"):
+                refused(FIELD)
+        for free, field in ((first, FIELD), (second, "another"), (elsewhere, FIELD)):
+            free.refuse_foreign_field(field)
 
 
 def test_an_exit_delivers_no_field(runs: Runs) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.rows.mapping import Mapping
@@ -19,6 +19,7 @@ from sync.rows.payloads import Reading
 from sync.rows.source import Row
 from sync.state import comparison
 from sync.state.exchange import PayloadResult, PendingUser, Plan
+from tests.examples import examples
 from tests.sample_rows import COLUMNS, T0, people, person
 from tests.state.runs import (
     BOTH_NAMES,
@@ -90,7 +91,7 @@ def test_the_same_as_without(mapping: Mapping, monkeypatch: pytest.MonkeyPatch) 
     """
     monkeypatch.setattr(comparison, "GROUP", 2)
 
-    @settings(max_examples=60, deadline=None, derandomize=True, database=None)
+    @examples(12)
     @given(st.lists(one_run, min_size=2, max_size=5))
     def hold(runs: list[tuple[list[Row], bool, tuple[PayloadResult, ...], dict[str, Any], int, str]]) -> None:
         with two_states() as both:
@@ -311,3 +312,13 @@ def test_seen_is_written_once_a_week(runs: Runs, table: str) -> None:
         runs.deliver()
         runs.outbox.remember()
     assert runs.state.db.execute(f"SELECT MIN(seen) FROM {table}").fetchone()[0] > TODAY + 100
+
+
+def test_what_a_killed_run_delivered_is_as_old_as_the_run_that_finds_it(runs: Runs) -> None:
+    """It counts as seen on that day, and is forgotten 90 days later like anything else."""
+    runs.begin(people(2))
+    runs.deliver()
+    runs.today += 3
+    runs.begin(people(2))
+
+    assert runs.state.db.execute("SELECT DISTINCT seen FROM known").fetchall() == [(TODAY + 3,)]

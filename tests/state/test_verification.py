@@ -96,6 +96,14 @@ def test_who_has_left_the_segment(runs: Runs) -> None:
     assert not compared(runs, [person(1), person(2)])[address(2)].left
 
 
+def test_users_of_another_sync_have_not_left_this_one(runs: Runs) -> None:
+    """Whom another sync of the file delivered is none of ours."""
+    Runs(runs.state, "another").run([person(1)])
+    runs.run([person(2)])
+
+    assert compared(runs, [person(2)]).keys() == {address(2)}
+
+
 def test_who_has_left_is_known_by_the_address(runs: Runs) -> None:
     """A user whose id is known, and whom the address names."""
     runs.begin([person(1), person(2)], BOTH_NAMES)

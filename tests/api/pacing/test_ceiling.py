@@ -7,11 +7,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.api.pacing import DOCUMENTED_CEILINGS, Pace
 from tests.api.pacing.clock import CEILINGS, Clock, drain, most_in_a_second
+from tests.examples import examples
 from tests.stand_in.rules import DOCUMENTED_LIMITS
 
 
@@ -59,7 +60,7 @@ schedules = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@examples(100)
 @given(ceiling=st.sampled_from([1.0, 5.0, 10.0, 37.5, 500.0]), schedule=schedules)
 def test_no_second_has_more_starts_than_the_ceiling(ceiling: float, schedule: list[Step]) -> None:
     """Whatever comes when (bursts, idle times, 429s, stragglers), no second is over the ceiling."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.api.pacing import SLACK, Pace
 from tests.api.pacing.clock import Clock, most_in_a_second
 from tests.api.pacing.workers import Workers
+from tests.examples import examples
 
 
 def test_who_overslept_reserves_a_new_start(clock: Clock) -> None:
@@ -35,7 +36,7 @@ lateness = st.lists(st.just(0.0) | st.floats(0, 0.12) | st.floats(0, 2), min_siz
 gaps = st.lists(st.just(0.0) | st.floats(0, 0.05) | st.floats(0, 3), min_size=1, max_size=12)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@examples(150)
 @given(ceiling=ceilings, workers=st.integers(1, 40), lateness=lateness, gaps=gaps)
 def test_no_second_is_over_the_ceiling_whoever_is_late(
     ceiling: float, workers: int, lateness: list[float], gaps: list[float]

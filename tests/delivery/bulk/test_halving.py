@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.run.exit_codes import ExitCode
@@ -24,6 +24,7 @@ from tests.delivery.bulk.requests import (
     sent,
     whom,
 )
+from tests.examples import examples
 from tests.harness import World, counts
 from tests.sample_rows import address, people, person
 from tests.stand_in.answers import Request, json_answer
@@ -127,13 +128,7 @@ FATES = ("fine", "forgotten", "invalid", "types", "notFound", "event forgotten",
 mixes = st.lists(st.tuples(st.sampled_from(FATES), st.integers(0, 3)), min_size=1, max_size=25)
 
 
-@settings(
-    derandomize=True,
-    max_examples=15,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@examples(15)
 @given(mix=mixes)
 def test_any_mix_of_failures_gives_one_outcome_each(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, mix: list[tuple[str, int]]
