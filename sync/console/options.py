@@ -8,7 +8,7 @@ from dataclasses import fields
 
 from sync.run.settings import Options
 
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 
 EPILOG = (
     "Exit codes: 0 done, 1 stopped, 2 usage or settings, 3 finished with something to look at, 4 another run is still "

@@ -119,13 +119,12 @@ def test_the_run_goes_on_when_somebody_who_is_drawn_is_answered(world: World) ->
         pytest.param(catalogue.SERVER_ERROR, range(1, 61), 70, 4, id="the first 60 of 70"),
     ],
 )
-@pytest.mark.parametrize("bulk", [False, True], ids=["singly", "bulk"])
-@pytest.mark.parametrize("workers", ["1", "8"])
+@pytest.mark.parametrize("environ", [{"WORKERS": "1"}, {"WORKERS": "8"}, {"ITERABLE_BULK": "true"}], ids=str)
 def test_users_who_always_fail(
-    world: World, fault: Fault, odd: range, users: int, runs: int, bulk: bool, workers: str
+    world: World, fault: Fault, odd: range, users: int, runs: int, environ: dict[str, str]
 ) -> None:
     """They keep nobody from being served; once all others are, they alone fail: exit 3 if it is one, 1 if more."""
-    world.environ |= {"ITERABLE_BULK": str(bulk), "WORKERS": workers}
+    world.environ |= environ
     world.rows = people(users)
     bad = {address(number) for number in odd}
     world.iterable.faults = lambda request: fault if bad & whom(request) else None

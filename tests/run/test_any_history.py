@@ -226,5 +226,5 @@ class AnyHistory(RuleBasedStateMachine):
         assert events >= self.read[sync]
 
 
-AnyHistory.TestCase.settings = examples(15, stateful_step_count=20)
+AnyHistory.TestCase.settings = examples(8, stateful_step_count=20)
 TestAnyHistory = AnyHistory.TestCase

@@ -67,11 +67,13 @@ def test_each_is_read_back(world: World, capsys: pytest.CaptureFixture[str]) -> 
     assert sorted(line.rpartition("user_id=")[2] for line in lines) == [*NO_PATH]
 
 
-@pytest.mark.parametrize("name", [*IDS, *NO_PATH])
-def test_each_by_its_own_name(world: World, iterable: StandIn, capsys: pytest.CaptureFixture[str], name: str) -> None:
-    """A user who is missing at Iterable is the one who is reported, and nobody else."""
-    iterable._project.delete_user(name)
+def test_each_by_its_own_name(world: World, iterable: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+    """A user who is missing at Iterable is one of those who are reported, and nobody else is."""
+    missing = set()
+    for name in [*IDS, *NO_PATH]:
+        iterable._project.delete_user(name)
+        missing.add(name.removeprefix("?:"))  # as the log names an id
 
-    assert world.main("--verify", "all") == ExitCode.INCOMPLETE
-    differing = {line.rpartition(": (user): ")[0] for line in capsys.readouterr().out.splitlines() if "(user)" in line}
-    assert differing == {name.removeprefix("?:")}  # as the log names an id
+        assert world.main("--verify", "all") == ExitCode.INCOMPLETE
+        told = capsys.readouterr().out.splitlines()
+        assert {line.rpartition(": (user): ")[0] for line in told if "(user)" in line} == missing

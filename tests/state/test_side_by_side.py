@@ -132,7 +132,7 @@ class Side:
 def test_each_has_what_it_has_alone(mapping: Mapping) -> None:
     """Two syncs with the same users and events, in turns and in the midst of each other's runs, some of which die."""
 
-    @examples(30)
+    @examples(15)
     @given(begin, begin, st.lists(steps, min_size=10, max_size=30))
     def hold(first: Any, second: Any, further: list[tuple[int, Any]]) -> None:
         with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
