@@ -23,13 +23,13 @@ demo: $(VENV)/run  ## * show the whole job on sample data; needs no database and
 	@$(BIN)/python main.py --demo
 
 test: $(VENV)/dev  ## * run the tests; those of the database need a MariaDB server program, or TEST_MYSQLD
-	@$(BIN)/python -m pytest -q -n 4 --dist worksteal $(TESTS)
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal $(TESTS)
 
 check: $(VENV)/dev  ## * format, lint, strict types and tests: what has to pass before a commit
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -q -n 4 --dist worksteal
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 
 format: $(VENV)/dev  ## * put all files into the project's format
 	@$(BIN)/ruff format .

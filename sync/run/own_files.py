@@ -37,19 +37,18 @@ CSV, EXPORTS, METRICS = "--csv", "the exports in CSV_DIR", "METRICS_FILE"
 
 
 class _Owner:
-    """A use of these files with their `endings`, and of all files that match `pattern`, whether they exist or not.
-
-    `beside` is where hard links are looked for, beside the folders of the files.
+    """A use of these files with their `endings`, or of all files in the folder `below` whose paths end so, whether they
+    exist or not. `beside` is where hard links are looked for, beside the folders of the files.
     """
 
     def __init__(
-        self, name: str, *files: Path, endings: str = "", pattern: str = "", beside: Iterable[Path] = ()
+        self, name: str, *files: Path, endings: str = "", below: Path | None = None, beside: Iterable[Path] = ()
     ) -> None:
         self.name, self.files = name, files
         self._own = [file for file in files if not _is_nobodys(file)]
-        real = [Path(os.path.realpath(file)) for file in self._own]
-        self._pattern = re.compile("|".join([pattern, *(re.escape(str(file)) + endings for file in real)]))
-        self._there = chain(beside, *(file.parent.glob("*") for file in real))
+        self._real = [os.path.realpath(file) for file in ([below] if below else self._own)]
+        self._endings = re.compile(endings)
+        self._there = chain(beside, *(file.parent.glob("*") for file in map(Path, self._real if not below else ())))
 
     def shared_with(self, other: _Owner) -> Path | None:
         """A file that is one of these and one of the other's."""
@@ -57,16 +56,18 @@ class _Owner:
 
     def has(self, file: Path) -> bool:
         """Whether it is one of these, or would be if it were there."""
-        if self._pattern.fullmatch(os.path.realpath(file)):
+        if self._is_named(os.path.realpath(file)):
             return True
         inode = _linked_inode(file)
         return inode is not None and inode in self._linked_inodes
 
+    def _is_named(self, path: str) -> bool:
+        return any(path.startswith(real) and self._endings.fullmatch(path, len(real)) for real in self._real)
+
     @cached_property
     def _linked_inodes(self) -> set[tuple[int, int]]:
         """The inodes of those that have other names."""
-        found = (_linked_inode(path) for path in self._there if self._pattern.fullmatch(str(path)))
-        return set(filter(None, found))
+        return set(filter(None, (_linked_inode(path) for path in self._there if self._is_named(str(path)))))
 
 
 def own_file_problems(settings: Settings, env_file: Path, csv: Path | None) -> Iterator[str]:
@@ -89,7 +90,7 @@ def _written(settings: Settings, csv: Path | None) -> Iterator[_Owner]:
     if csv:
         file = csv.absolute()
         yield _Owner(CSV, file, file.parent / rejected_name(file.name))
-    yield _Owner(EXPORTS, pattern=re.escape(os.path.realpath(settings.csv_dir)) + _EXPORT)
+    yield _Owner(EXPORTS, endings=_EXPORT, below=settings.csv_dir)
     if settings.metrics_file:
         yield _Owner(METRICS, settings.metrics_file)
     yield _Owner("LOG_FILE", settings.log_file, endings=_OF_A_LOG)
@@ -102,7 +103,7 @@ def _read(settings: Settings, env_file: Path) -> Iterator[_Owner]:
     if settings.db_ssl_ca:
         yield _Owner("DB_SSL_CA", settings.db_ssl_ca)
     program = chain(HOME.glob("*"), HOME.glob("sync/**/*"))
-    yield _Owner("a file of the program", pattern=re.escape(os.path.realpath(HOME)) + _PROGRAM, beside=program)
+    yield _Owner("a file of the program", endings=_PROGRAM, below=HOME, beside=program)
 
 
 def _replaced_problems(one: _Owner, settings: Settings) -> Iterator[str]:
