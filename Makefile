@@ -4,7 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 TESTS ?=
 MUTANTS ?=
-unexport PYTHONDONTWRITEBYTECODE  # each of the test workers, and each process that a test starts, loads all files
+# Compiled files are kept even where the environment says not to: each process that the tests start loads them all.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10

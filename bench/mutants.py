@@ -21,7 +21,7 @@ import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,18 +122,17 @@ def record(package: str, into: Path) -> int:
 
 def selected(mutant: Mutant, tests: Mapping[str, Test]) -> dict[str, float]:
     """The tests that execute a place, quickest first; all of them for SQL and what is executed at import."""
-    found = {name: test.seconds for name, test in tests.items() if _executes(test, mutant)}
+    statement: Collection[int] | None = None
+    if mutant.file.endswith(".py"):
+        statement = _statement(Path(mutant.file).read_text("utf-8"), mutant.line)
+    found = {
+        name: test.seconds
+        for name, test in tests.items()
+        if statement is None or not set(statement).isdisjoint(test.lines.get(mutant.file, ()))
+    }
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
-def _executes(test: Test, mutant: Mutant) -> bool:
-    if mutant.file.endswith(".sql"):
-        return True
-    statement = _statement(Path(mutant.file).read_text("utf-8"), mutant.line)
-    return statement is None or not set(statement).isdisjoint(test.lines.get(mutant.file, ()))
-
-
-@cache
 def _statement(text: str, line: int) -> Collection[int] | None:
     """The lines of the statement on this line, without those of its body; None if it is executed at import."""
     in_function, found = False, range(line, line + 1)

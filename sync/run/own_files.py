@@ -1,9 +1,9 @@
 """Makes sure that a file that a run writes has no other use: its files are compared with each other and with what it
 reads.
 
-A file is the same by whatever path it is reached, through a symbolic or a hard link, too. Files beside it with its name
-and an ending belong to it: SQLite's files, locks and copies of the state, rotated logs. Devices and pipes belong to
-nobody. Nothing is created or changed here.
+A file is the same by whatever path it is reached, through a symbolic link, a hard link or a mount, too. Files beside it
+with its name and an ending belong to it: SQLite's files, locks and copies of the state, rotated logs. Devices and pipes
+belong to nobody. Nothing is created or changed here.
 """
 
 from __future__ import annotations
@@ -46,9 +46,11 @@ class _Owner:
     ) -> None:
         self.name, self.files = name, files
         self._own = [file for file in files if not _is_nobodys(file)]
-        self._real = [os.path.realpath(file) for file in ([below] if below else self._own)]
+        real = [Path(os.path.realpath(file)) for file in self._own]
+        folder = [os.path.realpath(below).rstrip("/")] if below else []
+        self._beginnings = [*map(str, real), *folder]
         self._endings = re.compile(endings)
-        self._there = chain(beside, *(file.parent.glob("*") for file in map(Path, self._real if not below else ())))
+        self._beside = chain(beside, *(file.parent.glob("*") for file in real))
 
     def shared_with(self, other: _Owner) -> Path | None:
         """A file that is one of these and one of the other's."""
@@ -58,16 +60,20 @@ class _Owner:
         """Whether it is one of these, or would be if it were there."""
         if self._is_named(os.path.realpath(file)):
             return True
-        inode = _linked_inode(file)
-        return inode is not None and inode in self._linked_inodes
+        if not (status := _status(file)):
+            return False
+        if any(found and os.path.samestat(status, found) for found in map(_status, self._own)):
+            return True
+        return status.st_nlink > 1 and any(os.path.samestat(status, found) for found in self._linked)
 
     def _is_named(self, path: str) -> bool:
-        return any(path.startswith(real) and self._endings.fullmatch(path, len(real)) for real in self._real)
+        return any(path.startswith(one) and self._endings.fullmatch(path, len(one)) for one in self._beginnings)
 
     @cached_property
-    def _linked_inodes(self) -> set[tuple[int, int]]:
-        """The inodes of those that have other names."""
-        return set(filter(None, (_linked_inode(path) for path in self._there if self._is_named(str(path)))))
+    def _linked(self) -> list[os.stat_result]:
+        """Those that have hard links. Their folders are read only if the other file has hard links, too."""
+        found = (_status(path) for path in self._beside if self._is_named(str(path)))
+        return [status for status in found if status and status.st_nlink > 1]
 
 
 def own_file_problems(settings: Settings, env_file: Path, csv: Path | None) -> Iterator[str]:
@@ -133,9 +139,7 @@ def _is_nobodys(file: Path) -> bool:
     return os.path.exists(file) and not os.path.isfile(file)  # noqa: PTH110, PTH113 - they never raise
 
 
-def _linked_inode(file: Path) -> tuple[int, int] | None:
-    """The inode of a file that has other names, by hard links; few files have any, so that few folders are read."""
+def _status(file: Path) -> os.stat_result | None:
     with suppress(OSError):
-        status = file.stat()
-        return (status.st_dev, status.st_ino) if status.st_nlink > 1 else None
+        return file.stat()
     return None

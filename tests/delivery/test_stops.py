@@ -119,7 +119,14 @@ def test_the_run_goes_on_when_somebody_who_is_drawn_is_answered(world: World) ->
         pytest.param(catalogue.SERVER_ERROR, range(1, 61), 70, 4, id="the first 60 of 70"),
     ],
 )
-@pytest.mark.parametrize("environ", [{"WORKERS": "1"}, {"WORKERS": "8"}, {"ITERABLE_BULK": "true"}], ids=str)
+@pytest.mark.parametrize(
+    "environ",
+    [
+        pytest.param({"WORKERS": "1"}, id="singly"),
+        pytest.param({"WORKERS": "8"}, id="eight at once"),
+        pytest.param({"ITERABLE_BULK": "true"}, id="bulk"),  # which has a number of workers of its own
+    ],
+)
 def test_users_who_always_fail(
     world: World, fault: Fault, odd: range, users: int, runs: int, environ: dict[str, str]
 ) -> None:

@@ -39,6 +39,11 @@ def timed(base_url: str, deadline: float = DEADLINE, fields: dict[str, Any] | No
     return result, elapsed
 
 
+def assert_accepted(base_url: str) -> None:
+    """An answer comes within a second; what is broken never gets one, and a busy machine does in one of three calls."""
+    assert any(timed(base_url, 1.0)[0].verdict is Verdict.ACCEPTED for _ in range(3))
+
+
 def assert_in_time(base_url: str, deadline: float = DEADLINE, fields: dict[str, Any] | None = None) -> None:
     """A call ends as a time-out, not before the deadline and hardly after it.
 
@@ -215,7 +220,7 @@ def test_the_next_address_has_its_turn(deaf: int, monkeypatch: pytest.MonkeyPatc
     """A first address that is silent leaves time for a second one that answers."""
     with serving(sending(HEAD + BODY, b"")) as server:
         _resolve(monkeypatch, deaf, server.port)
-        assert timed("http://localhost", 1.0)[0].verdict is Verdict.ACCEPTED
+        assert_accepted("http://localhost")
 
 
 def test_a_share_is_for_the_connect_alone(tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +234,7 @@ def test_a_share_is_for_the_connect_alone(tls: ssl.SSLContext, monkeypatch: pyte
     with serving(serve) as server:
         _resolve(monkeypatch, *[server.port] * 4)
 
-        assert timed("https://127.0.0.1", 1.0)[0].verdict is Verdict.ACCEPTED
+        assert_accepted("https://127.0.0.1")
 
 
 def _resolve(monkeypatch: pytest.MonkeyPatch, *ports: int) -> None:

@@ -74,7 +74,7 @@ def test_each_by_its_own_name(world: World, iterable: StandIn) -> None:
     for first in range(6):
         for name in names[first::6]:
             iterable._project.delete_user(name)
-            missing.add(name.removeprefix("?:"))  # as the log names an id
+            missing.add(name.removeprefix("?:"))  # which only says that an id follows
 
         assert world.main("--verify", "all") == ExitCode.INCOMPLETE
         (path,) = world.folder.glob("verify_*.csv")

@@ -133,14 +133,14 @@ def test_closes_at_once_with_answers_pending() -> None:
             time.sleep(0.001)
         started = time.monotonic()
 
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 10
     with pytest.raises(ConnectionError):
         connection.getresponse()
     connection.close()
 
 
 def test_ends_with_no_connection_half_accepted(recwarn: pytest.WarningsRecorder) -> None:
-    """Whoever connects while it ends is turned away, and no socket is forgotten."""
+    """Whoever connects while it ends is accepted and cut off, and no socket is forgotten."""
     with ExitStack() as wires, StandIn() as iterable:
 
         def end(_: Request) -> None:
