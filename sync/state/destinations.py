@@ -81,7 +81,7 @@ class Destinations:
         found = self._db.execute(_KNOWN, {"name": sync.name, "segment_field": segment_field})
         self._known = [Destination(*row) for row in found]
 
-    def resolve(self, *, same_project: bool = False, new_project: bool = False) -> int:
+    def resolve(self, *, same_project: bool, new_project: bool) -> int:
         """The number of the sync at its destination, which is on record from here on.
 
         Raises RefusedError if the key or the base URL is new, the destination's name is new too, something is held

@@ -209,6 +209,19 @@ def _stopping_all(patch: pytest.MonkeyPatch) -> Callable[[object], bool]:
     return taken
 
 
+def test_another_user_has_the_address(world: World) -> None:
+    """Such a change is rejected, with the way out. Nobody looks whose the address is, for nothing is in doubt."""
+    world.rows = [person(1, email="old1@example.com")]
+    world.iterable.faults = None
+    world.run()
+    world.rows = [person(1, email="new1@example.com")]
+    world.iterable.faults = answering(always(catalogue.BAD_API_KEY))
+    summary = world.run()
+
+    assert (summary.exit_code, look_ups(world), counts(summary)[0]) == (ExitCode.INCOMPLETE, 0, (0, 0, 1, 0))
+    assert "but at Iterable another user has new1@example.com: merge the two there" in world.log()
+
+
 def test_a_jwt_enabled_key_may_not_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody asks then what the key may not read, which would stop the run: the address is taken for another's."""
     world = moving_world(tmp_path, monkeypatch, USE_JWT_AUTH="true", ITERABLE_JWT_SECRET="s" * 32)

@@ -237,6 +237,24 @@ def test_a_share_is_for_the_connect_alone(tls: ssl.SSLContext, monkeypatch: pyte
         assert_accepted("https://127.0.0.1")
 
 
+def test_a_connection_that_is_used_again_has_no_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many addresses the host had, the next request may take the whole deadline to send."""
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        while True:
+            server.pause(0.7)
+            read_request(connection)
+            connection.sendall(HEAD + BODY)
+
+    with serving(serve) as server:
+        _resolve(monkeypatch, *[server.port] * 4)
+        client = IterableClient("key", base_url="http://127.0.0.1", timeout=2.4, sleep=Waits())
+        results = [client.update_user(ANN, {"text": "x" * size}) for size in (1, 20_000_000)]
+        client.close()
+
+    assert [(result.verdict, result.attempts) for result in results] == [(Verdict.ACCEPTED, 1)] * 2
+
+
 def _resolve(monkeypatch: pytest.MonkeyPatch, *ports: int) -> None:
     """Let every name lead to these ports of this machine, in this order."""
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.api.pacing import DOCUMENTED_CEILINGS, Pace
+from sync.api.pacing import DOCUMENTED_CEILINGS, UNSTATED_CEILING, Pace
 from tests.api.pacing.clock import CEILINGS, Clock, drain, most_in_a_second
 from tests.examples import examples
 from tests.stand_in.rules import DOCUMENTED_LIMITS
@@ -39,6 +40,11 @@ def test_the_ceilings_are_the_documented_ones() -> None:
     """Every endpoint has the pace that Iterable's document allows it, which the stand-in enforces."""
     allowed = {re.sub(r"^/api/|/\{.*", "", path): limit for path, limit in DOCUMENTED_LIMITS.items()}
     assert {name: allowed[name] for name in DOCUMENTED_CEILINGS} == DOCUMENTED_CEILINGS
+
+
+def test_an_endpoint_without_a_documented_limit_has_the_usual_one() -> None:
+    """What most of the others have."""
+    assert statistics.mode(DOCUMENTED_CEILINGS.values()) == UNSTATED_CEILING
 
 
 @pytest.mark.parametrize("ceiling", [0.5, *CEILINGS])
