@@ -146,6 +146,18 @@ def test_each_has_what_it_has_alone(mapping: Mapping) -> None:
     hold()
 
 
+def test_who_leaves_one_segment_stays_in_the_other(path: Path) -> None:
+    """An exit is of one sync, though the other has the same user in a field of the same name, in another project."""
+    with closing(State(path)) as state:
+        one, other = Runs(state, "one"), Runs(state, "other")
+        for runs in (one, other):
+            runs.run([person(1), person(2)])
+        assert [user.leaves for user in one.run([person(2)], allow_mass_exit=True)] == [True]
+
+        assert [user.leaves for user in other.run([person(2)], allow_mass_exit=True)] == [True]
+        assert one.run([person(2)]) == other.run([person(2)]) == []
+
+
 def test_what_each_has_set_aside_is_its_own(path: Path) -> None:
     """The same change was rejected for both: what one asks for again, or tells of an exit, is not the other's."""
     changed = [person(1, first_name="New"), person(2)]
