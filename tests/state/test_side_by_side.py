@@ -44,17 +44,17 @@ rows = st.builds(
     st.sampled_from("aaabc"),
     st.sampled_from([1, 2]),
 )
-begin = st.tuples(
-    st.just("begin"),
+how = (
     st.lists(rows, min_size=1, max_size=3),
     st.sampled_from([{}, {}, {"full": True}, {"retry_rejected": True}, {"whole_window": False}]),
     st.sampled_from([0, 0, 0, 8, 100]),
     st.sampled_from([SEGMENT, SEGMENT, SEGMENT, "another", ""]),
 )
+begin, whole = st.tuples(st.just("begin"), *how), st.tuples(st.just("whole"), *how)
 told = st.sampled_from([DELIVERED, DELIVERED, FAILED, FAILED._replace(sent=False), REJECTED])
 claim, end = st.just(("claim",)), st.just(("end",))
 answer, serve = (st.tuples(st.just(what), told) for what in ("answer", "serve"))
-steps = st.tuples(st.sampled_from([0, 1]), st.one_of(begin, serve, serve, serve, claim, answer, end))
+steps = st.tuples(st.sampled_from([0, 1]), st.one_of(whole, whole, begin, serve, serve, serve, claim, answer, end))
 
 
 class Side:
@@ -73,8 +73,8 @@ class Side:
 
     def do(self, what: str, *more: Any) -> Any:
         """Take this step, and say what is seen of it."""
-        if what == "begin":
-            return self.begin(*more)
+        if what in ("begin", "whole"):
+            return getattr(self, what)(*more)
         return getattr(self, what)(*more) if self.begun else None
 
     def begin(self, result: Sequence[Row], policy: dict[str, Any], days: int, field: str) -> Any:
@@ -86,6 +86,13 @@ class Side:
         self.runs.today, self.begun, self.held = self.today, True, []
         mapping = replace(self.mapping, segment_field=field)
         return vars(self.runs.begin(result, mapping, allow_mass_exit=True, **policy))
+
+    def whole(self, *how: Any) -> Any:
+        """A run that brings everything to its end."""
+        seen = [self.begin(*how)]
+        while users := self.serve(DELIVERED):
+            seen.append(users)
+        return [*seen, self.end()]
 
     def claim(self) -> Any:
         """The next users are claimed."""
