@@ -162,6 +162,23 @@ def test_what_is_written_has_one_owner(place: Place, owner: str, ending: str, ho
         assert problem.endswith(": give each a file of its own")
 
 
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_file_that_two_mounts_show(place: Place, monkeypatch: pytest.MonkeyPatch, writer: str) -> None:
+    """It has one inode and no hard link, and no path leads from one to the other."""
+    shown, status = place.folder.with_name("shown"), own_files._status
+    shown.touch()
+    monkeypatch.setattr(own_files, "_status", lambda file: status(place.owned["QUERY_FILE"] if file == shown else file))
+    (problem,) = place.with_changed(writer, shown).problems()
+    assert problem == f"{writer} would write over {shown}, which is QUERY_FILE: name another file"
+
+
+def test_exports_in_the_root(place: Place) -> None:
+    """The one folder whose path ends in a slash has exports like any other."""
+    place.environ |= {"CSV_DIR": "/", "LOG_FILE": "/query_results_20260113_143122.csv"}
+    (problem,) = place.problems()
+    assert "the exports in CSV_DIR" in problem and "LOG_FILE" in problem
+
+
 @pytest.mark.parametrize("name", ["query_results_20260113_143122.csv", "rejected_rows_orders_20260113_143122_2.csv"])
 @pytest.mark.parametrize("who", ["METRICS_FILE", "LOG_FILE", "STATE_FILE", "QUERY_FILE", "DB_SSL_CA"])
 def test_exports_have_their_names_to_themselves(place: Place, who: str, name: str) -> None:

@@ -133,7 +133,7 @@ def test_closes_at_once_with_answers_pending() -> None:
             time.sleep(0.001)
         started = time.monotonic()
 
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 1
     with pytest.raises(ConnectionError):
         connection.getresponse()
     connection.close()
