@@ -113,7 +113,9 @@ def test_after_a_trial_the_number_is_that_of_all_who_failed(
     world.rows = people(8)
     world.iterable.faults = faults
     for flags, count in ((["--limit", "5"], 5), ([], 8), (["--limit", "5"], 5), ([], 8)):
-        check(run(*flags), cause, count, count)
+        told = run(*flags)
+        assert (told.users["failed"], told.events["failed"]) == (count, count)
+        check(told, cause, count, count)
 
 
 @pytest.mark.parametrize(("environ", "faults", "cause"), WAYS)
